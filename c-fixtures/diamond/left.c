@@ -1,0 +1,5 @@
+//@ needs: libbottom.so
+//@ has: DT_NEEDED libbottom.so
+
+extern int count(void);
+int left(void) { return count(); }

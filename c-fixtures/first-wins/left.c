@@ -1,0 +1,3 @@
+//@ has: STT_FUNC side
+
+const char *side(void) { return "left"; }

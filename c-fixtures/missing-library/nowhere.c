@@ -1,0 +1,3 @@
+//@ out: stub/libnowhere.so
+
+int nowhere(void) { return 1; }

@@ -1,0 +1,3 @@
+//@ has: STT_OBJECT near
+
+int near = 11;

@@ -1,0 +1,3 @@
+//@ has: no DT_VERDEF
+
+int foo(void) { return 7; }

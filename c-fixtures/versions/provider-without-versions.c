@@ -1,0 +1,3 @@
+//@ out: stub/libprovider.so
+
+int foo(void) { return 0; }

@@ -1,0 +1,227 @@
+//! The new objects of one load, on their way from "mapped" to "published".
+//!
+//! The stage is a type, and it is the stage of the *batch*: symbols cross objects and dependencies may form
+//! cycles, so no object is ready before all are. Until [`Batch::publish`], dropping a batch undoes everything.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::event::{Kind, Probe, Report, Stage, Tag};
+use crate::host::Host;
+use crate::link::needed::{Held, Node};
+use crate::link::order::dependencies_first;
+use crate::link::relocate::{self, Outcome};
+use crate::link::scope::{Defined, Scope};
+use crate::link::versions;
+use crate::memory::{Around, Memory};
+use crate::namespace::{Member, Members, Namespace};
+use crate::object::Object;
+use crate::runtime::init;
+
+/// Every object is mapped, nothing is patched.
+pub(crate) struct Mapped;
+/// Pass 1 is done: only what needs resolvers of new objects is missing. One outcome for each node.
+pub(crate) struct Bound(Vec<Outcome>);
+/// Every relocation is done.
+pub(crate) struct Relocated(Vec<Outcome>);
+/// `PT_GNU_RELRO` is read-only.
+pub(crate) struct Sealed(Vec<Outcome>);
+
+/// The objects of one load, new ones and those that were here, in the order of the local scope.
+pub(crate) struct Batch<S> {
+    nodes: Vec<Node>,
+    stage: S,
+}
+
+impl<S> Batch<S> {
+    /// The opened library.
+    pub(crate) fn root(&self) -> &Object {
+        &self.nodes[0].object
+    }
+
+    /// Every object, in the order of the local scope.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = &Object> {
+        self.nodes.iter().map(|n| &*n.object)
+    }
+
+    /// The new objects, dependencies first.
+    fn new_in_order(&self) -> Vec<usize> {
+        let needs: Vec<_> = self.nodes.iter().map(|n| n.needs.clone()).collect();
+        dependencies_first(&needs).into_iter().filter(|&at| self.nodes[at].is_new()).collect()
+    }
+
+    fn tags(&self, order: &[usize]) -> Vec<Tag> {
+        order.iter().map(|&at| self.nodes[at].object.tag.clone()).collect()
+    }
+}
+
+impl Batch<Mapped> {
+    pub(crate) fn new(nodes: Vec<Node>) -> Batch<Mapped> {
+        Batch { nodes, stage: Mapped }
+    }
+
+    /// The opened library, when it was here before.
+    pub(crate) fn into_root(mut self) -> Arc<Object> {
+        match self.nodes.swap_remove(0).object {
+            Held::Known(object) => object,
+            Held::New(object) => Arc::new(object),
+        }
+    }
+
+    /// Whether nothing was mapped: the library was here before.
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.nodes.iter().any(Node::is_new)
+    }
+
+    /// Stage 7.
+    pub(crate) fn check_versions<P: Probe + ?Sized>(&self, report: Report<'_, P>) -> Result<()> {
+        versions::check(&self.nodes, report.at(Stage::Versions))
+    }
+
+    /// Stage 8, pass 1.
+    ///
+    /// # Errors
+    /// The first relocation that cannot be applied; everything is unmapped again.
+    pub(crate) fn bind<P: Probe + ?Sized>(
+        self,
+        members: &Members,
+        host: &Host,
+        defined: &Defined,
+        report: Report<'_, P>,
+    ) -> Result<Batch<Bound>> {
+        let report = report.at(Stage::Relocate);
+        let order = self.new_in_order();
+        let mut outcomes: Vec<Outcome> = self.nodes.iter().map(|_| Outcome::default()).collect();
+        {
+            let scope = self.scope(members, host, defined);
+            report.tell(|| Kind::Scope {
+                global: scope.global.iter().map(|o| o.tag.clone()).collect(),
+                local: scope.local.iter().map(|o| o.tag.clone()).collect(),
+            });
+            report.tell(|| Kind::Pass { pass: 1, objects: self.tags(&order) });
+            for &at in &order {
+                let object = &*self.nodes[at].object;
+                outcomes[at] = relocate::first_pass(object, &scope, report.about(&object.tag))?;
+            }
+        }
+        Ok(Batch { nodes: self.nodes, stage: Bound(outcomes) })
+    }
+
+    fn scope<'a>(&'a self, members: &'a Members, host: &'a Host, defined: &'a Defined) -> Scope<'a> {
+        let startup = host.startup().iter().map(|o| &**o);
+        let global = startup.chain(members.global()).collect();
+        let unique = members.unique(host);
+        Scope { defined, global, local: self.objects().collect(), unique, host }
+    }
+}
+
+impl Batch<Bound> {
+    /// Stage 8, pass 2.
+    ///
+    /// # Safety
+    /// Runs the IFUNC resolvers of the new objects.
+    ///
+    /// # Errors
+    /// A relocation that cannot be applied; everything is unmapped again.
+    pub(crate) unsafe fn resolve<P: Probe + ?Sized>(self, report: Report<'_, P>) -> Result<Batch<Relocated>> {
+        let report = report.at(Stage::Relocate);
+        let Bound(outcomes) = &self.stage;
+        let order: Vec<_> = self.new_in_order().into_iter().filter(|&at| !outcomes[at].deferred.is_empty()).collect();
+        if !order.is_empty() {
+            report.tell(|| Kind::Pass { pass: 2, objects: self.tags(&order) });
+        }
+        for at in order {
+            let object = &*self.nodes[at].object;
+            // SAFETY: the whole batch has been through pass 1, and pass 2 goes dependencies first; that
+            // resolvers are called at all is the caller's promise.
+            unsafe { relocate::second_pass(object, &outcomes[at].deferred, &*self.nodes, report.about(&object.tag)) }?;
+        }
+        Ok(Batch { nodes: self.nodes, stage: Relocated(self.stage.0) })
+    }
+}
+
+/// What a resolver may change, for those who watch.
+impl Around for [Node] {
+    fn each(&self, see: &mut dyn FnMut(&Memory)) {
+        self.iter().filter(|n| n.is_new()).for_each(|n| see(&n.object.memory));
+    }
+}
+
+impl Batch<Relocated> {
+    /// Stage 9.
+    ///
+    /// # Errors
+    /// A `PT_GNU_RELRO` that is not the object's own, or a refusal of the kernel.
+    pub(crate) fn seal<P: Probe + ?Sized>(self, report: Report<'_, P>) -> Result<Batch<Sealed>> {
+        let report = report.at(Stage::Seal);
+        for node in self.nodes.iter().filter(|n| n.is_new()) {
+            let object = &*node.object;
+            let Some(relro) = object.image.relro() else { continue };
+            let range = relro.vaddr.span(relro.memsz).unwrap_or(relro.vaddr..relro.vaddr);
+            object
+                .memory
+                .seal(range, report.about(&object.tag))
+                .map_err(|kind| kind.of(object.label(), Stage::Seal))?;
+        }
+        Ok(Batch { nodes: self.nodes, stage: Sealed(self.stage.0) })
+    }
+}
+
+/// What [`Batch::publish`] leaves for the constructors.
+pub(crate) struct Published {
+    /// The opened library.
+    pub root: Arc<Object>,
+    /// The order of the constructors: tags of new objects, dependencies first.
+    pub init_order: Vec<u32>,
+}
+
+impl Batch<Sealed> {
+    /// Stage 10: from here on nested opens may hold the objects, and dropping the batch undoes nothing.
+    pub(crate) fn publish<P: Probe + ?Sized>(
+        self,
+        namespace: &Arc<Namespace>,
+        lock: &crate::lock::Lock,
+        report: Report<'_, P>,
+    ) -> Published {
+        let order = self.new_in_order();
+        report.at(Stage::Publish).tell(|| Kind::Publish {
+            objects: self.nodes.iter().filter(|n| n.is_new()).map(|n| n.object.tag.clone()).collect(),
+        });
+        let ids: Vec<u32> = self.nodes.iter().map(|n| n.object.tag.id).collect();
+        let mut init_order: Vec<u32> = order.iter().map(|&at| ids[at]).collect();
+        // DF_1_INITFIRST: before all others.
+        init_order.sort_by_key(|&id| {
+            let node = self.nodes.iter().find(|n| n.object.tag.id == id);
+            node.is_none_or(|n| n.object.dynamic.flags_1 & crate::elf::dynamic::DF_1_INITFIRST == 0)
+        });
+        let mut root = None;
+        namespace.change(lock, |members| {
+            let Sealed(outcomes) = self.stage;
+            let mut unique = HashMap::new();
+            for (at, (node, outcome)) in self.nodes.into_iter().zip(outcomes).enumerate() {
+                let needs = node.needs.iter().map(|&need| ids[need]).collect();
+                let object = match node.object {
+                    Held::New(object) => {
+                        let object = Arc::new(object);
+                        unique.extend(outcome.unique.into_iter().map(|(name, object, index)| (name, (object, index))));
+                        members.insert(Member::new(object.clone(), node.names, needs, outcome.bound));
+                        object
+                    }
+                    Held::Known(object) => {
+                        members.add_names(object.tag.id, node.names);
+                        object
+                    }
+                };
+                if at == 0 {
+                    root = Some(object);
+                }
+            }
+            members.add_unique(unique);
+            members.opened(ids[0]);
+        });
+        init::remember(namespace, lock);
+        let Some(root) = root else { unreachable!("a batch has at least its target") };
+        Published { root, init_order }
+    }
+}

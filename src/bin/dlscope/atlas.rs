@@ -1,0 +1,203 @@
+//! What the events so far say about where everything lies, so that a bare number can be shown as
+//! `libadd.so+0x1119`.
+
+use std::collections::{BTreeMap, HashMap};
+
+use dlscope::elf::addr::{Addr, Bias, Vaddr};
+use dlscope::elf::image::Segment;
+use dlscope::event::{Event, Kind, Tag};
+
+/// One object, as far as events told about it.
+#[derive(Default)]
+pub struct Place {
+    /// Its name without the path.
+    pub name: String,
+    /// `B`, once it is placed or adopted.
+    pub bias: Option<Bias>,
+    /// The first byte of its reservation and its length; length 0 for what the host mapped.
+    span: (u64, u64),
+    /// Its program headers.
+    pub segments: Vec<Segment>,
+    /// Its dynamic section: tag and value.
+    pub dynamic: Vec<(String, u64)>,
+    /// The length of its file in bytes.
+    pub file_length: u64,
+}
+
+/// A relocation that was put off, for the moment when it is carried out.
+#[derive(Clone)]
+pub struct PutOff {
+    /// Its type.
+    pub kind: String,
+    /// The symbol it names.
+    pub name: Option<String>,
+}
+
+/// All objects and the symbols that lookups found.
+#[derive(Default)]
+pub struct Atlas {
+    places: HashMap<u32, Place>,
+    names: BTreeMap<u64, String>,
+    put_off: HashMap<u64, PutOff>,
+    /// Headers that were read for a file which is no object yet.
+    headers: Vec<Segment>,
+    file_length: u64,
+    last_relocation: Option<PutOff>,
+}
+
+impl Atlas {
+    /// Takes note of more events.
+    pub fn note(&mut self, events: &[Event]) {
+        for event in events {
+            self.note_header(&event.kind);
+            if let Some(object) = &event.object {
+                self.note_object(object, &event.kind);
+            }
+            if let Kind::Lookup { name, found: Some(found), .. } = &event.kind {
+                self.names.entry(found.address.0).or_insert_with(|| name.clone());
+            }
+        }
+    }
+
+    fn note_header(&mut self, kind: &Kind) {
+        match kind {
+            Kind::Open { fd: Ok(_), .. } => self.headers.clear(),
+            Kind::Header { file_length, .. } => self.file_length = *file_length,
+            Kind::ProgramHeader { segment, .. } => self.headers.push(segment.clone()),
+            _ => {}
+        }
+    }
+
+    fn note_object(&mut self, object: &Tag, kind: &Kind) {
+        let place = self.places.entry(object.id).or_default();
+        if place.name.is_empty() {
+            place.name = object.short().into();
+        }
+        match kind {
+            // The first event about a new object: the headers read last are its own.
+            Kind::Planned { .. } => {
+                place.segments = std::mem::take(&mut self.headers);
+                place.file_length = self.file_length;
+            }
+            Kind::Placed { bias, address, length } => {
+                place.bias = Some(*bias);
+                place.span = (address.0, *length);
+            }
+            Kind::Adopt { bias, .. } => place.bias = Some(*bias),
+            Kind::DynamicEntry { tag, value, .. } => place.dynamic.push((tag.clone(), value.0)),
+            Kind::Relocation { kind, name, .. } => {
+                self.last_relocation = Some(PutOff { kind: kind.clone(), name: name.clone() });
+            }
+            Kind::Deferred { place: at, .. } => {
+                if let (Some(bias), Some(relocation)) = (place.bias, self.last_relocation.take()) {
+                    self.put_off.insert((bias + *at).0, relocation);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// An object by its number.
+    pub fn place(&self, id: u32) -> Option<&Place> {
+        self.places.get(&id)
+    }
+
+    /// The relocation that was put off for the slot at `address`.
+    pub fn put_off(&self, address: Addr) -> Option<&PutOff> {
+        self.put_off.get(&address.0)
+    }
+
+    /// The name under which a lookup found `address`.
+    pub fn name_at(&self, address: Addr) -> Option<&str> {
+        self.names.get(&address.0).map(String::as_str)
+    }
+
+    /// `libadd.so+0x1119`, for an address inside an object that was mapped here.
+    pub fn inside(&self, address: u64) -> Option<String> {
+        let holds = |p: &&Place| p.span.0 <= address && address - p.span.0 < p.span.1;
+        // What was unmapped may have made room for another: the later one counts.
+        let place = self.places.iter().filter(|(_, place)| holds(place)).max_by_key(|(id, _)| **id)?.1;
+        Some(format!("{}+{}", place.name, place.bias?.vaddr(Addr(address))))
+    }
+
+    /// The same with the symbol's name, if a lookup found one there.
+    pub fn describe(&self, address: Addr) -> Option<String> {
+        let inside = self.inside(address.0)?;
+        Some(match self.name_at(address) {
+            Some(name) => format!("{inside}  {name}"),
+            None => inside,
+        })
+    }
+
+    /// `libc.so.6+0x80e50`, for an address that is known to be of `object`; just its name if the bias is unknown.
+    pub fn of(&self, object: &Tag, address: Addr) -> String {
+        match self.place(object.id).and_then(|place| place.bias) {
+            Some(bias) => format!("{object}+{}", bias.vaddr(address)),
+            None => format!("in {object}"),
+        }
+    }
+}
+
+impl Place {
+    /// The value of a dynamic entry.
+    fn entry(&self, tag: &str) -> Option<u64> {
+        self.dynamic.iter().find(|(known, _)| known == tag).map(|&(_, value)| value)
+    }
+
+    /// What lies in a `PT_LOAD`, as far as the other headers and the dynamic section tell.
+    pub fn contents(&self, load: &Segment) -> Vec<String> {
+        let within = |at: Vaddr| at >= load.vaddr && at.0 - load.vaddr.0 < load.memsz.max(1);
+        let mut found = Vec::new();
+        if load.offset.0 == 0 {
+            found.push("file header".into());
+        }
+        if load.flags.executable() {
+            found.push("code".into());
+        }
+        for (tag, what) in TABLES {
+            if self.entry(tag).is_some_and(|at| within(Vaddr(at))) && !found.iter().any(|f| f == what) {
+                found.push(what.to_string());
+            }
+        }
+        for (name, what) in SEGMENTS {
+            let lies_here = |s: &&Segment| s.type_name() == *name && within(s.vaddr) && s.memsz > 0;
+            if self.segments.iter().any(|s| lies_here(&s)) {
+                found.push(what.to_string());
+            }
+        }
+        if load.flags.writable() {
+            found.push("data".into());
+        } else if found.is_empty() {
+            found.push("constants".into());
+        }
+        found
+    }
+
+    /// `PT_GNU_RELRO`, if it lies in `load`.
+    pub fn relro_in(&self, load: &Segment) -> Option<&Segment> {
+        let inside = |s: &&Segment| s.vaddr >= load.vaddr && s.vaddr.0 < load.vaddr.0 + load.memsz;
+        self.segments.iter().find(|s| s.type_name() == "PT_GNU_RELRO").filter(inside)
+    }
+}
+
+/// Which dynamic entry tells that a segment holds what.
+const TABLES: &[(&str, &str)] = &[
+    ("DT_HASH", "hash table"),
+    ("DT_GNU_HASH", "hash table"),
+    ("DT_SYMTAB", "symbols"),
+    ("DT_STRTAB", "names"),
+    ("DT_VERSYM", "versions"),
+    ("DT_RELA", "relocations"),
+    ("DT_RELR", "relocations"),
+    ("DT_JMPREL", "relocations"),
+    ("DT_INIT_ARRAY", "constructors"),
+    ("DT_PLTGOT", "GOT"),
+];
+
+/// Which program header tells the same.
+const SEGMENTS: &[(&str, &str)] = &[
+    ("PT_TLS", "thread-local template"),
+    ("PT_DYNAMIC", "dynamic section"),
+    ("PT_GNU_EH_FRAME", "constants, unwind tables"),
+    ("PT_NOTE", "notes"),
+];

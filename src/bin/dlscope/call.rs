@@ -1,0 +1,104 @@
+//! `dlscope call`: loads a library, calls one function of it, prints the result and nothing else.
+//!
+//! Which registers an argument goes into depends on its type (psABI, "Parameter Passing"), and the types are
+//! only known when the command runs. So the call is put together by libffi.
+
+use std::ffi::c_void;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use dlscope::elf::symbol::SymbolType;
+use dlscope::{Library, Loader};
+use libffi::middle::{Arg, Cif, CodePtr, Ret};
+
+use crate::Failure;
+use crate::signature::{Signature, Type, Value};
+
+/// Load a library, call one of its functions, print the result
+#[derive(clap::Args)]
+#[command(after_help = "\
+Types: i8 i16 i32 i64 u8 u16 u32 u64 f32 f64, ptr (any pointer), str (a C string), void.
+Numbers may be hexadecimal (0x2a); a pointer may be `null`.
+
+Examples:
+  dlscope call libm.so.6 'cos(f64) -> f64' 0
+  dlscope call libz.so.1 'zlibVersion() -> str'
+  dlscope call libc.so.6 'labs(i64) -> i64' -42
+
+Nothing checks the types against the function: a wrong signature may crash, as it would in C.")]
+pub struct Args {
+    /// The library: a name to search, or a path with a '/'
+    library: String,
+    /// The function and its types, as 'pow(f64, f64) -> f64'
+    signature: String,
+    /// One value for each argument
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+    /// Search DIR before all other places, also for what the library needs
+    #[arg(short = 'L', value_name = "DIR")]
+    search_dirs: Vec<PathBuf>,
+}
+
+/// Runs the subcommand.
+pub fn run(args: &Args) -> Result<(), Failure> {
+    let signature = Signature::parse(&args.signature).map_err(Failure::Usage)?;
+    let values = signature.values(&args.arguments).map_err(Failure::Usage)?;
+    let loader = args.search_dirs.iter().fold(Loader::new(), |loader, dir| loader.search_dir(dir));
+    // SAFETY: the user asks for this library's code to run.
+    let library = unsafe { loader.open(&args.library) }?;
+    refuse_variable(&library, &signature.name)?;
+    // SAFETY: the user vouches for the signature.
+    let result = unsafe { invoke(&library, &signature, None, &values) }?;
+    flush_c_output();
+    if let Some(result) = result {
+        writeln!(anstream::stdout(), "{result}")?;
+    }
+    library.close()?;
+    Ok(())
+}
+
+/// A variable has an address, too, but no code is there.
+fn refuse_variable(library: &Library, name: &str) -> Result<(), Failure> {
+    let is_variable = |kind: SymbolType| matches!(kind, SymbolType::Object | SymbolType::ThreadLocal);
+    match library.symbols().find(|symbol| symbol.name == name && is_variable(symbol.kind)) {
+        Some(symbol) => {
+            let path = library.path().display();
+            Err(Failure::Refused(format!("{path}: {name} is a variable of {} bytes, not a function", symbol.size)))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Calls the function that `signature` names, of this version or of the default one; the result as text, `None` for void.
+///
+/// # Safety
+/// The function has this signature, and `values` are what it expects.
+pub unsafe fn invoke(
+    library: &Library,
+    signature: &Signature,
+    version: Option<&str>,
+    values: &[Value],
+) -> Result<Option<String>, Failure> {
+    // SAFETY: only the address is taken here; any symbol has one.
+    let function = *unsafe {
+        match version {
+            None => library.get::<*const c_void>(&signature.name),
+            Some(version) => library.get_version::<*const c_void>(&signature.name, version),
+        }
+    }?;
+    let cif = Cif::new(signature.parameters.iter().map(|ty| ty.ffi()), signature.result.ffi());
+    let arguments: Vec<Arg<'_>> = values.iter().map(|value| Arg::new(&value.word)).collect();
+    // A whole register: libffi writes that much for every type of whole numbers.
+    let mut word = 0u64;
+    let result = if signature.result == Type::Void { Ret::void() } else { Ret::new(&mut word) };
+    // SAFETY: the caller's promise; each argument is a word whose lower bytes are of the type given to `cif`.
+    unsafe { cif.call_return_into(CodePtr::from_ptr(function), &arguments, result) };
+    // SAFETY: a function with the result type `str` returns a C string or null.
+    Ok(unsafe { signature.result.show(word) })
+}
+
+/// What C code printed waits in buffers of libc; this writes it out, so that it comes before what we print.
+pub fn flush_c_output() {
+    // SAFETY: null means all streams; no stream is locked by this thread.
+    unsafe { nix::libc::fflush(std::ptr::null_mut()) };
+}

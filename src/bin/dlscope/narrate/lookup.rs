@@ -1,0 +1,142 @@
+//! How a symbol was found: who was asked, in which order, and what each hash table said.
+
+use dlscope::elf::symbol::Probing;
+use dlscope::event::{Binding, Candidate, Kind, Tag};
+
+use super::Teller;
+use crate::page::{bad, dim, symbol};
+use crate::story::Section;
+
+/// A lookup that was asked for by name: `get`, or a `dlsym` of loaded code.
+pub fn section(t: &mut Teller, section: &Section<'_>) {
+    for event in &section.events {
+        match &event.kind {
+            Kind::Begin { .. } => {}
+            Kind::Lookup { name, hash, candidates, found, .. } => {
+                let bound = bound_to(t, found.as_ref());
+                let line = format!("{}  → {bound}", symbol(name));
+                t.page.line(line);
+                let story = format!("gnu hash {hash:#010x}; {}", in_brief(candidates));
+                t.page.sub(dim(&story));
+            }
+            Kind::Call { .. } => {}
+            Kind::Return { address, value: Some(value) } => {
+                let resolver = t.atlas.inside(address.0).unwrap_or_else(|| address.to_string());
+                let answer = t.atlas.inside(value.0).map_or(String::new(), |place| format!(" = {place}"));
+                t.page.sub(format!("an IFUNC: its resolver {resolver} answers {value}{answer}"));
+            }
+            _ => t.other(event),
+        }
+    }
+}
+
+/// `0x7f… = libc.so.6+0x80e50, version GLIBC_2.2.5`.
+pub fn bound_to(t: &Teller, found: Option<&Binding>) -> String {
+    match found {
+        None => bad("found nowhere"),
+        Some(found) => format!("{}  {}", found.address, definition(t, found)),
+    }
+}
+
+/// Whose definition it is, and at which version.
+pub fn definition(t: &Teller, found: &Binding) -> String {
+    let version = found.version.as_ref().map_or(String::new(), |version| format!(" ({version})"));
+    match &found.object {
+        Some(object) => format!("{}{version}", t.atlas.of(object, found.address)),
+        None if found.ours => "dlscope's own function, in the place of libc's".into(),
+        None => "given with Loader::define".into(),
+    }
+}
+
+/// The search in one line. Objects one after another whose bloom filter says no are counted.
+pub fn in_brief(candidates: &[Candidate]) -> String {
+    let mut parts = Vec::new();
+    let mut refused: Vec<&Tag> = Vec::new();
+    for candidate in candidates {
+        if candidate.steps == [Probing::BloomNo] {
+            refused.push(&candidate.object);
+            continue;
+        }
+        push_refused(&mut parts, &mut refused);
+        parts.push(format!("{}: {}", candidate.object, outcome(&candidate.steps)));
+    }
+    push_refused(&mut parts, &mut refused);
+    if parts.is_empty() { "nobody was asked".into() } else { parts.join("; ") }
+}
+
+fn push_refused(parts: &mut Vec<String>, refused: &mut Vec<&Tag>) {
+    match refused[..] {
+        [] => {}
+        [one] => parts.push(format!("{one}: bloom says no")),
+        [one, other] => parts.push(format!("{one}, {other}: bloom says no")),
+        [first, .., last] => parts.push(format!("{first} … {last}: {}× bloom says no", refused.len())),
+    }
+    refused.clear();
+}
+
+/// What one object's table said, in a few words.
+pub fn outcome(steps: &[Probing]) -> String {
+    let bucket = steps.iter().find_map(|step| match step {
+        Probing::Bucket { bucket, first } => Some((*bucket, *first)),
+        _ => None,
+    });
+    let walked = steps.iter().filter(|step| matches!(step, Probing::Chain { .. })).count();
+    let passed = steps.iter().filter_map(|step| match step {
+        Probing::OtherVersion { has, .. } => Some(format!("passed over version {has}")),
+        Probing::NotADefinition { .. } => Some("a reference, not a definition".into()),
+        Probing::NotExported { .. } => Some("there, but hidden".into()),
+        Probing::OtherName { .. } => Some("same hash, other name".into()),
+        _ => None,
+    });
+    let mut said = match bucket {
+        _ if steps.contains(&Probing::BloomNo) => "bloom says no".to_string(),
+        _ if steps.contains(&Probing::EmptyTable) => "its table is empty".to_string(),
+        None => "it has no hash table".to_string(),
+        Some((bucket, 0)) => format!("bucket {bucket} is empty"),
+        Some((bucket, _)) => format!("bucket {bucket}, {} in chain", ordinal(walked)),
+    };
+    for passed in passed {
+        said.push_str(", ");
+        said.push_str(&passed);
+    }
+    match steps.last() {
+        Some(Probing::Found { version: Some(version), .. }) => said.push_str(&format!(", version {version}: found")),
+        Some(Probing::Found { version: None, .. }) => said.push_str(": found"),
+        _ if matches!(bucket, Some((_, first)) if first != 0) => said.push_str(" is the last: not here"),
+        _ => {}
+    }
+    said
+}
+
+fn ordinal(number: usize) -> String {
+    let end = match (number % 10, number % 100) {
+        (_, 11..=13) => "th",
+        (1, _) => "st",
+        (2, _) => "nd",
+        (3, _) => "rd",
+        _ => "th",
+    };
+    format!("{number}{end}")
+}
+
+/// One step, in a line of its own.
+pub fn step(step: &Probing) -> String {
+    match step {
+        Probing::BloomNo => "the bloom filter says no: certainly not here".into(),
+        Probing::EmptyTable => "its table has no buckets".into(),
+        Probing::Bucket { bucket, first: 0 } => {
+            format!("the bloom filter says maybe; bucket {bucket} is empty: not here")
+        }
+        Probing::Bucket { bucket, first } => format!("bucket {bucket} begins at symbol {first}"),
+        Probing::Chain { symbol, same_hash: true } => format!("symbol {symbol}: the same hash"),
+        Probing::Chain { symbol, same_hash: false } => format!("symbol {symbol}: another hash"),
+        Probing::OtherName { symbol } => format!("symbol {symbol}: another name"),
+        Probing::NotADefinition { symbol } => format!("symbol {symbol}: a reference, not a definition"),
+        Probing::OtherVersion { symbol, has } => format!("symbol {symbol}: the name, but version {has}"),
+        Probing::NotExported { symbol } => format!("symbol {symbol}: hidden, not for others"),
+        Probing::Found { symbol, version: Some(version) } => {
+            format!("symbol {symbol}: the name, version {version}: found")
+        }
+        Probing::Found { symbol, version: None } => format!("symbol {symbol}: the name, no version: found"),
+    }
+}

@@ -1,0 +1,286 @@
+//! Stage 8, relocate: which words were patched, by which formula, and with whose symbol.
+
+use std::collections::HashMap;
+
+use dlscope::elf::addr::{Addr, Word};
+use dlscope::event::{Binding, Candidate, Event, Kind, ProtectReason, Tag};
+
+use super::{Teller, lookup, names, tally};
+use crate::page::{Table, bad, count, dim, heading, shortened, symbol};
+use crate::story::Section;
+use crate::words;
+
+/// One relocation with what led to it and what came of it.
+pub struct Fix<'e> {
+    /// The event [`Kind::Relocation`].
+    pub event: &'e Event,
+    /// The event [`Kind::Lookup`] that found its symbol: right before it, or before an earlier one with that symbol.
+    pub lookup: Option<&'e Event>,
+    /// An IFUNC resolver that was asked, and its answer.
+    pub answer: Option<(Addr, Option<Addr>)>,
+    /// What was stored: before, after, bytes.
+    pub store: Option<(Word, Word, u8)>,
+    /// It waits for pass 2, for a resolver of this object.
+    pub deferred: Option<&'e Tag>,
+}
+
+/// Puts the events of one object's pass 1 together. The second part is what belongs to no relocation.
+pub fn fixes<'e>(events: &[&'e Event]) -> (Vec<Fix<'e>>, Vec<&'e Event>) {
+    let mut fixes: Vec<Fix<'e>> = Vec::new();
+    let mut others = Vec::new();
+    let mut lookups: HashMap<u32, &'e Event> = HashMap::new();
+    let mut pending: Option<&'e Event> = None;
+    for &event in events {
+        match (&event.kind, fixes.last_mut()) {
+            (Kind::Lookup { .. }, _) => pending = Some(event),
+            (Kind::Relocation { symbol, .. }, _) => {
+                if let (Some(index), Some(lookup)) = (symbol, pending.take()) {
+                    lookups.insert(*index, lookup);
+                }
+                let lookup = symbol.and_then(|index| lookups.get(&index).copied());
+                fixes.push(Fix { event, lookup, answer: None, store: None, deferred: None });
+            }
+            (Kind::Store { before, after, size, .. }, Some(fix)) if fix.store.is_none() => {
+                fix.store = Some((*before, *after, *size));
+            }
+            (Kind::Call { address, .. }, Some(fix)) => fix.answer = Some((*address, None)),
+            (Kind::Return { value, .. }, Some(Fix { answer: Some((_, answer)), .. })) => *answer = *value,
+            (Kind::Deferred { resolver_of, .. }, Some(fix)) => fix.deferred = Some(resolver_of),
+            _ => others.push(event),
+        }
+    }
+    // The last lookup of a load that failed there.
+    others.extend(pending);
+    (fixes, others)
+}
+
+impl<'e> Fix<'e> {
+    /// The objects asked for its symbol, and what it was bound to.
+    pub fn search(&self) -> Option<(&'e [Candidate], Option<&'e Binding>)> {
+        match &self.lookup?.kind {
+            Kind::Lookup { candidates, found, .. } => Some((candidates, found.as_ref())),
+            _ => None,
+        }
+    }
+
+    fn kind(&self) -> &'e str {
+        match &self.event.kind {
+            Kind::Relocation { kind, .. } => kind,
+            _ => "",
+        }
+    }
+}
+
+/// The stage, one object at a time.
+pub fn relocate(t: &mut Teller, section: &Section<'_>) {
+    let is_first_pass = section.events.iter().any(|e| matches!(e.kind, Kind::Relocation { .. }));
+    let (fixes, others) = if is_first_pass { fixes(&section.events) } else { (Vec::new(), section.events.clone()) };
+    if section.subject.is_none() {
+        return others.iter().for_each(|event| overview(t, event));
+    }
+    if is_first_pass {
+        let kinds = tally(fixes.iter().map(Fix::kind));
+        let list: Vec<_> = kinds.iter().map(|(kind, n)| format!("{n} {}", short(kind))).collect();
+        let bias = section.subject.and_then(|s| t.atlas.place(s.id)?.bias);
+        let bias = bias.map_or(String::new(), |bias| format!("  B = {bias}"));
+        let line = format!("{}: {}", count(fixes.len() as u64, "relocation"), list.join(", "));
+        if !t.is_brief(section) || !t.last_was_brief {
+            t.page.gap_unless_labelled();
+        }
+        t.page.line(format!("{}{}", t.named(section, &line), dim(&bias)));
+        text_rights(t, &others, ProtectReason::TextOpen);
+        t.last_was_brief = t.is_brief(section);
+        if !t.is_brief(section) {
+            let legend =
+                "symbol, slot (r_offset), what stood there → what stands there now = the formula, where that is";
+            t.page.line(dim(legend));
+            for (kind, n) in kinds {
+                let of_kind: Vec<_> = fixes.iter().filter(|fix| fix.kind() == kind).collect();
+                one_kind(t, kind, n, &of_kind);
+            }
+        }
+        text_rights(t, &others, ProtectReason::TextShut);
+    }
+    let is_told = |e: &&Event| is_first_pass && matches!(e.kind, Kind::Protect { .. });
+    second_pass(t, section, &others.into_iter().filter(|e| !is_told(e)).collect::<Vec<_>>());
+    if let Some(fix) = fixes.last().filter(|fix| fix.store.is_none() && fix.deferred.is_none()) {
+        stopped(t, fix);
+    }
+}
+
+/// `DT_TEXTREL`: pages that are opened for the relocations, or shut again behind them.
+fn text_rights(t: &mut Teller, events: &[&Event], wanted: ProtectReason) {
+    let note = if wanted == ProtectReason::TextOpen { "open text" } else { "shut text" };
+    for event in events {
+        match &event.kind {
+            Kind::Protect { reason, .. } if *reason == wanted => {
+                t.page.note(note);
+                t.other(event);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The last relocation of an object had no effect: most likely the load ended there.
+fn stopped(t: &mut Teller, fix: &Fix<'_>) {
+    let Kind::Relocation { table, index, place, kind, name, .. } = &fix.event.kind else { return };
+    let name = name.as_ref().map_or(String::new(), |name| format!(" for {}", symbol(name)));
+    t.page.line(format!("the last one, {table}[{index}] {kind} at {place}{name}, stored nothing"));
+}
+
+/// The scope and the passes.
+fn overview(t: &mut Teller, event: &Event) {
+    match &event.kind {
+        Kind::Scope { global, local } => {
+            t.page.prose(&format!("symbols are looked for in {} (there at start-up)", listed(t, global)), 2);
+            t.page.prose(&format!("then in {} (what was opened, and what it needs)", listed(t, local)), 2);
+        }
+        Kind::Pass { pass: 1, objects } => {
+            let order =
+                if objects.len() > 1 { format!(", dependencies first: {}", listed(t, objects)) } else { String::new() };
+            t.page.prose(&format!("pass 1: all that needs no code of a new library{order}"), 2);
+        }
+        Kind::Pass { objects, .. } => {
+            t.page.gap_unless_labelled();
+            t.page.prose(
+                &format!(
+                    "pass 2: IFUNC resolvers of {} are asked which function suits this processor",
+                    listed(t, objects)
+                ),
+                2,
+            );
+        }
+        _ => t.other(event),
+    }
+}
+
+fn listed(t: &Teller, tags: &[Tag]) -> String {
+    let limit = t.limit(8);
+    match tags.len() {
+        0 => "nobody".into(),
+        n if n > limit => format!("{}, … {} more", names(&tags[..limit - 1]), n - limit + 1),
+        _ => names(tags),
+    }
+}
+
+/// `RELATIVE`.
+fn short(kind: &str) -> &str {
+    kind.strip_prefix("R_X86_64_").unwrap_or(kind)
+}
+
+/// All relocations of one type: the formula, what it is for, the first few with their numbers.
+fn one_kind(t: &mut Teller, kind: &str, n: usize, fixes: &[&Fix<'_>]) {
+    let formula = match fixes.first().map(|fix| &fix.event.kind) {
+        Some(Kind::Relocation { formula, .. }) => formula,
+        _ => "",
+    };
+    let purpose = words::of_relocation(kind);
+    t.page.gap();
+    t.page.sub(format!("{}  {formula}  {}", heading(kind), dim(&format!("{purpose:?} × {n}"))));
+    let limit = t.limit(3);
+    let mut table = Table::whole(t.view.all);
+    for fix in fixes.iter().take(limit) {
+        table.row(row(t, fix, if t.view.all { usize::MAX } else { 30 }));
+    }
+    let stories: Vec<_> = fixes.iter().take(limit).map(|fix| fix.search().map(|(c, _)| lookup::in_brief(c))).collect();
+    // The same story is not told twice in a row.
+    t.page.table_below(&table, |at| if at > 0 && stories[at] == stories[at - 1] { None } else { stories[at].clone() });
+    if n > limit {
+        t.page.sub(format!("  {}", dim(&format!("… {} more (--all)", n - limit))));
+    }
+}
+
+/// Name, slot, before, after, arithmetic, and where that points.
+fn row(t: &Teller, fix: &Fix<'_>, room: usize) -> Vec<String> {
+    let Kind::Relocation { place, name, .. } = &fix.event.kind else { return Vec::new() };
+    let name = name.as_ref().map_or(String::new(), |name| symbol(&shortened(name, room)));
+    let (before, after) = match (fix.store, fix.deferred) {
+        (Some((before, after, _)), _) => (before.to_string(), format!("→ {after}")),
+        (None, Some(_)) => (String::new(), "→ in pass 2".into()),
+        (None, None) => (String::new(), "→ nothing stored".into()),
+    };
+    vec![name, place.to_string(), before, after, arithmetic(fix), target(t, fix)]
+}
+
+/// The formula with its numbers: `= 0x7f596ebe2000 + 0x4010`.
+pub fn arithmetic(fix: &Fix<'_>) -> String {
+    let Kind::Relocation { formula, b, s, a, .. } = &fix.event.kind else { return String::new() };
+    let addend = if *a < 0 { format!("- {:#x}", a.unsigned_abs()) } else { format!("+ {a:#x}") };
+    if fix.deferred.is_some() {
+        return String::new();
+    }
+    match (*formula, s) {
+        ("B + A", _) => format!("= {b} {addend}"),
+        ("S + A", Some(s)) if *a != 0 => format!("= {s} {addend}"),
+        // Not the address of the symbol, but what the resolver there answers.
+        ("S" | "S + A", Some(_)) if fix.answer.is_some() => "= S()".into(),
+        ("S" | "S + A", Some(_)) => "= S".into(),
+        (formula, _) => format!("= {formula}, A = {a:#x}"),
+    }
+}
+
+/// What the new value of the slot points at.
+pub fn target(t: &Teller, fix: &Fix<'_>) -> String {
+    if let Some(tag) = fix.deferred {
+        return format!("an IFUNC resolver of {tag} has to be asked");
+    }
+    let stored = fix.store.map(|(_, after, _)| Addr(after.0));
+    match fix.search() {
+        Some((_, None)) => bad("found nowhere, but weak: 0 is allowed"),
+        Some((_, Some(found))) => match fix.answer {
+            Some((resolver, _)) => {
+                let object = found.object.as_ref().map_or(String::new(), |o| t.atlas.of(o, resolver));
+                format!("what the IFUNC resolver {object} answers")
+            }
+            None => lookup::definition(t, found),
+        },
+        None => stored.and_then(|at| t.atlas.describe(at)).unwrap_or_default(),
+    }
+}
+
+/// What resolvers answered, and where that was stored; and page rights for text relocations.
+fn second_pass(t: &mut Teller, section: &Section<'_>, events: &[&Event]) {
+    let mut table = Table::whole(t.view.all);
+    let mut answer = None;
+    let mut rows = 0;
+    let limit = if t.is_brief(section) { 1 } else { t.limit(5) };
+    for event in events {
+        match &event.kind {
+            Kind::Call { .. } => {}
+            // A lookup that no relocation follows: the load ended there.
+            Kind::Lookup { name, candidates, found, .. } => {
+                t.page.line(format!("{}  {}", symbol(name), lookup::bound_to(t, found.as_ref())));
+                t.page.prose(&format!("asked: {}", lookup::in_brief(candidates)), 4);
+            }
+            Kind::Return { address, value } => answer = Some((*address, *value)),
+            Kind::Store { address, before, after, .. } => {
+                let (slot, resolver) = (*address, answer.take().map(|(resolver, _)| resolver));
+                rows += 1;
+                if rows <= limit {
+                    table.row(answered(t, slot, *before, *after, resolver));
+                }
+            }
+            _ => t.other(event),
+        }
+    }
+    if rows > 0 {
+        let line = format!("{} answered", count(rows as u64, "resolver"));
+        t.page.line(t.named(section, &line));
+        t.page.table(&table);
+        t.more(rows.saturating_sub(limit), "");
+    }
+}
+
+fn answered(t: &Teller, slot: Addr, before: Word, after: Word, resolver: Option<Addr>) -> Vec<String> {
+    let put_off = t.atlas.put_off(slot);
+    let name = put_off.and_then(|p| p.name.as_deref()).map_or_else(
+        || put_off.map_or(String::new(), |p| short(&p.kind).to_string()),
+        |name| symbol(&shortened(name, 30)),
+    );
+    let place = t.atlas.inside(slot.0).unwrap_or_else(|| slot.to_string());
+    let asked = resolver.and_then(|resolver| t.atlas.inside(resolver.0));
+    let asked = asked.map_or(String::new(), |resolver| format!("asked {resolver}"));
+    let answer = t.atlas.describe(Addr(after.0)).unwrap_or_default();
+    vec![name, place, before.to_string(), format!("→ {after}"), answer, dim(&asked)]
+}

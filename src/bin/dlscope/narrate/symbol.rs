@@ -1,0 +1,87 @@
+//! `--symbol`: one symbol's way through a load: each lookup of it step by step, each slot that got its address.
+
+use dlscope::event::{Event, Kind, Stage};
+
+use super::relocate::{Fix, arithmetic, fixes, target};
+use super::{Teller, lookup};
+use crate::page::{Table, dim, heading, symbol, width_of};
+use crate::story;
+
+/// Tells what concerns `name`; how many lookups and relocations that were.
+pub fn tell(t: &mut Teller, events: &[Event], name: &str) -> usize {
+    let mut told = 0;
+    for section in story::sections(events) {
+        let (fixes, _) =
+            if section.stage == Stage::Relocate { fixes(&section.events) } else { (Vec::new(), Vec::new()) };
+        let of_name: Vec<&Fix<'_>> = fixes.iter().filter(|fix| is_named(fix.event, name)).collect();
+        for event in section.events.iter().filter(|event| is_named(event, name)) {
+            if !matches!(event.kind, Kind::Lookup { .. }) {
+                continue;
+            }
+            t.page.gap();
+            let by = match section.subject {
+                Some(subject) => format!("{} {subject}", section.stage),
+                None => section.stage.to_string(),
+            };
+            one_lookup(t, event, &by);
+            let its_own = |fix: &&&Fix<'_>| fix.lookup.is_some_and(|lookup| lookup.seq == event.seq);
+            used_by(t, &of_name.iter().filter(its_own).copied().collect::<Vec<_>>());
+            told += 1;
+        }
+        let without: Vec<_> = of_name.iter().filter(|fix| fix.lookup.is_none()).copied().collect();
+        if !without.is_empty() {
+            t.page.gap();
+            t.page
+                .line(format!("{} is hidden or local: no lookup, the library's own definition is used", symbol(name)));
+            used_by(t, &without);
+            told += 1;
+        }
+    }
+    told
+}
+
+fn is_named(event: &Event, wanted: &str) -> bool {
+    match &event.kind {
+        Kind::Lookup { name, .. } => name == wanted,
+        Kind::Relocation { name: Some(name), .. } => name == wanted,
+        _ => false,
+    }
+}
+
+/// Every object asked, every step of each.
+fn one_lookup(t: &mut Teller, event: &Event, by: &str) {
+    let Kind::Lookup { name, version, hash, candidates, found } = &event.kind else { return };
+    let wanted = match version {
+        Some(version) => format!("version {version}"),
+        None => "no version asked for".into(),
+    };
+    t.page.raw(&format!("{}: {}, {wanted}, gnu hash {hash:#010x}", heading(by), symbol(name)));
+    let width = candidates.iter().map(|c| width_of(c.object.short())).max().unwrap_or(0);
+    for candidate in candidates {
+        for (at, step) in candidate.steps.iter().enumerate() {
+            let who = if at == 0 { candidate.object.short() } else { "" };
+            t.page.line(format!("{who:width$}  {}", lookup::step(step)));
+        }
+        if candidate.steps.is_empty() {
+            t.page.line(format!("{:width$}  it has no hash table", candidate.object.short()));
+        }
+    }
+    let bound = lookup::bound_to(t, found.as_ref());
+    t.page.line(format!("→ {bound}"));
+}
+
+/// The slots that got the answer.
+fn used_by(t: &mut Teller, fixes: &[&Fix<'_>]) {
+    let mut table = Table::whole(true);
+    for fix in fixes {
+        let Kind::Relocation { table: of, index, entry, place, kind, .. } = &fix.event.kind else { continue };
+        let (before, after) = match fix.store {
+            Some((before, after, _)) => (before.to_string(), format!("→ {after}")),
+            None => (String::new(), String::new()),
+        };
+        let slot = format!("slot {place}");
+        let row = [format!("{of}[{index}]"), kind.clone(), slot, before, after, arithmetic(fix), target(t, fix)];
+        table.row(row.into_iter().chain([dim(&format!("entry at file offset {entry}"))]));
+    }
+    t.page.table_flush(&table);
+}

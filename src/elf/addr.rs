@@ -1,0 +1,135 @@
+//! Addresses, each kind a type of its own.
+//!
+//! A loader handles three kinds of number that all look alike: where a byte lies in the *file*, where
+//! the file *says* it wants to be (`p_vaddr`, `st_value`, `r_offset`), and where it *is* in this process.
+//! Confusing two of them is the classic loader bug, so they cannot be mixed here: the only way from a
+//! [`Vaddr`] to an [`Addr`] is to add the object's [`Bias`].
+
+use std::fmt;
+use std::ops::{Add, Range};
+
+/// The size of a page on x86_64, in bytes; the grain of every mapping system call.
+pub const PAGE: u64 = 4096;
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        pub struct $name(pub u64);
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({:#x})", stringify!($name), self.0)
+            }
+        }
+
+        /// Always with `0x`, as `readelf` and `strace` print addresses.
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&format!("{:#x}", self.0))
+            }
+        }
+
+        /// A hexadecimal string: JSON numbers are only safe up to 2^53.
+        #[cfg(feature = "serde")]
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.collect_str(self)
+            }
+        }
+    };
+}
+
+number! {
+    /// An address as the file gives it: relative to the object's load bias, in bytes.
+    /// gABI: `p_vaddr`, `st_value`, `r_offset`, every `d_ptr`.
+    Vaddr
+}
+number! {
+    /// Where a byte lies in the file, in bytes from its start. gABI: `p_offset`, `e_phoff`.
+    FileOffset
+}
+number! {
+    /// An address in this process.
+    Addr
+}
+number! {
+    /// The load bias `B`: an object's addresses minus its `p_vaddr`s, modulo 2^64.
+    /// glibc: `l_addr`; musl: `dso->base`.
+    Bias
+}
+number! {
+    /// One 64-bit word of an object's memory, its meaning open.
+    Word
+}
+
+impl Add<Vaddr> for Bias {
+    type Output = Addr;
+
+    /// `B + p_vaddr`, modulo 2^64 as everywhere in ELF.
+    fn add(self, vaddr: Vaddr) -> Addr {
+        Addr(self.0.wrapping_add(vaddr.0))
+    }
+}
+
+impl Bias {
+    /// The inverse of `B + vaddr`.
+    pub fn vaddr(self, address: Addr) -> Vaddr {
+        Vaddr(address.0.wrapping_sub(self.0))
+    }
+}
+
+impl Vaddr {
+    /// This address moved on by `bytes`, or `None` where that leaves the 64-bit range.
+    pub fn checked_add(self, bytes: u64) -> Option<Vaddr> {
+        self.0.checked_add(bytes).map(Vaddr)
+    }
+
+    /// `self .. self + bytes`, or `None` where that leaves the 64-bit range.
+    pub fn span(self, bytes: u64) -> Option<Range<Vaddr>> {
+        Some(self..self.checked_add(bytes)?)
+    }
+
+    /// The start of the page that holds this address.
+    pub fn page_down(self) -> Vaddr {
+        Vaddr(page_down(self.0))
+    }
+}
+
+/// `value` rounded down to a multiple of [`PAGE`].
+pub const fn page_down(value: u64) -> u64 {
+    value & !(PAGE - 1)
+}
+
+/// `value` rounded up to a multiple of [`PAGE`], or `None` where that leaves the 64-bit range.
+pub const fn page_up(value: u64) -> Option<u64> {
+    match value.checked_add(PAGE - 1) {
+        Some(sum) => Some(page_down(sum)),
+        None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bias_may_wrap_around_as_for_an_object_linked_high_and_loaded_low() {
+        let bias = Bias(0x1000_u64.wrapping_sub(0x40_0000));
+        assert_eq!(bias + Vaddr(0x40_0010), Addr(0x1010));
+        assert_eq!(bias.vaddr(Addr(0x1010)), Vaddr(0x40_0010));
+    }
+
+    #[test]
+    fn rounding_up_past_the_end_of_the_address_space_is_refused() {
+        assert_eq!(page_up(1), Some(PAGE));
+        assert_eq!(page_up(PAGE), Some(PAGE));
+        assert_eq!(page_up(u64::MAX), None);
+    }
+
+    #[test]
+    fn addresses_print_as_readelf_prints_them() {
+        assert_eq!(format!("{}", Vaddr(0x4010)), "0x4010");
+        assert_eq!(format!("{:>8}", Addr(0x10)), "    0x10");
+    }
+}

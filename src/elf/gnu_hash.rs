@@ -1,0 +1,152 @@
+//! `DT_GNU_HASH`: from a name to a symbol index in a few memory accesses.
+//!
+//! glibc `do_lookup_x`, musl `gnu_lookup_filtered`. The table has three parts:
+//!
+//! ```text
+//!   bloom     64-bit words: two bits a symbol. Most "no" answers end here, after one access.
+//!   buckets   hash % nbuckets → the index of the first symbol with that bucket, or 0
+//!   chain     one word a symbol from `symoffset` on: its hash, with the lowest bit telling "last of its bucket"
+//! ```
+//!
+//! The symbols are sorted by bucket, so a bucket's symbols lie side by side.
+
+use super::addr::Vaddr;
+use super::symbol::{Probing, Trail};
+use super::u32_at;
+use crate::error::ErrorKind;
+
+const RULE: &str = "the GNU hash table's format (\"ELF: symbol lookup via DT_GNU_HASH\")";
+
+/// The hash of a name: `h * 33 + c`, from 5381, modulo 2^32. glibc `_dl_new_hash`.
+#[inline]
+pub fn hash(name: &[u8]) -> u32 {
+    name.iter().fold(5381, |h: u32, &c| h.wrapping_mul(33).wrapping_add(u32::from(c)))
+}
+
+/// A checked table.
+#[derive(Clone, Copy, Debug)]
+pub struct GnuHash<'a> {
+    bloom: &'a [u64],
+    bloom_shift: u32,
+    buckets: &'a [u32],
+    /// `chain[i]` belongs to symbol `symoffset + i`.
+    chain: &'a [u32],
+    symoffset: u32,
+}
+
+impl<'a> GnuHash<'a> {
+    /// Checks the table at the start of `bytes`, which reach to the end of the segment it lies in.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Malformed`] where a part of it would lie outside.
+    pub fn new(bytes: &'a [u8], at: Vaddr) -> Result<GnuHash<'a>, ErrorKind> {
+        let bad = |field: &str, offset: u64, found: String, expected: &str| {
+            ErrorKind::malformed(format!("DT_GNU_HASH: {field}"), Vaddr(at.0 + offset), found, expected, RULE)
+        };
+        let word = |index: usize| {
+            u32_at(bytes, index * 4).ok_or_else(|| bad("header", 0, format!("{} bytes", bytes.len()), "16 bytes"))
+        };
+        let (nbuckets, symoffset, bloom_size, bloom_shift) = (word(0)?, word(1)?, word(2)?, word(3)?);
+        if !bloom_size.is_power_of_two() {
+            return Err(bad("bloom size", 8, bloom_size.to_string(), "a power of two"));
+        }
+        if bloom_shift >= 32 {
+            return Err(bad("bloom shift", 12, bloom_shift.to_string(), "below 32"));
+        }
+        let room =
+            || bad("size", 0, format!("{nbuckets} buckets, {bloom_size} bloom words"), "a table inside its segment");
+        let bloom_end = 16 + bloom_size as usize * 8;
+        let buckets_end = bloom_end + nbuckets as usize * 4;
+        let bloom = plain::slice_from_bytes(bytes.get(16..bloom_end).ok_or_else(room)?).map_err(|_| room())?;
+        let buckets =
+            plain::slice_from_bytes(bytes.get(bloom_end..buckets_end).ok_or_else(room)?).map_err(|_| room())?;
+        let rest = &bytes[buckets_end..];
+        let chain = plain::slice_from_bytes(&rest[..rest.len() & !3]).map_err(|_| room())?;
+        Ok(GnuHash { bloom, bloom_shift, buckets, chain, symoffset })
+    }
+
+    /// The first symbol of the bucket of `hash` whose own hash is the same and for which `accept` is true.
+    #[inline]
+    pub fn find<T: Trail>(&self, hash: u32, trail: &mut T, mut accept: impl FnMut(u32, &mut T) -> bool) -> Option<u32> {
+        if !self.may_have(hash) {
+            trail.step(|| Probing::BloomNo);
+            return None;
+        }
+        if self.buckets.is_empty() {
+            trail.step(|| Probing::EmptyTable);
+            return None;
+        }
+        let bucket = hash % self.buckets.len() as u32;
+        let first = self.buckets[bucket as usize];
+        trail.step(|| Probing::Bucket { bucket, first });
+        let mut index = first;
+        // A bucket of 0 is empty, and so is one that points below the hashed symbols.
+        while let Some(&entry) = index.checked_sub(self.symoffset).and_then(|i| self.chain.get(i as usize)) {
+            if first == 0 {
+                break;
+            }
+            let same = (entry ^ hash) >> 1 == 0;
+            trail.step(|| Probing::Chain { symbol: index, same_hash: same });
+            if same && accept(index, trail) {
+                return Some(index);
+            }
+            if entry & 1 == 1 {
+                break;
+            }
+            index += 1;
+        }
+        None
+    }
+
+    /// Whether the filter lets `hash` through. "No" is certain, "yes" is not.
+    #[inline]
+    pub fn may_have(&self, hash: u32) -> bool {
+        let word = self.bloom[(hash as usize / 64) & (self.bloom.len() - 1)];
+        (word >> (hash % 64)) & (word >> ((hash >> self.bloom_shift) % 64)) & 1 == 1
+    }
+
+    /// One more than the highest symbol index in the table; the symbols below `symoffset` are not hashed
+    /// (they are undefined). `None` for an empty table, which does not tell.
+    pub fn symbol_count(&self) -> Option<u32> {
+        let last_bucket = self.buckets.iter().copied().max().filter(|&first| first >= self.symoffset && first != 0)?;
+        let from = (last_bucket - self.symoffset) as usize;
+        let length = self.chain.get(from..)?.iter().position(|entry| entry & 1 == 1)?;
+        Some(last_bucket + length as u32 + 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_is_the_one_that_linkers_use() {
+        for (name, expected) in [("", 0x1505), ("printf", 0x156b_2bb8), ("exit", 0x7c96_7e3f), ("syscall", 0xbac2_12a0)]
+        {
+            assert_eq!(hash(name.as_bytes()), expected, "{name}");
+        }
+    }
+
+    use crate::elf::aligned::Aligned;
+
+    #[test]
+    fn a_chain_without_an_end_stops_at_the_end_of_its_bytes() {
+        let h = hash(b"x");
+        // One bucket from symbol 1; a bloom of ones; chain entries that never say "last".
+        let table = Aligned::words(&[1, 1, 1, 0, u32::MAX, u32::MAX, 1, h & !1, h & !1, 0]);
+        let hashes = GnuHash::new(table.bytes(), Vaddr(0)).unwrap();
+        assert_eq!(hashes.find(h, &mut (), |_, _| false), None);
+        assert_eq!(hashes.find(h, &mut (), |_, _| true), Some(1));
+        assert_eq!(hashes.symbol_count(), None);
+    }
+
+    #[test]
+    fn a_header_that_promises_more_than_there_is_is_refused() {
+        for words in
+            [&[u32::MAX, 0, 1, 0, 0, 0][..], &[1, 0, 1 << 31, 0, 0, 0], &[1, 0, 3, 0, 0, 0], &[1, 0, 1, 32, 0, 0]]
+        {
+            assert!(GnuHash::new(Aligned::words(words).bytes(), Vaddr(0)).is_err(), "{words:x?}");
+        }
+        assert!(GnuHash::new(&[], Vaddr(0)).is_err());
+    }
+}

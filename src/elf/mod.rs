@@ -1,0 +1,57 @@
+//! What the file says. Pure: nothing here touches a process, and nothing here is `unsafe`.
+//!
+//! Every offset, size, count and index is checked once, when a table is turned into one of these types;
+//! their accessors need no further check and cannot leave the bytes they were given.
+
+#![forbid(unsafe_code)]
+
+pub mod addr;
+pub mod dynamic;
+pub mod gnu_hash;
+pub mod image;
+pub mod plan;
+pub mod reloc;
+pub mod symbol;
+pub mod sysv_hash;
+pub mod version;
+
+/// A little-endian `u16` at byte `at`, or `None` beyond the end.
+pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    let word = bytes.get(at..at.checked_add(2)?)?;
+    Some(u16::from_le_bytes(word.try_into().ok()?))
+}
+
+/// A little-endian `u32` at byte `at`, or `None` beyond the end.
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    let word = bytes.get(at..at.checked_add(4)?)?;
+    Some(u32::from_le_bytes(word.try_into().ok()?))
+}
+
+/// The bytes before the first NUL at or after `at`, or `None` where there is no NUL left.
+pub(crate) fn c_str_at(bytes: &[u8], at: usize) -> Option<&[u8]> {
+    let rest = bytes.get(at..)?;
+    let end = rest.iter().position(|&b| b == 0)?;
+    Some(&rest[..end])
+}
+
+/// Bytes at an aligned address, as tables have them in memory.
+#[cfg(test)]
+pub(crate) mod aligned {
+    pub struct Aligned(Vec<u8>, usize);
+
+    impl Aligned {
+        pub fn words(words: &[u32]) -> Aligned {
+            let mut bytes = vec![0; words.len() * 4 + 8];
+            let start = bytes.as_ptr().align_offset(8);
+            for (at, word) in words.iter().enumerate() {
+                bytes[start + at * 4..][..4].copy_from_slice(&word.to_le_bytes());
+            }
+            bytes.truncate(start + words.len() * 4);
+            Aligned(bytes, start)
+        }
+
+        pub fn bytes(&self) -> &[u8] {
+            &self.0[self.1..]
+        }
+    }
+}

@@ -1,0 +1,511 @@
+//! The dynamic symbol table, and what it means for a symbol to be found.
+//!
+//! gABI "Symbol Table" and "Hash Table"; glibc `do_lookup_x` and `check_match`, musl `find_sym2`.
+
+use std::cell::Cell;
+use std::fmt;
+
+use goblin::elf64::section_header::{SHN_ABS, SHN_UNDEF};
+use goblin::elf64::sym::{
+    STB_GLOBAL, STB_GNU_UNIQUE, STB_LOCAL, STB_WEAK, STT_COMMON, STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE, STT_OBJECT,
+    STT_TLS, STV_DEFAULT, STV_HIDDEN, STV_INTERNAL, STV_PROTECTED, Sym, st_bind, st_type, st_visibility,
+};
+
+use super::addr::{Addr, Bias, Vaddr};
+use super::c_str_at;
+use super::gnu_hash::{self, GnuHash};
+use super::sysv_hash::{self, SysvHash};
+use super::version::{HIDDEN, Name, Versions};
+use crate::error::ErrorKind;
+
+/// One `Elf64_Sym`, by its parts.
+#[derive(Clone, Copy, Debug)]
+pub struct Symbol(pub Sym);
+
+impl Symbol {
+    /// `STB_LOCAL`, `STB_GLOBAL`, `STB_WEAK`, `STB_GNU_UNIQUE`.
+    pub fn bind(&self) -> u8 {
+        st_bind(self.0.st_info)
+    }
+    /// `STT_FUNC`, `STT_OBJECT`, `STT_TLS`, `STT_GNU_IFUNC`, …
+    pub fn kind(&self) -> u8 {
+        st_type(self.0.st_info)
+    }
+    /// `STV_DEFAULT`, `STV_PROTECTED`, …
+    pub fn visibility(&self) -> u8 {
+        st_visibility(self.0.st_other)
+    }
+    /// A reference to a symbol of another object.
+    pub fn is_undefined(&self) -> bool {
+        u32::from(self.0.st_shndx) == SHN_UNDEF
+    }
+    /// Its value is a number, not an address: no bias is added.
+    pub fn is_absolute(&self) -> bool {
+        u32::from(self.0.st_shndx) == SHN_ABS
+    }
+    /// A thread-local variable: its value is an offset into the object's TLS block.
+    pub fn is_tls(&self) -> bool {
+        self.kind() == STT_TLS
+    }
+    /// A function whose address its resolver chooses at load time.
+    pub fn is_ifunc(&self) -> bool {
+        self.kind() == STT_GNU_IFUNC && !self.is_undefined()
+    }
+    /// Undefined references with this binding may stay unresolved: they become 0.
+    pub fn is_weak(&self) -> bool {
+        self.bind() == STB_WEAK
+    }
+    /// One definition for the whole namespace.
+    pub fn is_unique(&self) -> bool {
+        self.bind() == STB_GNU_UNIQUE
+    }
+    /// References to it from its own object never leave the object.
+    /// glibc `dl_symbol_visibility_binds_local_p`.
+    pub fn binds_locally(&self) -> bool {
+        self.bind() == STB_LOCAL || matches!(self.visibility(), STV_HIDDEN | STV_INTERNAL)
+    }
+    /// Seen by others, but references from its own object stay inside.
+    pub fn is_protected(&self) -> bool {
+        self.visibility() == STV_PROTECTED
+    }
+    /// `st_value`.
+    pub fn value(&self) -> Vaddr {
+        Vaddr(self.0.st_value)
+    }
+    /// `st_size`, bytes.
+    pub fn size(&self) -> u64 {
+        self.0.st_size
+    }
+    /// Where it lies when its object has this bias (for an IFUNC: its resolver).
+    pub fn address(&self, bias: Bias) -> Addr {
+        if self.is_absolute() { Addr(self.0.st_value) } else { bias + self.value() }
+    }
+
+    /// Whether this entry can serve as a definition at all.
+    ///
+    /// A value of 0 is none, except for absolute and thread-local symbols. An *undefined* symbol with a value
+    /// is one too: the canonical PLT entry of a program that is not position-independent, which is the
+    /// function's address for everything but the calls through the PLT.
+    #[inline]
+    fn defines(&self, class: Class) -> bool {
+        if self.0.st_value == 0 && !self.is_absolute() && !self.is_tls() {
+            return false;
+        }
+        if class == Class::Plt && self.is_undefined() {
+            return false;
+        }
+        matches!(self.kind(), STT_NOTYPE | STT_OBJECT | STT_FUNC | STT_COMMON | STT_TLS | STT_GNU_IFUNC)
+    }
+
+    /// Whether other objects may bind to it.
+    #[inline]
+    fn is_exported(&self) -> bool {
+        matches!(self.bind(), STB_GLOBAL | STB_WEAK | STB_GNU_UNIQUE)
+            && matches!(self.visibility(), STV_DEFAULT | STV_PROTECTED)
+    }
+}
+
+/// What kind of reference a symbol is looked up for. glibc `elf_machine_type_class`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Calls through the PLT and thread-local references: an undefined symbol with a value does not count.
+    Plt,
+    /// Everything else.
+    Address,
+}
+
+/// Which version of a symbol is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want<'n> {
+    /// This one; or the base definition; or any, from an object without versions.
+    Version(Name<'n>),
+    /// A relocation without a version: built before there were versions, so it gets the oldest (index ≤ 2).
+    Oldest,
+    /// `dlsym` without a version: the default one.
+    Newest,
+}
+
+/// A name to look for, hashed once for all objects of a scope.
+pub struct Wanted<'n> {
+    /// The name.
+    pub name: &'n [u8],
+    /// Its version.
+    pub version: Want<'n>,
+    /// What it is for.
+    pub class: Class,
+    /// The GNU hash of the name.
+    pub hash: u32,
+    sysv: Cell<Option<u32>>,
+}
+
+impl<'n> Wanted<'n> {
+    /// Hashes `name`.
+    pub fn new(name: &'n [u8], version: Want<'n>, class: Class) -> Wanted<'n> {
+        Wanted { name, version, class, hash: gnu_hash::hash(name), sysv: Cell::new(None) }
+    }
+
+    /// The older hash, computed only if an object has nothing newer.
+    fn sysv_hash(&self) -> u32 {
+        self.sysv.get().unwrap_or_else(|| {
+            let hash = sysv_hash::hash(self.name);
+            self.sysv.set(Some(hash));
+            hash
+        })
+    }
+
+    /// The version as text, where one is wanted.
+    pub fn version_text(&self) -> Option<String> {
+        match self.version {
+            Want::Version(name) => Some(String::from_utf8_lossy(name.text).into_owned()),
+            Want::Oldest | Want::Newest => None,
+        }
+    }
+}
+
+/// One step of a search in one object, for those who watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case", tag = "step"))]
+pub enum Probing {
+    /// The bloom filter says no: certain.
+    BloomNo,
+    /// The table has no buckets.
+    EmptyTable,
+    /// The bloom filter says maybe; this bucket is searched.
+    Bucket {
+        /// `hash % nbuckets`.
+        bucket: u32,
+        /// The symbol index that it holds, 0 for none.
+        first: u32,
+    },
+    /// A symbol of the bucket was looked at.
+    Chain {
+        /// Its index.
+        symbol: u32,
+        /// Whether its hash is the wanted one (the older table does not keep hashes).
+        same_hash: bool,
+    },
+    /// The hash is the same, the name another.
+    OtherName {
+        /// Its index.
+        symbol: u32,
+    },
+    /// The name is right, but the entry is a reference, not a definition.
+    NotADefinition {
+        /// Its index.
+        symbol: u32,
+    },
+    /// The name is right, but the version is not the wanted one.
+    OtherVersion {
+        /// Its index.
+        symbol: u32,
+        /// The version it has.
+        has: String,
+    },
+    /// Found, but it is local or hidden: not for others.
+    NotExported {
+        /// Its index.
+        symbol: u32,
+    },
+    /// This is it.
+    Found {
+        /// Its index.
+        symbol: u32,
+        /// The version it has, if any.
+        version: Option<String>,
+    },
+}
+
+/// Takes note of the steps of a search; `()` does not, and costs nothing.
+pub trait Trail {
+    /// One step.
+    fn step(&mut self, step: impl FnOnce() -> Probing);
+}
+
+impl Trail for () {
+    #[inline(always)]
+    fn step(&mut self, _: impl FnOnce() -> Probing) {}
+}
+
+impl Trail for Vec<Probing> {
+    fn step(&mut self, step: impl FnOnce() -> Probing) {
+        self.push(step());
+    }
+}
+
+/// The tables of one object that answer "where is this name?". Every index is checked against its table.
+#[derive(Clone, Debug)]
+pub struct SymbolTable<'a> {
+    symbols: &'a [Sym],
+    strings: &'a [u8],
+    versym: Option<&'a [u16]>,
+    gnu: Option<GnuHash<'a>>,
+    sysv: Option<SysvHash<'a>>,
+    /// Versions defined and needed.
+    pub versions: Versions<'a>,
+}
+
+/// The bytes that an object's tables lie in.
+pub trait Bytes<'a> {
+    /// The bytes from `at` to the end of the segment that holds it; `None` outside of every segment.
+    fn tail(&self, at: Vaddr) -> Option<&'a [u8]>;
+}
+
+impl<'a> SymbolTable<'a> {
+    /// Checks the tables that the dynamic section names.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Malformed`] with the tag whose table leaves its segment or is not aligned.
+    pub fn new(dynamic: &super::dynamic::Dynamic, bytes: &impl Bytes<'a>) -> Result<SymbolTable<'a>, ErrorKind> {
+        let rule = "gABI, \"Dynamic Section\"";
+        let tail = |tag: &str, at: Vaddr| {
+            bytes.tail(at).ok_or_else(|| ErrorKind::malformed(tag, at, at, "an address inside a PT_LOAD segment", rule))
+        };
+        let misaligned = |tag: &str, at: Vaddr, align: u32| {
+            ErrorKind::malformed(tag, at, at, format!("a multiple of {align}"), rule)
+        };
+        let strings = match dynamic.strings {
+            None => &[][..],
+            Some(table) => {
+                let all = tail("DT_STRTAB", table.at)?;
+                all.get(..table.length as usize).ok_or_else(|| {
+                    let expected = format!("at most {:#x}, the rest of its segment", all.len());
+                    ErrorKind::malformed("DT_STRSZ", table.at, format!("{:#x}", table.length), expected, rule)
+                })?
+            }
+        };
+        // Where a symbol table ends is written nowhere; it cannot go on past its segment.
+        let symbols: &[Sym] = match dynamic.symbols {
+            None => &[],
+            Some(at) => whole(tail("DT_SYMTAB", at)?).ok_or_else(|| misaligned("DT_SYMTAB", at, 8))?,
+        };
+        let versym: Option<&[u16]> = match dynamic.versym {
+            None => None,
+            Some(at) => Some(whole(tail("DT_VERSYM", at)?).ok_or_else(|| misaligned("DT_VERSYM", at, 2))?),
+        };
+        let gnu = match dynamic.gnu_hash {
+            None => None,
+            Some(at) => Some(GnuHash::new(tail("DT_GNU_HASH", at)?, at)?),
+        };
+        let sysv = match dynamic.sysv_hash {
+            None => None,
+            Some(at) => Some(SysvHash::new(tail("DT_HASH", at)?, at)?),
+        };
+        let mut versions = Versions::default();
+        if let Some((at, count)) = dynamic.verdef {
+            versions.read_definitions(tail("DT_VERDEF", at)?, at, count, strings)?;
+        }
+        if let Some((at, count)) = dynamic.verneed {
+            versions.read_needs(tail("DT_VERNEED", at)?, at, count, strings)?;
+        }
+        Ok(SymbolTable { symbols, strings, versym, gnu, sysv, versions })
+    }
+
+    /// Symbol `index`.
+    #[inline]
+    pub fn get(&self, index: u32) -> Option<Symbol> {
+        self.symbols.get(index as usize).copied().map(Symbol)
+    }
+
+    /// A string of the dynamic string table, without its NUL.
+    pub fn string(&self, offset: u64) -> Option<&'a [u8]> {
+        c_str_at(self.strings, usize::try_from(offset).ok()?)
+    }
+
+    /// A symbol's name; empty where the file has none.
+    pub fn name(&self, symbol: &Symbol) -> &'a [u8] {
+        c_str_at(self.strings, symbol.0.st_name as usize).unwrap_or_default()
+    }
+
+    /// The same, when all that matters is whether it is `name`.
+    #[inline]
+    fn is_named(&self, symbol: &Symbol, name: &[u8]) -> bool {
+        self.strings
+            .get(symbol.0.st_name as usize..)
+            .is_some_and(|rest| rest.starts_with(name) && rest.get(name.len()) == Some(&0))
+    }
+
+    /// Symbol `index`'s entry in `DT_VERSYM`, bit 15 included; `None` for an object without versions.
+    #[inline]
+    pub fn version_index(&self, index: u32) -> Option<u16> {
+        // An index past the table means the same as "base".
+        self.versym.map(|v| v.get(index as usize).copied().unwrap_or(1))
+    }
+
+    /// The version that symbol `index` has or, for a reference, wants.
+    #[inline]
+    pub fn version(&self, index: u32) -> Option<&Name<'a>> {
+        self.versions.get(self.version_index(index)?)
+    }
+
+    /// `GLIBC_2.2.5`, for people.
+    pub fn version_text(&self, index: u32) -> Option<String> {
+        self.version(index).map(|v| String::from_utf8_lossy(v.text).into_owned())
+    }
+
+    /// Which hash tables there are, by tag.
+    pub fn hash_tables(&self) -> &'static str {
+        match (&self.gnu, &self.sysv) {
+            (Some(_), Some(_)) => "DT_GNU_HASH, DT_HASH",
+            (Some(_), None) => "DT_GNU_HASH",
+            (None, Some(_)) => "DT_HASH",
+            (None, None) => "none",
+        }
+    }
+
+    /// How many symbols the hash table knows of; 0 where it has none.
+    pub fn count(&self) -> u32 {
+        let told = match (&self.sysv, &self.gnu) {
+            (Some(sysv), _) => sysv.symbol_count(),
+            (None, Some(gnu)) => gnu.symbol_count().unwrap_or(0),
+            (None, None) => 0,
+        };
+        told.min(self.symbols.len() as u32)
+    }
+
+    /// The definition of `wanted` in this object: its index and symbol.
+    #[inline]
+    pub fn find(&self, wanted: &Wanted<'_>, trail: &mut impl Trail) -> Option<(u32, Symbol)> {
+        // An unversioned `dlsym` takes a versioned symbol if it is the only default one.
+        let mut default = None;
+        let mut defaults = 0;
+        let exact = {
+            let accept = |index, trail: &mut _| match self.check(wanted, index, trail) {
+                Check::Yes => true,
+                Check::No => false,
+                Check::IfAlone => {
+                    default.get_or_insert(index);
+                    defaults += 1;
+                    false
+                }
+            };
+            match (&self.gnu, &self.sysv) {
+                (Some(gnu), _) => gnu.find(wanted.hash, trail, accept),
+                (None, Some(sysv)) => sysv.find(wanted.sysv_hash(), trail, accept),
+                (None, None) => None,
+            }
+        };
+        let index = exact.or(default.filter(|_| defaults == 1))?;
+        let symbol = self.get(index)?;
+        if !symbol.is_exported() {
+            trail.step(|| Probing::NotExported { symbol: index });
+            return None;
+        }
+        trail.step(|| Probing::Found { symbol: index, version: self.version_text(index) });
+        Some((index, symbol))
+    }
+
+    /// Whether symbol `index` is what is wanted. Each branch is one of glibc's `check_match`.
+    #[inline]
+    fn check<T: Trail>(&self, wanted: &Wanted<'_>, index: u32, trail: &mut T) -> Check {
+        let Some(symbol) = self.get(index) else { return Check::No };
+        if !symbol.defines(wanted.class) {
+            trail.step(|| Probing::NotADefinition { symbol: index });
+            return Check::No;
+        }
+        if !self.is_named(&symbol, wanted.name) {
+            trail.step(|| Probing::OtherName { symbol: index });
+            return Check::No;
+        }
+        let Some(own) = self.version_index(index) else { return Check::Yes };
+        let check = match &wanted.version {
+            Want::Version(version) => match self.versions.get(own) {
+                Some(has) if has.same(version) => Check::Yes,
+                None if !version.hidden && own & HIDDEN == 0 => Check::Yes,
+                _ => Check::No,
+            },
+            Want::Oldest if own & !HIDDEN <= 2 => Check::Yes,
+            Want::Newest if own & !HIDDEN <= 1 => Check::Yes,
+            _ if own & HIDDEN == 0 => Check::IfAlone,
+            _ => Check::No,
+        };
+        if !matches!(check, Check::Yes) {
+            let has = || self.version_text(index).unwrap_or_else(|| "none".into());
+            trail.step(|| Probing::OtherVersion { symbol: index, has: has() });
+        }
+        check
+    }
+
+    /// Every symbol that others may bind to: index, symbol, and whether it is the default version.
+    pub fn exports(&self) -> impl Iterator<Item = (u32, Symbol, bool)> + '_ {
+        (1..self.count()).filter_map(|index| {
+            let symbol = self.get(index)?;
+            let exported = symbol.is_exported() && !symbol.is_undefined() && symbol.defines(Class::Address);
+            let version = self.version_index(index).unwrap_or(1);
+            // Version index 0 is "local": a linker script hid it.
+            (exported && version & !HIDDEN != 0).then_some((index, symbol, version & HIDDEN == 0))
+        })
+    }
+}
+
+enum Check {
+    Yes,
+    No,
+    IfAlone,
+}
+
+/// As many whole `T`s as `bytes` hold; `None` where they are not aligned for it.
+fn whole<T: plain::Plain>(bytes: &[u8]) -> Option<&[T]> {
+    plain::slice_from_bytes(&bytes[..bytes.len() - bytes.len() % size_of::<T>()]).ok()
+}
+
+/// What a symbol is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+pub enum SymbolType {
+    /// `STT_FUNC`.
+    Function,
+    /// `STT_OBJECT` or `STT_COMMON`.
+    Object,
+    /// `STT_TLS`: one in each thread.
+    ThreadLocal,
+    /// `STT_GNU_IFUNC`: a function chosen at load time.
+    IndirectFunction,
+    /// `STT_NOTYPE`.
+    Untyped,
+}
+
+/// How a symbol binds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+pub enum SymbolBinding {
+    /// `STB_GLOBAL`.
+    Global,
+    /// `STB_WEAK`.
+    Weak,
+    /// `STB_GNU_UNIQUE`: one definition for the namespace.
+    Unique,
+}
+
+impl Symbol {
+    /// Its type, for people.
+    pub fn symbol_type(&self) -> SymbolType {
+        match self.kind() {
+            STT_FUNC => SymbolType::Function,
+            STT_OBJECT | STT_COMMON => SymbolType::Object,
+            STT_TLS => SymbolType::ThreadLocal,
+            STT_GNU_IFUNC => SymbolType::IndirectFunction,
+            _ => SymbolType::Untyped,
+        }
+    }
+
+    /// Its binding, for people; an unknown one counts as global.
+    pub fn symbol_binding(&self) -> SymbolBinding {
+        match self.bind() {
+            STB_WEAK => SymbolBinding::Weak,
+            STB_GNU_UNIQUE => SymbolBinding::Unique,
+            _ => SymbolBinding::Global,
+        }
+    }
+}
+
+impl fmt::Display for SymbolType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            SymbolType::Function => "FUNC",
+            SymbolType::Object => "OBJECT",
+            SymbolType::ThreadLocal => "TLS",
+            SymbolType::IndirectFunction => "IFUNC",
+            SymbolType::Untyped => "NOTYPE",
+        })
+    }
+}

@@ -1,0 +1,183 @@
+//! Symbol versions: `DT_VERSYM`, `DT_VERDEF`, `DT_VERNEED`.
+//!
+//! LSB "Symbol Versioning"; glibc `_dl_check_map_versions` and `check_match`, musl `checkver`. Each symbol has
+//! a 16-bit index; the index means a version that the object defines (`foo@@V2`) or needs from another. Index 0
+//! is "local", 1 is "the base, no version"; bit 15 hides a definition from those who do not ask for it by name
+//! (`foo@V1`).
+
+use super::addr::Vaddr;
+use super::{c_str_at, u16_at, u32_at};
+use crate::error::ErrorKind;
+
+/// Bit 15 of a version index: not the default version.
+pub const HIDDEN: u16 = 0x8000;
+const VER_FLG_BASE: u16 = 1;
+const VER_FLG_WEAK: u16 = 2;
+const RULE: &str = "LSB, \"Symbol Versioning\"";
+
+/// A version by name, with the gABI hash that its table gives, so that most comparisons end at a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Name<'a> {
+    /// `GLIBC_2.2.5`.
+    pub text: &'a [u8],
+    /// `vd_hash` or `vna_hash`.
+    pub hash: u32,
+    /// The reference accepts no base definition instead (bit 15 of `vna_other`).
+    pub hidden: bool,
+}
+
+impl Name<'_> {
+    /// The same version, whatever [`Name::hidden`] says.
+    #[inline]
+    pub fn same(&self, other: &Name<'_>) -> bool {
+        self.hash == other.hash && self.text == other.text
+    }
+}
+
+/// One version that an object needs from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Need<'a> {
+    /// The soname of the object that should have it (`vn_file`).
+    pub file: &'a [u8],
+    /// The version.
+    pub name: Name<'a>,
+    /// `VER_FLG_WEAK`: its absence is no error.
+    pub weak: bool,
+    /// Where its `Vernaux` stands.
+    pub at: Vaddr,
+}
+
+/// All versions of one object, by index.
+#[derive(Clone, Debug, Default)]
+pub struct Versions<'a> {
+    by_index: Vec<Option<Name<'a>>>,
+    /// What it defines, without the base version.
+    pub defined: Vec<Name<'a>>,
+    /// What it needs.
+    pub needs: Vec<Need<'a>>,
+    /// Whether it has a `DT_VERDEF` at all.
+    pub has_definitions: bool,
+}
+
+impl<'a> Versions<'a> {
+    /// The version that a symbol's index means, ignoring bit 15. `None` for 0, 1 and indices nobody defined.
+    #[inline]
+    pub fn get(&self, index: u16) -> Option<&Name<'a>> {
+        self.by_index.get(usize::from(index & !HIDDEN))?.as_ref()
+    }
+
+    fn set(&mut self, index: u16, name: Name<'a>) {
+        let index = usize::from(index & !HIDDEN);
+        if self.by_index.len() <= index {
+            self.by_index.resize(index + 1, None);
+        }
+        self.by_index[index] = Some(name);
+    }
+
+    /// Reads `DT_VERDEF`: a list of `Verdef`s, each with a list of `Verdaux`es of which the first is its name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Malformed`] where a part lies outside of `bytes` or `strings`.
+    pub fn read_definitions(
+        &mut self,
+        bytes: &'a [u8],
+        at: Vaddr,
+        count: u64,
+        strings: &'a [u8],
+    ) -> Result<(), ErrorKind> {
+        self.has_definitions = true;
+        walk(bytes, "DT_VERDEF", at, count, |entry| {
+            let (flags, index) = (u16_at(bytes, entry + 2)?, u16_at(bytes, entry + 4)?);
+            let (hash, aux, next) = (u32_at(bytes, entry + 8)?, u32_at(bytes, entry + 12)?, u32_at(bytes, entry + 16)?);
+            let text = c_str_at(strings, u32_at(bytes, entry + aux as usize)? as usize)?;
+            if flags & VER_FLG_BASE == 0 {
+                let name = Name { text, hash, hidden: false };
+                self.set(index, name);
+                self.defined.push(name);
+            }
+            Some(next)
+        })
+    }
+
+    /// Reads `DT_VERNEED`: a list of `Verneed`s, one a file, each with a list of `Vernaux`es, one a version.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Malformed`] where a part lies outside of `bytes` or `strings`.
+    pub fn read_needs(&mut self, bytes: &'a [u8], at: Vaddr, count: u64, strings: &'a [u8]) -> Result<(), ErrorKind> {
+        walk(bytes, "DT_VERNEED", at, count, |entry| {
+            let versions = u16_at(bytes, entry + 2)?;
+            let file = c_str_at(strings, u32_at(bytes, entry + 4)? as usize)?;
+            let (aux, next) = (u32_at(bytes, entry + 8)?, u32_at(bytes, entry + 12)?);
+            let mut one = entry.checked_add(aux as usize)?;
+            for _ in 0..versions {
+                let (hash, flags, other) = (u32_at(bytes, one)?, u16_at(bytes, one + 4)?, u16_at(bytes, one + 6)?);
+                let text = c_str_at(strings, u32_at(bytes, one + 8)? as usize)?;
+                let name = Name { text, hash, hidden: other & HIDDEN != 0 };
+                self.set(other, name);
+                let at = Vaddr(at.0.wrapping_add(one as u64));
+                self.needs.push(Need { file, name, weak: flags & VER_FLG_WEAK != 0, at });
+                match u32_at(bytes, one + 12)? {
+                    0 => break,
+                    step => one = one.checked_add(step as usize)?,
+                }
+            }
+            Some(next)
+        })
+    }
+}
+
+/// Follows a list whose entries say how many bytes on the next one is; 0 ends it. `read` returns that number,
+/// or `None` where the entry leaves the table.
+fn walk(
+    bytes: &[u8],
+    table: &str,
+    at: Vaddr,
+    count: u64,
+    mut read: impl FnMut(usize) -> Option<u32>,
+) -> Result<(), ErrorKind> {
+    let mut entry = 0_usize;
+    // Every entry is at least some bytes on, so the list cannot be longer than the table has bytes.
+    for index in 0..count.min(bytes.len() as u64) {
+        let place = Vaddr(at.0.wrapping_add(entry as u64));
+        let Some(next) = read(entry) else {
+            let found = "an offset past the end of the table or of DT_STRTAB";
+            return Err(ErrorKind::malformed(format!("{table} entry {index}"), place, found, "one inside", RULE));
+        };
+        match next {
+            0 => break,
+            step => entry = entry.saturating_add(step as usize),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_need_is_read_and_one_that_leaves_its_table_is_refused() {
+        let strings = b"\0libx.so\0V9\0";
+        let mut bytes = Vec::new();
+        bytes.extend([1, 0, 1, 0]); // vn_version, vn_cnt
+        bytes.extend(1_u32.to_le_bytes()); // vn_file
+        bytes.extend(16_u32.to_le_bytes()); // vn_aux
+        bytes.extend(0_u32.to_le_bytes()); // vn_next
+        bytes.extend(0x5a9_u32.to_le_bytes()); // vna_hash
+        bytes.extend([2, 0, 3, 0]); // vna_flags (weak), vna_other
+        bytes.extend(9_u32.to_le_bytes()); // vna_name
+        bytes.extend(0_u32.to_le_bytes()); // vna_next
+        let mut versions = Versions::default();
+        versions.read_needs(&bytes, Vaddr(0x400), 1, strings).unwrap();
+        let need = versions.needs[0];
+        assert_eq!((need.file, need.name.text, need.weak, need.at), (&b"libx.so"[..], &b"V9"[..], true, Vaddr(0x410)));
+        assert!(versions.get(3 | HIDDEN).unwrap().same(&need.name));
+        assert_eq!(versions.get(2), None);
+
+        bytes[8] = 200; // vn_aux
+        assert!(Versions::default().read_needs(&bytes, Vaddr(0x400), 1, strings).is_err());
+        bytes[8] = 16;
+        bytes[24] = 99; // vna_name
+        assert!(Versions::default().read_needs(&bytes, Vaddr(0x400), 1, strings).is_err());
+    }
+}

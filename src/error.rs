@@ -1,0 +1,223 @@
+//! What can go wrong, told to the person it happens to: in which file and field, what was found, what was
+//! expected, what to try.
+
+use std::fmt;
+
+use crate::elf::addr::{FileOffset, Vaddr};
+use crate::event::Stage;
+
+/// This crate's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A load, lookup or unload that did not happen. A load that fails leaves nothing behind: no mapping, no
+/// descriptor, and no code of the library has run (unless a constructor is what failed).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    /// The file or library this is about, as the user named it or as it was found.
+    pub object: String,
+    /// The stage of the pipeline that refused.
+    pub stage: Stage,
+    /// What was wrong.
+    pub kind: ErrorKind,
+}
+
+/// Where the wrong thing stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Where {
+    /// In the file, so many bytes from its start.
+    File(FileOffset),
+    /// In the mapped object, at this `p_vaddr` (`readelf` shows the same number).
+    Memory(Vaddr),
+}
+
+impl fmt::Display for Where {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Where::File(offset) => write!(f, "in the file at offset {offset}"),
+            Where::Memory(vaddr) => write!(f, "in the mapped library at {vaddr}"),
+        }
+    }
+}
+
+/// The kinds of refusal, each with what is needed to act on it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ErrorKind {
+    /// No file for a name.
+    #[error("cannot be found{}{}", needed(needed_by), tried_list(tried))]
+    NotFound {
+        /// The library whose `DT_NEEDED` named it, if it was not asked for directly.
+        needed_by: Option<String>,
+        /// Every path that was tried, in order, with the reason it was passed over.
+        tried: Vec<String>,
+    },
+    /// The kernel refused a call.
+    #[error("{call}: {errno}")]
+    System {
+        /// The call as `strace` would show it, without its result.
+        call: String,
+        /// Why the kernel refused it.
+        errno: nix::errno::Errno,
+    },
+    /// The file is whole, but not for this loader.
+    #[error("{field} is {found}, expected {expected}\n       {at}; {reason}")]
+    Unsuitable {
+        /// The field of the file.
+        field: String,
+        /// Where it stands.
+        at: Where,
+        /// Its value.
+        found: String,
+        /// What would be right.
+        expected: String,
+        /// What the file probably is, and what to do.
+        reason: String,
+    },
+    /// The file contradicts itself or the specification.
+    #[error("{field} is {found}, expected {expected}\n       {at}; {rule}")]
+    Malformed {
+        /// The field of the file.
+        field: String,
+        /// Where it stands.
+        at: Where,
+        /// Its value.
+        found: String,
+        /// What would be right.
+        expected: String,
+        /// The rule and where it is written.
+        rule: String,
+    },
+    /// A library that this one needs is there, but too old (or new) for it.
+    #[error(
+        "needs version {version} of {provider}, and the one found at {path} offers {offered}\n       install a {provider} that has it, or set LD_LIBRARY_PATH to its folder"
+    )]
+    MissingVersion {
+        /// The version that is needed.
+        version: String,
+        /// The library that should provide it, by soname.
+        provider: String,
+        /// Where that library was found.
+        path: String,
+        /// The versions it has.
+        offered: String,
+    },
+    /// A relocation refers to a symbol that nothing defines.
+    #[error("undefined symbol: {symbol}{}\n       wanted by {wanted_by}; looked in {}", at_version(version), searched.join(", "))]
+    UndefinedSymbol {
+        /// Its name.
+        symbol: String,
+        /// The version asked for.
+        version: Option<String>,
+        /// What refers to it: `relocation 12 of DT_JMPREL (R_X86_64_JUMP_SLOT)`.
+        wanted_by: String,
+        /// The objects of the scope, in the order they were searched.
+        searched: Vec<String>,
+    },
+    /// `get`: the library and its dependencies do not export the symbol.
+    #[error("no symbol {symbol}{}\n       looked in {}", at_version(version), searched.join(", "))]
+    NoSuchSymbol {
+        /// Its name.
+        symbol: String,
+        /// The version asked for.
+        version: Option<String>,
+        /// The objects searched, in order.
+        searched: Vec<String>,
+    },
+    /// A relocation that cannot be applied.
+    #[error("relocation {index} of {table} ({kind}) at {place}: {problem}\n       {rule}")]
+    Relocation {
+        /// Its place in its table, from 0.
+        index: usize,
+        /// `DT_RELA`, `DT_JMPREL` or `DT_RELR`.
+        table: &'static str,
+        /// Its type by name.
+        kind: String,
+        /// `r_offset`.
+        place: Vaddr,
+        /// What is wrong: values included.
+        problem: String,
+        /// The rule and where it is written.
+        rule: &'static str,
+    },
+    /// Something correct that dlscope does not do yet.
+    #[error("{what} is not supported yet\n       {detail}")]
+    Unsupported {
+        /// The feature.
+        what: String,
+        /// Where the file asks for it.
+        detail: String,
+    },
+    /// Something the file asks for that dlscope refuses on purpose.
+    #[error("{what}: {found} is refused by policy\n       {reason}")]
+    Policy {
+        /// The field of the file.
+        what: String,
+        /// Its value.
+        found: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+}
+
+impl ErrorKind {
+    /// The refusal for a table that ends past the bytes it lies in.
+    pub(crate) fn truncated(what: &str, at: FileOffset, wanted: u64, have: u64) -> ErrorKind {
+        ErrorKind::Malformed {
+            field: what.into(),
+            at: Where::File(at),
+            found: format!("{have:#x} bytes"),
+            expected: format!("{wanted:#x} bytes"),
+            rule: "the file is damaged or cut".into(),
+        }
+    }
+
+    /// The refusal for something wrong in mapped memory.
+    pub(crate) fn malformed(
+        field: impl Into<String>,
+        at: Vaddr,
+        found: impl fmt::Display,
+        expected: impl fmt::Display,
+        rule: &str,
+    ) -> ErrorKind {
+        ErrorKind::Malformed {
+            field: field.into(),
+            at: Where::Memory(at),
+            found: found.to_string(),
+            expected: expected.to_string(),
+            rule: rule.into(),
+        }
+    }
+
+    /// Puts the refusal into its context.
+    pub(crate) fn of(self, object: impl Into<String>, stage: Stage) -> Error {
+        Error { object: object.into(), stage, kind: self }
+    }
+}
+
+fn needed(by: &Option<String>) -> String {
+    by.as_ref().map_or(String::new(), |by| format!(", and {by} needs it"))
+}
+
+fn at_version(version: &Option<String>) -> String {
+    version.as_ref().map_or(String::new(), |v| format!(", version {v}"))
+}
+
+fn tried_list(tried: &[String]) -> String {
+    let mut text: String = tried.iter().map(|t| format!("\n       tried {t}")).collect();
+    text.push_str("\n       install it, or set LD_LIBRARY_PATH to its folder; a path with a '/' is opened as it is");
+    text
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.object, self.kind)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.kind {
+            ErrorKind::System { errno, .. } => Some(errno),
+            _ => None,
+        }
+    }
+}

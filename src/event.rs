@@ -1,0 +1,361 @@
+//! What the loader says while it works: typed events, and those who listen.
+//!
+//! Nothing in the loader prints. Each effect on an object's memory and each decision is an [`Event`];
+//! whoever wants to see it gives a [`Probe`] to a [`Loader`](crate::Loader). Views (the command's `trace`,
+//! a test, your own program) only read events.
+//!
+//! Without a probe, every stage is compiled with [`Silent`], whose [`Probe::listening`] is the constant
+//! `false`: no event is built, and the code is the same as without any.
+
+use std::cell::Cell;
+use std::fmt;
+use std::panic::Location;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::elf::addr::{Addr, Bias, FileOffset, Vaddr, Word};
+use crate::elf::image::{Prot, Segment};
+use crate::elf::plan::Plan;
+use crate::elf::symbol::Probing;
+
+mod kind;
+pub use kind::*;
+
+/// The version of the stream's form; it goes up when a reader of an older stream would misread a newer one.
+pub const STREAM_VERSION: u32 = 1;
+
+/// Watches a loader. Probes watch; they never steer.
+///
+/// Events come from whichever thread loads, possibly from several. An event that is raised while a probe
+/// is already handling one on the same thread (because the probe itself loads something) is dropped and
+/// counted in [`dropped`].
+pub trait Probe: Send + Sync {
+    /// One event, as it happens.
+    fn event(&self, event: &Event);
+
+    /// Whether events are wanted at all. Asked often; cheap and constant.
+    fn listening(&self) -> bool {
+        true
+    }
+}
+
+/// The probe of those who do not listen: everything about events compiles to nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Probe for Silent {
+    #[inline(always)]
+    fn event(&self, _: &Event) {}
+    #[inline(always)]
+    fn listening(&self) -> bool {
+        false
+    }
+}
+
+/// Keeps every event, in a buffer allocated beforehand.
+///
+/// ```
+/// use std::sync::Arc;
+/// let recorder = Arc::new(dlscope::Recorder::with_capacity(4096));
+/// let loader = dlscope::Loader::new().probe(recorder.clone());
+/// // SAFETY: zlib's constructors do nothing surprising.
+/// let zlib = unsafe { loader.open("libz.so.1")? };
+/// assert!(recorder.events().iter().any(|e| matches!(e.kind, dlscope::event::Kind::Store { .. })));
+/// # Ok::<(), dlscope::Error>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct Recorder {
+    events: Mutex<Vec<Event>>,
+}
+
+impl Recorder {
+    /// Room for `events` events before the buffer must grow.
+    pub fn with_capacity(events: usize) -> Recorder {
+        Recorder { events: Mutex::new(Vec::with_capacity(events)) }
+    }
+
+    /// What was recorded so far, in the order of [`Event::seq`] within each thread.
+    pub fn events(&self) -> Vec<Event> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes what was recorded so far out of the recorder.
+    pub fn take(&self) -> Vec<Event> {
+        std::mem::take(&mut self.events.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Probe for Recorder {
+    fn event(&self, event: &Event) {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event.clone());
+    }
+}
+
+/// One thing that the loader did or decided.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Event {
+    /// Goes up by one from event to event, over all loads and threads of the process.
+    pub seq: u64,
+    /// The request (open, lookup, close, …) this belongs to.
+    pub load: LoadId,
+    /// The request that this one is nested in: a constructor may open libraries.
+    pub parent: Option<LoadId>,
+    /// The kernel's id of the thread.
+    pub thread: i32,
+    /// The stage of the pipeline.
+    pub stage: Stage,
+    /// The object it is about, where it is about one.
+    pub object: Option<Tag>,
+    /// The line of dlscope that did it.
+    pub source: Source,
+    /// What happened.
+    #[cfg_attr(feature = "serde", serde(flatten))]
+    pub kind: Kind,
+}
+
+/// One request to the loader: an open, a lookup, a close. Counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct LoadId(pub u64);
+
+/// Names an object in events: its number stays the same while it is mapped and is never used again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Tag {
+    /// Counted from 1 over the process.
+    pub id: u32,
+    /// The path it was mapped from, or the name it was given.
+    pub name: Arc<str>,
+}
+
+impl Tag {
+    pub(crate) fn new(name: &str) -> Tag {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Tag { id: NEXT.fetch_add(1, Ordering::Relaxed) as u32, name: name.into() }
+    }
+
+    /// The last part of the path.
+    pub fn short(&self) -> &str {
+        self.name.rsplit('/').next().unwrap_or(&self.name)
+    }
+}
+
+impl fmt::Display for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.short())
+    }
+}
+
+/// A place in dlscope's own source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Source {
+    /// As `file!()` gives it: relative to the package.
+    pub file: &'static str,
+    /// From 1.
+    pub line: u32,
+}
+
+impl Source {
+    fn of(at: &'static Location<'static>) -> Source {
+        // Built as somebody's dependency, the path is absolute.
+        let file = at.file().strip_prefix(concat!(env!("CARGO_MANIFEST_DIR"), "/")).unwrap_or(at.file());
+        Source { file, line: at.line() }
+    }
+}
+
+/// The stages of the pipeline (see the crate's front page), and what happens outside of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+pub enum Stage {
+    /// 1: from a name to an open file.
+    Find,
+    /// 2: the file header and program headers.
+    Read,
+    /// 3: from `PT_LOAD`s to steps.
+    Plan,
+    /// 4: the steps carried out.
+    Map,
+    /// 5: `PT_DYNAMIC` and the tables it names.
+    Dynamic,
+    /// 6: dependencies, breadth first.
+    Needed,
+    /// 7: every needed version is there.
+    Versions,
+    /// 8: relocations, in two passes.
+    Relocate,
+    /// 9: `PT_GNU_RELRO` becomes read-only.
+    Seal,
+    /// 10: the objects enter the namespace.
+    Publish,
+    /// 11: constructors.
+    Init,
+    /// A symbol by name, for the user.
+    Lookup,
+    /// Destructors and unmapping.
+    Close,
+    /// What was in the process before: adopted, never mapped.
+    Host,
+}
+
+impl Stage {
+    /// The stages of an open, in order.
+    pub const PIPELINE: [Stage; 11] = [
+        Stage::Find,
+        Stage::Read,
+        Stage::Plan,
+        Stage::Map,
+        Stage::Dynamic,
+        Stage::Needed,
+        Stage::Versions,
+        Stage::Relocate,
+        Stage::Seal,
+        Stage::Publish,
+        Stage::Init,
+    ];
+
+    /// Its number in the pipeline, from 1; `None` for what happens outside of an open.
+    pub fn number(self) -> Option<usize> {
+        Stage::PIPELINE.iter().position(|&s| s == self).map(|at| at + 1)
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Stage::Find => "find",
+            Stage::Read => "read",
+            Stage::Plan => "plan",
+            Stage::Map => "map",
+            Stage::Dynamic => "dynamic",
+            Stage::Needed => "needed",
+            Stage::Versions => "versions",
+            Stage::Relocate => "relocate",
+            Stage::Seal => "seal",
+            Stage::Publish => "publish",
+            Stage::Init => "init",
+            Stage::Lookup => "lookup",
+            Stage::Close => "close",
+            Stage::Host => "host",
+        })
+    }
+}
+
+static SEQ: AtomicU64 = AtomicU64::new(1);
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+static NEXT_LOAD: AtomicU64 = AtomicU64::new(1);
+
+thread_local! {
+    static IN_PROBE: Cell<bool> = const { Cell::new(false) };
+    static CURRENT: Cell<Option<LoadId>> = const { Cell::new(None) };
+}
+
+/// How many events were dropped because a probe caused them while it handled one.
+pub fn dropped() -> u64 {
+    DROPPED.load(Ordering::Relaxed)
+}
+
+/// A request in progress on this thread: gives it its [`LoadId`] and remembers the one it is nested in.
+pub(crate) struct Request {
+    load: LoadId,
+    parent: Option<LoadId>,
+}
+
+impl Request {
+    pub(crate) fn begin() -> Request {
+        let load = LoadId(NEXT_LOAD.fetch_add(1, Ordering::Relaxed));
+        Request { load, parent: CURRENT.replace(Some(load)) }
+    }
+
+    /// The request that this thread is in, for what happens on its behalf without being told so.
+    pub(crate) fn current() -> Request {
+        let load = CURRENT.get();
+        Request { load: load.unwrap_or(LoadId(0)), parent: load }
+    }
+
+    /// The way to tell events of this request to `probe`.
+    pub(crate) fn report<'p, P: Probe + ?Sized>(&self, probe: &'p P, stage: Stage) -> Report<'p, P> {
+        Report { probe, load: self.load, parent: self.parent, stage, object: None }
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        CURRENT.set(self.parent);
+    }
+}
+
+/// A probe together with what every event says about its circumstances. Handed down by value through the
+/// stages; for [`Silent`] all of it is dead code.
+pub(crate) struct Report<'p, P: Probe + ?Sized> {
+    probe: &'p P,
+    load: LoadId,
+    parent: Option<LoadId>,
+    stage: Stage,
+    object: Option<&'p Tag>,
+}
+
+impl<P: Probe + ?Sized> Clone for Report<'_, P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<P: Probe + ?Sized> Copy for Report<'_, P> {}
+
+impl<'p, P: Probe + ?Sized> Report<'p, P> {
+    /// The same, from another stage.
+    #[inline(always)]
+    pub(crate) fn at(self, stage: Stage) -> Self {
+        Report { stage, ..self }
+    }
+
+    /// The same, about `object`.
+    #[inline(always)]
+    pub(crate) fn about<'q>(self, object: &'q Tag) -> Report<'q, P>
+    where
+        'p: 'q,
+    {
+        Report { object: Some(object), ..self }
+    }
+
+    #[inline(always)]
+    pub(crate) fn listening(&self) -> bool {
+        self.probe.listening()
+    }
+
+    /// Emits the event that `kind` builds, if someone listens. The caller's line becomes its source.
+    #[track_caller]
+    #[inline(always)]
+    pub(crate) fn tell(&self, kind: impl FnOnce() -> Kind) {
+        if self.probe.listening() {
+            self.emit(Location::caller(), kind());
+        }
+    }
+
+    #[cold]
+    fn emit(&self, at: &'static Location<'static>, kind: Kind) {
+        if IN_PROBE.replace(true) {
+            DROPPED.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        // Also when the probe panics.
+        struct Leave;
+        impl Drop for Leave {
+            fn drop(&mut self) {
+                IN_PROBE.set(false);
+            }
+        }
+        let _leave = Leave;
+        self.probe.event(&Event {
+            seq: SEQ.fetch_add(1, Ordering::Relaxed),
+            load: self.load,
+            parent: self.parent,
+            thread: nix::unistd::gettid().as_raw(),
+            stage: self.stage,
+            object: self.object.cloned(),
+            source: Source::of(at),
+            kind,
+        });
+    }
+}

@@ -1,0 +1,685 @@
+//! The kinds of event, in the order in which a load meets them.
+
+use super::*;
+
+/// What happened. In JSON the kind is the field `event`, in snake case.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(tag = "event", rename_all = "snake_case"))]
+pub enum Kind {
+    // ── a request, from its first event to its last ──────────────────────────────────────────────
+    /// A request begins.
+    Begin {
+        /// What was asked for.
+        request: Asked,
+        /// The library or symbol, as the caller named it.
+        name: String,
+        /// On whose behalf it is searched: the object whose `RPATH` or `RUNPATH` count.
+        caller: Option<Tag>,
+    },
+    /// The request is over.
+    End {
+        /// The first line of the error, if it failed.
+        error: Option<String>,
+    },
+
+    // ── 1 find ───────────────────────────────────────────────────────────────────────────────────
+    /// The name is already known in this namespace or in the host: nothing is opened.
+    Known {
+        /// The name asked for.
+        name: String,
+        /// What told that it is the same.
+        by: SameBy,
+    },
+    /// The list of directories of one rule, before they are tried.
+    Rule {
+        /// The rule.
+        rule: Rule,
+        /// Its directories in order, after `$ORIGIN` and the like were replaced. Empty: the rule gives none.
+        dirs: Vec<String>,
+    },
+    /// A path was tried.
+    Try {
+        /// The path.
+        path: String,
+        /// The rule that named it.
+        rule: Rule,
+        /// What came of it.
+        outcome: Outcome,
+    },
+    /// `openat(2)`, for a library or the cache.
+    Open {
+        /// The path as given to the kernel.
+        path: String,
+        /// The descriptor, or the name of the error.
+        fd: Result<i32, String>,
+    },
+    /// `fstat(2)`: tells the length of the file and its identity.
+    Stat {
+        /// The descriptor.
+        fd: i32,
+        /// Device number.
+        device: u64,
+        /// Inode number.
+        inode: u64,
+        /// Length in bytes.
+        length: u64,
+    },
+    /// `memfd_create(2)`: a file without a name, for a library that was given as bytes.
+    MemoryFile {
+        /// The name shown in `/proc/self/maps`.
+        name: String,
+        /// The descriptor.
+        fd: i32,
+        /// How many bytes were written to it.
+        length: u64,
+    },
+    /// `mmap(2)`: the cache of ld.so as a read-only view.
+    View {
+        /// Where.
+        address: Addr,
+        /// How much, in bytes.
+        length: u64,
+        /// The descriptor.
+        fd: i32,
+    },
+    /// `close(2)`.
+    CloseFile {
+        /// The descriptor.
+        fd: i32,
+    },
+
+    // ── 2 read ───────────────────────────────────────────────────────────────────────────────────
+    /// `pread64(2)`: bytes of the headers.
+    Read {
+        /// The descriptor.
+        fd: i32,
+        /// From where in the file.
+        offset: FileOffset,
+        /// How many bytes were asked for.
+        asked: u64,
+        /// How many came.
+        got: u64,
+    },
+    /// The file header was accepted.
+    Header {
+        /// `e_type`, `ET_DYN`.
+        e_type: String,
+        /// `e_machine`, `EM_X86_64`.
+        e_machine: String,
+        /// Where the program headers lie.
+        e_phoff: FileOffset,
+        /// How many there are.
+        e_phnum: u16,
+        /// Length of the file in bytes.
+        file_length: u64,
+    },
+    /// One program header, as read.
+    ProgramHeader {
+        /// Its name: `PT_LOAD`.
+        name: &'static str,
+        /// Where it stands in the file.
+        header_offset: FileOffset,
+        /// Its fields.
+        #[cfg_attr(feature = "serde", serde(flatten))]
+        segment: Segment,
+    },
+
+    // ── 3 plan ───────────────────────────────────────────────────────────────────────────────────
+    /// What will be mapped where, before anything is.
+    Planned {
+        /// The steps.
+        plan: Arc<Plan>,
+    },
+
+    // ── 4 map: effects on memory ─────────────────────────────────────────────────────────────────
+    /// `mmap(2)`: address space for the whole object, without access.
+    Reserve {
+        /// Where the kernel put it.
+        address: Addr,
+        /// How much, in bytes.
+        length: u64,
+    },
+    /// The load bias is decided: every `p_vaddr` of this object plus this is an address.
+    Placed {
+        /// `B`.
+        bias: Bias,
+        /// The first byte of the span that the object uses.
+        address: Addr,
+        /// Its length in bytes.
+        length: u64,
+    },
+    /// `mmap(2)`: pages of the file over the reservation.
+    Map {
+        /// Where.
+        address: Addr,
+        /// How much, in bytes.
+        length: u64,
+        /// With which rights.
+        prot: Prot,
+        /// The descriptor.
+        fd: i32,
+        /// From where in the file.
+        offset: FileOffset,
+    },
+    /// `mmap(2)`: zero pages over the reservation.
+    MapZero {
+        /// Where.
+        address: Addr,
+        /// How much, in bytes.
+        length: u64,
+        /// With which rights.
+        prot: Prot,
+    },
+    /// Bytes set to zero by plain stores.
+    Zero {
+        /// Where.
+        address: Addr,
+        /// How much, in bytes.
+        length: u64,
+    },
+    /// `mprotect(2)`.
+    Protect {
+        /// Where.
+        address: Addr,
+        /// How much, in bytes.
+        length: u64,
+        /// The rights from now on.
+        prot: Prot,
+        /// Why.
+        reason: ProtectReason,
+    },
+
+    // ── 5 dynamic ────────────────────────────────────────────────────────────────────────────────
+    /// One entry of the dynamic section.
+    DynamicEntry {
+        /// Where it stands.
+        vaddr: Vaddr,
+        /// `DT_NEEDED`, `DT_SYMTAB`, … or the number of an unknown one.
+        tag: String,
+        /// `d_val` or `d_ptr`, as it stands there.
+        value: Word,
+        /// The string that it names, for `DT_NEEDED`, `DT_SONAME`, `DT_RPATH`, `DT_RUNPATH`.
+        text: Option<String>,
+    },
+    /// The symbol tables were checked and can be searched.
+    Tables {
+        /// Which hash tables there are: `DT_GNU_HASH`, `DT_HASH`.
+        hash: &'static str,
+        /// How many entries the dynamic symbol table has, as far as the hash table tells.
+        symbols: u64,
+        /// The versions that this object defines (`DT_VERDEF`).
+        versions: Vec<String>,
+    },
+
+    // ── 6 needed ─────────────────────────────────────────────────────────────────────────────────
+    /// A dependency was settled.
+    Needed {
+        /// The name in `DT_NEEDED`.
+        name: String,
+        /// The object that it means. In JSON `dependency`: `object` is whoever needs it.
+        #[cfg_attr(feature = "serde", serde(rename = "dependency"))]
+        object: Tag,
+        /// How it came here.
+        how: Arrival,
+    },
+
+    // ── 7 versions ───────────────────────────────────────────────────────────────────────────────
+    /// A version that the object needs was looked for in its provider.
+    Version {
+        /// The version.
+        version: String,
+        /// The object that should have it.
+        provider: Tag,
+        /// What came of it.
+        outcome: VersionOutcome,
+    },
+
+    // ── 8 relocate ───────────────────────────────────────────────────────────────────────────────
+    /// The scope: where symbols are looked for, in this order.
+    Scope {
+        /// The objects that are there for everybody: start-up objects, then `RTLD_GLOBAL` ones.
+        global: Vec<Tag>,
+        /// The opened library and its dependencies, breadth first.
+        local: Vec<Tag>,
+    },
+    /// A relocation pass begins.
+    Pass {
+        /// 1: what needs no code of a new library. 2: IFUNC resolvers.
+        pass: u8,
+        /// The objects in the order in which they are relocated.
+        objects: Vec<Tag>,
+    },
+    /// A symbol was looked for.
+    Lookup {
+        /// Its name.
+        name: String,
+        /// The version asked for.
+        version: Option<String>,
+        /// The GNU hash of the name.
+        hash: u32,
+        /// The objects asked, in order, each with what its hash table said.
+        candidates: Vec<Candidate>,
+        /// What it was bound to; `None` where nothing defines it.
+        found: Option<Binding>,
+    },
+    /// A relocation was computed. The [`Kind::Store`] (or [`Kind::Call`]) that follows carries it out.
+    Relocation {
+        /// `DT_RELA`, `DT_JMPREL` or `DT_RELR`.
+        table: &'static str,
+        /// Its place in the table, from 0.
+        index: usize,
+        /// Where the entry stands in the file.
+        entry: FileOffset,
+        /// `r_offset`: the slot.
+        place: Vaddr,
+        /// `R_X86_64_RELATIVE`, …
+        kind: String,
+        /// The formula of the psABI, in its letters.
+        formula: &'static str,
+        /// `r_info`'s symbol index, if not 0.
+        symbol: Option<u32>,
+        /// Its name.
+        name: Option<String>,
+        /// `B`.
+        b: Bias,
+        /// `S`, where the formula has it.
+        s: Option<Word>,
+        /// `A`.
+        a: i64,
+    },
+    /// A relocation was put off to pass 2: it needs the answer of a loaded library's IFUNC resolver.
+    Deferred {
+        /// `DT_RELA` or `DT_JMPREL`.
+        table: &'static str,
+        /// Its place in the table, from 0.
+        index: usize,
+        /// `r_offset`: the slot.
+        place: Vaddr,
+        /// The object whose resolver must be asked.
+        resolver_of: Tag,
+    },
+    /// One word of memory was written.
+    Store {
+        /// Where.
+        address: Addr,
+        /// What stood there.
+        before: Word,
+        /// What stands there now.
+        after: Word,
+        /// How many bytes of them count: 4 or 8.
+        size: u8,
+    },
+
+    // ── 10 publish ───────────────────────────────────────────────────────────────────────────────
+    /// The objects are part of the namespace from here on.
+    Publish {
+        /// In the order of loading.
+        objects: Vec<Tag>,
+    },
+
+    // ── 11 init, and every other call of foreign code ────────────────────────────────────────────
+    /// The order of constructors or destructors.
+    Order {
+        /// The objects, first to run first.
+        objects: Vec<Tag>,
+    },
+    /// Foreign code is about to be called.
+    Call {
+        /// Where.
+        address: Addr,
+        /// What for.
+        purpose: Purpose,
+    },
+    /// It came back.
+    Return {
+        /// Where it had been called.
+        address: Addr,
+        /// What it returned, for a resolver.
+        value: Option<Addr>,
+    },
+
+    /// Foreign code that was called has changed these bytes of an object. Follows its [`Kind::Return`].
+    Changed {
+        /// Where.
+        address: Addr,
+        /// What stood there before the call.
+        before: Hex,
+        /// What stands there now.
+        after: Hex,
+    },
+
+    // ── close ────────────────────────────────────────────────────────────────────────────────────
+    /// One use of a library ended.
+    Release {
+        /// How many opens of it are left.
+        opens: usize,
+    },
+    /// These objects are needed by nothing any more.
+    Unneeded {
+        /// In the order of their destructors.
+        objects: Vec<Tag>,
+    },
+    /// `munmap(2)`: the object, or a part of a reservation that alignment left over, is gone.
+    Unmap {
+        /// Where it was.
+        address: Addr,
+        /// How much, in bytes.
+        length: u64,
+        /// Why the kernel refused, if it did; the range was then made inaccessible.
+        error: Option<String>,
+    },
+
+    // ── host ─────────────────────────────────────────────────────────────────────────────────────
+    /// The objects that were in the process before are known from here on.
+    Host {
+        /// Those of start-up, in the order of the global scope.
+        objects: Vec<Tag>,
+    },
+    /// An object of the host is used: its place, and the place of its thread-local block.
+    Adopt {
+        /// Its load bias.
+        bias: Bias,
+        /// Bytes between the thread pointer and its TLS block below it, where it has a static one.
+        tls_offset: Option<u64>,
+    },
+}
+
+/// What was asked of the loader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+pub enum Asked {
+    /// Load and initialise.
+    Open,
+    /// Load as far as possible without running any code of the library.
+    Prepare,
+    /// Find a symbol by name.
+    Lookup,
+    /// End one use of a library.
+    Close,
+    /// The process ends.
+    Exit,
+}
+
+/// What told that a name means an object that is already here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+pub enum SameBy {
+    /// It was loaded under this name or path.
+    Name,
+    /// Its `DT_SONAME`.
+    Soname,
+    /// The same device and inode.
+    Inode,
+}
+
+/// The rules by which a name becomes a path, in the order of ld.so(8).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+pub enum Rule {
+    /// The name has a `/`: it is a path.
+    Path,
+    /// `Loader::search_dir`.
+    SearchDir,
+    /// `DT_RPATH` of the object named.
+    Rpath(String),
+    /// The variable as it was when the program started.
+    LdLibraryPath,
+    /// `DT_RUNPATH` of the object named.
+    Runpath(String),
+    /// `/etc/ld.so.cache`.
+    Cache,
+    /// The directories built into ld.so.
+    Default,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Rule::Path => f.pad("the path itself"),
+            Rule::SearchDir => f.pad("search_dir"),
+            Rule::Rpath(of) => f.pad(&format!("RPATH of {of}")),
+            Rule::LdLibraryPath => f.pad("LD_LIBRARY_PATH"),
+            Rule::Runpath(of) => f.pad(&format!("RUNPATH of {of}")),
+            Rule::Cache => f.pad("/etc/ld.so.cache"),
+            Rule::Default => f.pad("default directories"),
+        }
+    }
+}
+
+/// What came of trying a path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+pub enum Outcome {
+    /// This is the file.
+    Found,
+    /// It could not be opened: the name of the error.
+    Missing(String),
+    /// It is a library, but not for this process: the search goes on.
+    Passed(String),
+}
+
+/// How a dependency came here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+pub enum Arrival {
+    /// It was in the process before; a second copy is never mapped.
+    Adopted,
+    /// An earlier open of this namespace loaded it.
+    Loaded,
+    /// Another object of this open already asked for it.
+    Shared,
+    /// It is mapped by this open.
+    New,
+}
+
+/// What came of looking for a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+pub enum VersionOutcome {
+    /// The provider defines it.
+    Provided,
+    /// The provider defines no versions at all: accepted.
+    ProviderHasNone,
+    /// Not there, but the need is weak (`VER_FLG_WEAK`): accepted.
+    WeakAndMissing,
+    /// Not there: the load fails.
+    Missing,
+}
+
+/// Why pages were given other rights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+pub enum ProtectReason {
+    /// The step of the plan after zeroing bss in a page that is not writable.
+    Plan,
+    /// `DT_TEXTREL`: relocations write into pages that are not writable.
+    TextOpen,
+    /// … and back.
+    TextShut,
+    /// `PT_GNU_RELRO`: read-only from now on.
+    Relro,
+    /// `munmap` was refused: at least nothing can use the range.
+    Abandoned,
+}
+
+/// One object that was asked for a symbol.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Candidate {
+    /// The object.
+    pub object: Tag,
+    /// What its hash table said, step by step; the last step decides.
+    pub steps: Vec<Probing>,
+}
+
+/// What a symbol was bound to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct Binding {
+    /// The object that defines it; `None` for one given with `Loader::define`, or taken over by dlscope.
+    pub object: Option<Tag>,
+    /// Its index in that object's symbol table.
+    pub symbol: Option<u32>,
+    /// Where it lies: bias added, resolver not yet asked.
+    pub address: Addr,
+    /// The version of the definition.
+    pub version: Option<String>,
+    /// Whether dlscope's own function stands in for it: `dlopen` and its kin.
+    pub ours: bool,
+}
+
+/// Bytes, shown and serialised as hexadecimal digits: `7f454c46`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Hex(pub Vec<u8>);
+
+impl fmt::Display for Hex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Hex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for Hex {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+/// What foreign code is called for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+pub enum Purpose {
+    /// `DT_INIT`.
+    Init,
+    /// An entry of `DT_INIT_ARRAY`, by its place, from 0.
+    InitArray(usize),
+    /// An entry of `DT_FINI_ARRAY`.
+    FiniArray(usize),
+    /// `DT_FINI`.
+    Fini,
+    /// An IFUNC resolver: which implementation?
+    Resolver,
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Purpose::Init => f.pad("DT_INIT"),
+            Purpose::InitArray(n) => f.pad(&format!("DT_INIT_ARRAY[{n}]")),
+            Purpose::FiniArray(n) => f.pad(&format!("DT_FINI_ARRAY[{n}]")),
+            Purpose::Fini => f.pad("DT_FINI"),
+            Purpose::Resolver => f.pad("IFUNC resolver"),
+        }
+    }
+}
+
+impl Kind {
+    /// The kind's name, as in the JSON field `event`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Kind::Begin { .. } => "begin",
+            Kind::End { .. } => "end",
+            Kind::Known { .. } => "known",
+            Kind::Rule { .. } => "rule",
+            Kind::Try { .. } => "try",
+            Kind::Open { .. } => "open",
+            Kind::Stat { .. } => "stat",
+            Kind::MemoryFile { .. } => "memory_file",
+            Kind::View { .. } => "view",
+            Kind::CloseFile { .. } => "close_file",
+            Kind::Read { .. } => "read",
+            Kind::Header { .. } => "header",
+            Kind::ProgramHeader { .. } => "program_header",
+            Kind::Planned { .. } => "planned",
+            Kind::Reserve { .. } => "reserve",
+            Kind::Placed { .. } => "placed",
+            Kind::Map { .. } => "map",
+            Kind::MapZero { .. } => "map_zero",
+            Kind::Zero { .. } => "zero",
+            Kind::Protect { .. } => "protect",
+            Kind::DynamicEntry { .. } => "dynamic_entry",
+            Kind::Tables { .. } => "tables",
+            Kind::Needed { .. } => "needed",
+            Kind::Version { .. } => "version",
+            Kind::Scope { .. } => "scope",
+            Kind::Pass { .. } => "pass",
+            Kind::Lookup { .. } => "lookup",
+            Kind::Relocation { .. } => "relocation",
+            Kind::Deferred { .. } => "deferred",
+            Kind::Store { .. } => "store",
+            Kind::Publish { .. } => "publish",
+            Kind::Order { .. } => "order",
+            Kind::Call { .. } => "call",
+            Kind::Return { .. } => "return",
+            Kind::Changed { .. } => "changed",
+            Kind::Release { .. } => "release",
+            Kind::Unneeded { .. } => "unneeded",
+            Kind::Unmap { .. } => "unmap",
+            Kind::Host { .. } => "host",
+            Kind::Adopt { .. } => "adopt",
+        }
+    }
+
+    /// The system call of this event in the words of `strace`, where it is one.
+    pub fn strace(&self) -> Option<String> {
+        Some(match self {
+            Kind::Open { path, fd } => {
+                let result = match fd {
+                    Ok(fd) => fd.to_string(),
+                    Err(errno) => format!("-1 {errno}"),
+                };
+                format!("openat(AT_FDCWD, {path:?}, O_RDONLY|O_CLOEXEC) = {result}")
+            }
+            Kind::Stat { fd, length, .. } => {
+                format!("newfstatat({fd}, \"\", {{st_mode=S_IFREG, st_size={length}}}, AT_EMPTY_PATH) = 0")
+            }
+            Kind::MemoryFile { name, fd, .. } => format!("memfd_create({name:?}, MFD_CLOEXEC) = {fd}"),
+            Kind::View { address, length, fd } => {
+                format!("mmap(NULL, {length}, PROT_READ, MAP_SHARED, {fd}, 0) = {address}")
+            }
+            Kind::CloseFile { fd } => format!("close({fd}) = 0"),
+            Kind::Read { fd, offset, asked, got } => format!("pread64({fd}, …, {asked}, {}) = {got}", offset.0),
+            Kind::Reserve { address, length } => {
+                format!("mmap(NULL, {length}, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0) = {address}")
+            }
+            Kind::Map { address, length, prot, fd, offset } => format!(
+                "mmap({address}, {length}, {}, MAP_PRIVATE|MAP_FIXED, {fd}, {}) = {address}",
+                prot_flags(*prot),
+                if offset.0 == 0 { "0".into() } else { offset.to_string() }
+            ),
+            Kind::MapZero { address, length, prot } => format!(
+                "mmap({address}, {length}, {}, MAP_PRIVATE|MAP_FIXED|MAP_ANONYMOUS, -1, 0) = {address}",
+                prot_flags(*prot)
+            ),
+            Kind::Protect { address, length, prot, .. } => {
+                format!("mprotect({address}, {length}, {}) = 0", prot_flags(*prot))
+            }
+            Kind::Unmap { address, length, error } => {
+                let result = error.as_ref().map_or("0".into(), |e| format!("-1 {e}"));
+                format!("munmap({address}, {length}) = {result}")
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// `PROT_READ|PROT_EXEC`.
+fn prot_flags(prot: Prot) -> String {
+    let mut names = Vec::new();
+    if prot.readable() {
+        names.push("PROT_READ");
+    }
+    if prot.writable() {
+        names.push("PROT_WRITE");
+    }
+    if prot.executable() {
+        names.push("PROT_EXEC");
+    }
+    if names.is_empty() { "PROT_NONE".into() } else { names.join("|") }
+}

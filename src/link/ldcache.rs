@@ -1,0 +1,233 @@
+//! `/etc/ld.so.cache`: from a soname to a path without searching directories.
+//!
+//! glibc `_dl_load_cache_lookup` (`elf/dl-cache.c`), written by `ldconfig`. The entries are sorted by name,
+//! descending, with runs of digits compared as numbers (`libfoo.so.10` before `libfoo.so.9`).
+
+use std::cmp::Ordering;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+
+use memmap2::Mmap;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+
+use crate::elf::addr::Addr;
+use crate::elf::{c_str_at, u32_at};
+use crate::event::{Kind, Probe, Report};
+use crate::link::search::{Level, close, cpu_level};
+use crate::lock::{Guarded, Lock};
+use crate::memory::name_of;
+
+/// The file.
+pub(crate) const PATH: &str = "/etc/ld.so.cache";
+
+const MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
+/// The header of files that also serve a loader older than 2000; the new header follows its table.
+const OLD_MAGIC: &[u8] = b"ld.so-1.7.0";
+const HEADER: usize = 48;
+const ENTRY: usize = 24;
+/// An ELF library for libc.so.6, x86_64.
+const FLAGS: u32 = 0x0303;
+/// This entry is under `glibc-hwcaps`; the lower half of `hwcap` says in which part of it.
+const HWCAP_EXTENSION: u64 = 1 << 62;
+const EXTENSION_MAGIC: u32 = 0xeaa4_2174;
+const HWCAPS_TAG: u32 = 1;
+
+/// A view of the file, and which state of it.
+struct Cache {
+    view: Option<Mmap>,
+    stamp: Option<(u64, u64, i64, i64)>,
+}
+
+static CACHE: Guarded<Cache> = Guarded::new(Cache { view: None, stamp: None });
+
+/// The paths that the cache has for `name`, best first. Empty where there is no (usable) cache.
+pub(crate) fn lookup<P: Probe + ?Sized>(lock: &Lock, name: &str, report: Report<'_, P>) -> Vec<String> {
+    let stamp = std::fs::metadata(PATH).ok().map(|m| (m.dev(), m.ino(), m.mtime(), m.mtime_nsec()));
+    let stale = CACHE.borrow(lock).stamp != stamp;
+    if stale {
+        let view = view(report);
+        let old = std::mem::replace(&mut *CACHE.borrow(lock), Cache { view, stamp }).view;
+        if let Some(old) = old {
+            let (address, length) = (Addr(old.as_ptr() as u64), old.len() as u64);
+            drop(old);
+            report.tell(|| Kind::Unmap { address, length, error: None });
+        }
+    }
+    let cache = CACHE.borrow(lock);
+    cache.view.as_deref().map_or(Vec::new(), |bytes| search(bytes, name, cpu_level()))
+}
+
+/// Maps the file. `ldconfig` replaces it, and never changes it in place.
+fn view<P: Probe + ?Sized>(report: Report<'_, P>) -> Option<Mmap> {
+    let opened = open(PATH, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
+    report.tell(|| Kind::Open {
+        path: PATH.into(),
+        fd: opened.as_ref().map(AsRawFd::as_raw_fd).map_err(|&errno| name_of(errno)),
+    });
+    let fd = opened.ok()?;
+    // SAFETY: the view stays valid as long as nobody truncates the file in place; nobody but root could.
+    let view = unsafe { Mmap::map(&fd) }.ok();
+    if let Some(view) = &view {
+        let (address, length) = (Addr(view.as_ptr() as u64), view.len() as u64);
+        report.tell(|| Kind::View { address, length, fd: fd.as_raw_fd() });
+    }
+    close(fd, report);
+    view
+}
+
+/// All entries for `name` that this machine can use: those for the best processor level first.
+fn search(bytes: &[u8], name: &str, level: Level) -> Vec<String> {
+    let Some((base, count)) = locate(bytes) else { return Vec::new() };
+    let entry = |index: usize| Entry::read(bytes, base, index);
+    // The first entry that is not before `name`, in the table's descending order.
+    let mut low = 0;
+    let mut high = count;
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match entry(middle).map(|e| compare(e.name, name.as_bytes())) {
+            Some(Ordering::Greater) => low = middle + 1,
+            Some(_) => high = middle,
+            None => return Vec::new(),
+        }
+    }
+    let same = (low..count).map_while(entry).take_while(|e| compare(e.name, name.as_bytes()) == Ordering::Equal);
+    let mut found: Vec<(Level, String)> = Vec::new();
+    for e in same.filter(|e| e.flags == FLAGS) {
+        let needs = match e.hwcap {
+            0 => Level::Base,
+            hwcap if hwcap & HWCAP_EXTENSION != 0 => match subdirectory(bytes, base, hwcap as u32) {
+                Some(needs) => needs,
+                None => continue,
+            },
+            // Kinds of `hwcap` that glibc no longer uses.
+            _ => continue,
+        };
+        if needs <= level {
+            found.push((needs, String::from_utf8_lossy(e.path).into_owned()));
+        }
+    }
+    found.sort_by_key(|(needs, _)| std::cmp::Reverse(*needs));
+    found.into_iter().map(|(_, path)| path).collect()
+}
+
+/// Where the new table's header begins and how many entries follow it.
+fn locate(bytes: &[u8]) -> Option<(usize, usize)> {
+    let base = if bytes.starts_with(OLD_MAGIC) {
+        let old_entries = u32_at(bytes, 12)? as usize;
+        (16 + old_entries.checked_mul(12)?).next_multiple_of(8)
+    } else {
+        0
+    };
+    bytes.get(base..)?.starts_with(MAGIC).then_some(())?;
+    let count = u32_at(bytes, base + 20)? as usize;
+    let room = bytes.len().checked_sub(base + HEADER)? / ENTRY;
+    (count <= room).then_some((base, count))
+}
+
+struct Entry<'a> {
+    flags: u32,
+    name: &'a [u8],
+    path: &'a [u8],
+    hwcap: u64,
+}
+
+impl<'a> Entry<'a> {
+    fn read(bytes: &'a [u8], base: usize, index: usize) -> Option<Entry<'a>> {
+        let at = base + HEADER + index * ENTRY;
+        let string = |offset: u32| c_str_at(bytes, base + offset as usize);
+        Some(Entry {
+            flags: u32_at(bytes, at)?,
+            name: string(u32_at(bytes, at + 4)?)?,
+            path: string(u32_at(bytes, at + 8)?)?,
+            hwcap: u64::from(u32_at(bytes, at + 16)?) | u64::from(u32_at(bytes, at + 20)?) << 32,
+        })
+    }
+}
+
+/// Which `glibc-hwcaps` subdirectory number `index` means: the file has a list of their names.
+fn subdirectory(bytes: &[u8], base: usize, index: u32) -> Option<Level> {
+    let extension = base + u32_at(bytes, base + 32)? as usize;
+    if u32_at(bytes, extension)? != EXTENSION_MAGIC {
+        return None;
+    }
+    let sections = u32_at(bytes, extension + 4)? as usize;
+    let section =
+        (0..sections.min(64)).map(|n| extension + 8 + n * 16).find(|&s| u32_at(bytes, s) == Some(HWCAPS_TAG))?;
+    let (offset, length) = (u32_at(bytes, section + 8)?, u32_at(bytes, section + 12)?);
+    if index >= length / 4 {
+        return None;
+    }
+    let name = u32_at(bytes, base + offset as usize + index as usize * 4)?;
+    Level::named(c_str_at(bytes, base + name as usize)?)
+}
+
+/// The order of the table: byte by byte, but runs of digits as numbers. glibc `_dl_cache_libcmp`.
+pub(crate) fn compare(mut a: &[u8], mut b: &[u8]) -> Ordering {
+    loop {
+        match (a.first(), b.first()) {
+            (None, None) => return Ordering::Equal,
+            (Some(x), Some(y)) if x.is_ascii_digit() && y.is_ascii_digit() => {
+                let (x, y) = (number(&mut a), number(&mut b));
+                if x != y {
+                    return x.cmp(&y);
+                }
+            }
+            // A digit counts as greater than any other character, as in glibc.
+            (Some(x), _) if x.is_ascii_digit() => return Ordering::Greater,
+            (_, Some(y)) if y.is_ascii_digit() => return Ordering::Less,
+            (x, y) if x != y => return x.cmp(&y),
+            _ => (a, b) = (&a[1..], &b[1..]),
+        }
+    }
+}
+
+fn number(text: &mut &[u8]) -> u64 {
+    let mut value = 0_u64;
+    while let [digit @ b'0'..=b'9', rest @ ..] = *text {
+        value = value.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
+        *text = rest;
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_are_compared_as_numbers_and_come_after_letters() {
+        for (a, b, order) in [
+            ("libfoo.so.9", "libfoo.so.10", Ordering::Less),
+            ("libfoo.so.1", "libfoo.so.1", Ordering::Equal),
+            ("lib1.so", "liba.so", Ordering::Greater),
+            ("libfoo.so", "libfoo.so.1", Ordering::Less),
+        ] {
+            assert_eq!(compare(a.as_bytes(), b.as_bytes()), order, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn damaged_caches_answer_nothing() {
+        assert!(search(b"", "libc.so.6", Level::Base).is_empty());
+        assert!(search(MAGIC, "libc.so.6", Level::Base).is_empty());
+        let mut huge = MAGIC.to_vec();
+        huge.resize(HEADER, 0xff);
+        assert!(search(&huge, "libc.so.6", Level::Base).is_empty());
+    }
+
+    #[test]
+    fn every_name_in_this_machines_cache_is_found() {
+        let Ok(bytes) = std::fs::read(PATH) else { return };
+        let (base, count) = locate(&bytes).expect("the cache of a current ldconfig");
+        assert!(count > 0);
+        for index in 0..count {
+            let entry = Entry::read(&bytes, base, index).unwrap();
+            if entry.flags == FLAGS && entry.hwcap == 0 {
+                let name = String::from_utf8_lossy(entry.name);
+                let found = search(&bytes, &name, Level::Base);
+                assert!(found.iter().any(|path| path.as_bytes() == entry.path), "{name}: {found:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Who finds what: files by name, dependencies, symbols over several objects, and orders.
+
+pub(crate) mod ldcache;
+pub(crate) mod needed;
+pub(crate) mod order;
+pub(crate) mod relocate;
+pub(crate) mod scope;
+pub(crate) mod search;
+pub(crate) mod versions;

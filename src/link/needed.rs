@@ -1,0 +1,336 @@
+//! Stage 6, needed: the opened library and all its dependencies, breadth first, each once.
+//!
+//! gABI "Shared Object Dependencies"; glibc `_dl_map_object_deps` and `_dl_map_object`, musl `load_deps`. A
+//! dependency is the same as an object that is already here if it has the same name, the same `DT_SONAME`, or
+//! is the same file (device and inode). What the host has is adopted and never mapped a second time.
+
+use std::collections::HashMap;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::error::{ErrorKind, Result};
+use crate::event::{Arrival, Kind, Probe, Report, SameBy, Stage, Tag};
+use crate::host::Host;
+use crate::link::search::{self, OpenFile, Search};
+use crate::lock::Lock;
+use crate::namespace::{Members, Policy};
+use crate::object::{FileId, Object, SearchPaths};
+
+/// An object of a load: mapped by it, or here before.
+pub(crate) enum Held {
+    New(Object),
+    Known(Arc<Object>),
+}
+
+impl Deref for Held {
+    type Target = Object;
+
+    fn deref(&self) -> &Object {
+        match self {
+            Held::New(object) => object,
+            Held::Known(object) => object,
+        }
+    }
+}
+
+/// One object of a load with its place among the others.
+pub(crate) struct Node {
+    pub object: Held,
+    /// The names by which it was asked for.
+    pub names: Vec<Box<str>>,
+    /// Its direct dependencies, as indices of nodes, in the order of `DT_NEEDED`.
+    pub needs: Vec<usize>,
+}
+
+impl Node {
+    pub(crate) fn is_new(&self) -> bool {
+        matches!(self.object, Held::New(_))
+    }
+}
+
+/// What to open.
+#[derive(Clone, Copy)]
+pub(crate) enum Target<'a> {
+    /// A name to search, or a path.
+    Name(&'a str),
+    /// A library in memory, and a name for it.
+    Bytes(&'a str, &'a [u8]),
+}
+
+impl Target<'_> {
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Target::Name(name) | Target::Bytes(name, _) => name,
+        }
+    }
+}
+
+/// What a load needs to know about what is already here.
+pub(crate) struct Around<'a> {
+    pub members: &'a Members,
+    pub host: &'a Host,
+    pub policy: &'a Policy,
+    pub probe: Option<&'a Arc<dyn Probe>>,
+    pub lock: &'a Lock,
+}
+
+/// Finds, reads, plans and maps `target` and everything that it needs: stages 1 to 6. The first node is the
+/// target; the order of the others is that of the local scope.
+///
+/// # Errors
+/// The first thing that cannot be found, read or mapped. What was mapped so far is unmapped again.
+pub(crate) fn gather<P: Probe + ?Sized>(
+    target: Target<'_>,
+    caller: Option<&Object>,
+    around: &Around<'_>,
+    report: Report<'_, P>,
+) -> Result<Vec<Node>> {
+    let mut graph = Graph { around, nodes: Vec::new(), names: HashMap::new() };
+    match target {
+        Target::Name(name) => graph.add(name, caller, None, report)?,
+        Target::Bytes(name, bytes) => {
+            let file = search::from_bytes(name, bytes, report.at(Stage::Find))?;
+            graph.map(name, file, caller, report)?
+        }
+    };
+    let mut at = 0;
+    while at < graph.nodes.len() {
+        graph.add_needs_of(at, report)?;
+        at += 1;
+    }
+    Ok(graph.nodes)
+}
+
+struct Graph<'a> {
+    around: &'a Around<'a>,
+    nodes: Vec<Node>,
+    /// Every name and soname that means one of the nodes.
+    names: HashMap<Box<str>, usize>,
+}
+
+impl Graph<'_> {
+    /// Settles each `DT_NEEDED` of node `at`.
+    fn add_needs_of<P: Probe + ?Sized>(&mut self, at: usize, report: Report<'_, P>) -> Result<()> {
+        let names = self.nodes[at].object.needed.clone();
+        let is_new = self.nodes[at].is_new();
+        let tag = self.nodes[at].object.tag.clone();
+        for name in &names {
+            let before = self.nodes.len();
+            let index = if is_new {
+                self.add(name, None, Some(at), report)?
+            } else {
+                // An object that is complete has its dependencies around; a host's may be gone again.
+                match self.known_need(at, name) {
+                    Some(known) => self.hold(known, name),
+                    None => continue,
+                }
+            };
+            self.nodes[at].needs.push(index);
+            if is_new {
+                let node = &self.nodes[index];
+                let how = match &node.object {
+                    Held::New(_) if index < before => Arrival::Shared,
+                    Held::New(_) => Arrival::New,
+                    Held::Known(object) if object.is_host() => Arrival::Adopted,
+                    Held::Known(_) => Arrival::Loaded,
+                };
+                report.at(Stage::Needed).about(&tag).tell(|| Kind::Needed {
+                    name: name.to_string(),
+                    object: node.object.tag.clone(),
+                    how,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// What `name` means to the complete object at `at`.
+    fn known_need(&self, at: usize, name: &str) -> Option<Arc<Object>> {
+        let object = &self.nodes[at].object;
+        if object.is_host() {
+            return in_host(self.around.host, name).map(|(object, _)| object);
+        }
+        let members = self.around.members;
+        let needs = &members.get(object.tag.id)?.needs;
+        let place = object.needed.iter().position(|n| **n == *name)?;
+        let id = *needs.get(place)?;
+        members.object(id).or_else(|| self.around.host.objects.iter().find(|o| o.tag.id == id).cloned())
+    }
+
+    /// The node that `name` means: one of these, one of the namespace, one of the host, or a new one.
+    fn add<P: Probe + ?Sized>(
+        &mut self,
+        name: &str,
+        caller: Option<&Object>,
+        needed_by: Option<usize>,
+        report: Report<'_, P>,
+    ) -> Result<usize> {
+        let report = report.at(Stage::Find);
+        if let Some(&index) = self.names.get(name) {
+            return Ok(index);
+        }
+        if let Some((object, by)) = self.known_by_name(name) {
+            tell_known(name, by, &object.tag, report);
+            return Ok(self.hold(object, name));
+        }
+        let file = self.search(name, caller, needed_by, report)?;
+        if let Some(index) = self.nodes.iter().position(|n| file.id.is_some() && n.object.file == file.id) {
+            search::close(file.fd, report);
+            self.names.insert(name.into(), index);
+            self.nodes[index].names.push(name.into());
+            return Ok(index);
+        }
+        if let Some(object) = self.known_by_file(&file) {
+            tell_known(name, SameBy::Inode, &object.tag, report);
+            search::close(file.fd, report);
+            return Ok(self.hold(object, name));
+        }
+        // Borrowed for the search paths only, so that the node list is free to grow.
+        match needed_by {
+            None => self.map(name, file, caller, report),
+            Some(at) => self.map_for(name, file, at, report),
+        }
+    }
+
+    fn search<P: Probe + ?Sized>(
+        &self,
+        name: &str,
+        caller: Option<&Object>,
+        needed_by: Option<usize>,
+        report: Report<'_, P>,
+    ) -> Result<OpenFile> {
+        let nobody = SearchPaths::default();
+        let requester = needed_by.map(|at| &*self.nodes[at].object).or(caller);
+        let executable = self.around.host.startup().first().map(|o| &o.paths);
+        Search {
+            name,
+            dirs: &self.around.policy.dirs,
+            of: requester.map_or(&nobody, |o| &o.paths),
+            executable,
+            needed_by: needed_by.map(|at| self.nodes[at].object.tag.short()),
+        }
+        .run(self.around.lock, report)
+    }
+
+    fn known_by_name(&self, name: &str) -> Option<(Arc<Object>, SameBy)> {
+        if let Some(object) = self.around.members.by_name(name) {
+            let by = if object.soname.as_deref() == Some(name) { SameBy::Soname } else { SameBy::Name };
+            return Some((object, by));
+        }
+        in_host(self.around.host, name)
+    }
+
+    fn known_by_file(&self, file: &OpenFile) -> Option<Arc<Object>> {
+        let id = file.id?;
+        let own = self.around.members.objects().find(|o| o.file == Some(id));
+        own.or_else(|| {
+            // The same file has the same program headers, which are in memory: only then is a `stat` worth it.
+            let alike = self.around.host.objects.iter().filter(|o| o.image.segments == file.image.segments);
+            alike.into_iter().find(|o| file_id(&o.path) == Some(id)).cloned()
+        })
+    }
+
+    /// Notes an object that is already here as a node.
+    fn hold(&mut self, object: Arc<Object>, name: &str) -> usize {
+        let index = match self.nodes.iter().position(|n| n.object.tag.id == object.tag.id) {
+            Some(index) => index,
+            None => self.push(Held::Known(object)),
+        };
+        self.names.insert(name.into(), index);
+        index
+    }
+
+    fn map_for<P: Probe + ?Sized>(
+        &mut self,
+        name: &str,
+        file: OpenFile,
+        needed_by: usize,
+        report: Report<'_, P>,
+    ) -> Result<usize> {
+        let object = self.load(file, Some(&self.nodes[needed_by].object), report)?;
+        Ok(self.push_new(name, object))
+    }
+
+    fn map<P: Probe + ?Sized>(
+        &mut self,
+        name: &str,
+        file: OpenFile,
+        caller: Option<&Object>,
+        report: Report<'_, P>,
+    ) -> Result<usize> {
+        let object = self.load(file, caller, report)?;
+        Ok(self.push_new(name, object))
+    }
+
+    fn load<P: Probe + ?Sized>(
+        &self,
+        file: OpenFile,
+        loaded_by: Option<&Object>,
+        report: Report<'_, P>,
+    ) -> Result<Object> {
+        Object::load(file, loaded_by, self.around.probe.cloned(), report)
+    }
+
+    fn push_new(&mut self, name: &str, object: Object) -> usize {
+        let soname = object.soname.clone();
+        let path = object.tag.name.clone();
+        let index = self.push(Held::New(object));
+        for alias in [Some(name), soname.as_deref(), Some(&*path)].into_iter().flatten() {
+            if !self.nodes[index].names.iter().any(|n| **n == *alias) {
+                self.nodes[index].names.push(alias.into());
+            }
+            self.names.entry(alias.into()).or_insert(index);
+        }
+        index
+    }
+
+    fn push(&mut self, object: Held) -> usize {
+        self.nodes.push(Node { object, names: Vec::new(), needs: Vec::new() });
+        self.nodes.len() - 1
+    }
+}
+
+fn tell_known<P: Probe + ?Sized>(name: &str, by: SameBy, tag: &Tag, report: Report<'_, P>) {
+    report.about(tag).tell(|| Kind::Known { name: name.into(), by });
+}
+
+/// The host object that goes by `name`.
+fn in_host(host: &Host, name: &str) -> Option<(Arc<Object>, SameBy)> {
+    let by_soname = |o: &&Arc<Object>| o.soname.as_deref() == Some(name);
+    let by_path = |o: &&Arc<Object>| *o.tag.name == *name;
+    let found = host.objects.iter().find(by_soname).map(|o| (o, SameBy::Soname));
+    found.or_else(|| host.objects.iter().find(by_path).map(|o| (o, SameBy::Name))).map(|(o, by)| (o.clone(), by))
+}
+
+fn file_id(path: &std::ffi::OsStr) -> Option<FileId> {
+    let stat = nix::sys::stat::stat(path).ok()?;
+    Some(FileId { device: stat.st_dev, inode: stat.st_ino })
+}
+
+/// `DF_1_NOOPEN`: a library that must not be opened by hand, only needed.
+pub(crate) fn refuse_noopen(root: &Object) -> Result<()> {
+    if root.is_host() || root.dynamic.flags_1 & crate::elf::dynamic::DF_1_NOOPEN == 0 {
+        return Ok(());
+    }
+    let kind = ErrorKind::Policy {
+        what: "DT_FLAGS_1".into(),
+        found: "DF_1_NOOPEN".into(),
+        reason: "the library says that it must not be opened at run time, only be needed by others (linked with -z nodlopen)".into(),
+    };
+    Err(kind.of(root.label(), Stage::Needed))
+}
+
+/// A program that is linked position-independent is `ET_DYN` too, but it is no library.
+pub(crate) fn refuse_program(root: &Object) -> Result<()> {
+    if root.is_host() || root.dynamic.flags_1 & crate::elf::image::DF_1_PIE == 0 {
+        return Ok(());
+    }
+    let kind = ErrorKind::Unsuitable {
+        field: "DT_FLAGS_1".into(),
+        at: crate::error::Where::Memory(root.image.dynamic().map_or_else(Default::default, |s| s.vaddr)),
+        found: "DF_1_PIE, a program".into(),
+        expected: "a shared library".into(),
+        reason: "a position-independent executable cannot be loaded as a library; run it instead".into(),
+    };
+    Err(kind.of(root.label(), Stage::Needed))
+}

@@ -1,0 +1,314 @@
+//! Stage 8, relocate: patch every word that depends on where things are.
+//!
+//! psABI "Relocation"; glibc `_dl_relocate_object` and `elf_machine_rela`, musl `do_relocs`. Each entry is
+//! computed by [`RelocKind::compute`] and carried out by `Memory::store`. Pass 1 does everything that needs no
+//! code of a newly loaded library; what needs the answer of an IFUNC resolver is put off to pass 2, when every
+//! object that the resolver may use has been through pass 1.
+
+use goblin::elf64::reloc::Rela;
+
+use crate::elf::addr::{Addr, FileOffset, Vaddr, Word};
+use crate::elf::dynamic::Table;
+use crate::elf::reloc::{Entry, Problem, RelocKind, SIZEOF_RELA, Value, Write, raw_name, relr_places};
+use crate::elf::symbol::Class;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Kind, Probe, Report, Stage};
+use crate::link::scope::{Definition, Scope};
+use crate::memory::{Around, NothingAround};
+use crate::object::Object;
+use crate::runtime::ifunc;
+
+/// A relocation that waits for a resolver: which entry, and whom to ask.
+pub(crate) struct Deferred {
+    table: &'static str,
+    index: usize,
+    place: Vaddr,
+    kind: RelocKind,
+    addend: i64,
+    resolver: Addr,
+}
+
+/// What pass 1 leaves to be done and to be remembered.
+#[derive(Default)]
+pub(crate) struct Outcome {
+    /// For pass 2.
+    pub deferred: Vec<Deferred>,
+    /// The objects (by tag) whose definitions this one uses: they stay mapped as long as it does.
+    pub bound: Vec<u32>,
+    /// `STB_GNU_UNIQUE` definitions that were bound to: name, object, symbol index.
+    pub unique: Vec<(Box<[u8]>, u32, u32)>,
+}
+
+/// One object in pass 1.
+struct Pass<'a, 'r, P: Probe + ?Sized> {
+    object: &'a Object,
+    scope: &'r Scope<'a>,
+    report: Report<'r, P>,
+    outcome: Outcome,
+    /// The last symbol that was bound: linkers sort relocations so that those of one symbol follow each other.
+    last: Option<(u32, Class, Option<Definition<'a>>)>,
+}
+
+/// Pass 1 for one object.
+///
+/// # Errors
+/// The first relocation that cannot be applied; the object is then useless and must be unmapped.
+pub(crate) fn first_pass<'a, P: Probe + ?Sized>(
+    object: &'a Object,
+    scope: &Scope<'a>,
+    report: Report<'_, P>,
+) -> Result<Outcome> {
+    let wrap = |kind: ErrorKind| -> Error { kind.of(object.label(), Stage::Relocate) };
+    if object.dynamic.textrel {
+        object.memory.open_text(report).map_err(wrap)?;
+    }
+    let mut pass = Pass { object, scope, report, outcome: Outcome::default(), last: None };
+    pass.relative().map_err(wrap)?;
+    pass.table("DT_RELA", object.dynamic.rela, object.rela()).map_err(wrap)?;
+    pass.table("DT_JMPREL", object.dynamic.jmprel, object.jmprel()).map_err(wrap)?;
+    if object.dynamic.textrel {
+        object.memory.shut_text(report).map_err(wrap)?;
+    }
+    Ok(pass.outcome)
+}
+
+impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
+    /// `DT_RELR`: words that hold an address inside the library, packed.
+    fn relative(&mut self) -> Result<(), ErrorKind> {
+        let b = self.object.bias();
+        for (index, place) in relr_places(self.object.relr()) {
+            let outside = || outside("DT_RELR", index, RelocKind::Relative.name(), place);
+            let addend = self.object.memory.word(place).ok_or_else(outside)?;
+            let entry = Entry { place, kind: RelocKind::Relative as u32, symbol: 0, addend: addend as i64 };
+            self.tell("DT_RELR", self.object.dynamic.relr, 8, index, &entry, RelocKind::Relative, None);
+            self.object.memory.store(place, b.0.wrapping_add(addend), self.report).ok_or_else(outside)?;
+        }
+        Ok(())
+    }
+
+    /// `DT_RELA` or `DT_JMPREL`, entry by entry.
+    fn table(&mut self, table: &'static str, at: Option<Table>, entries: &[Rela]) -> Result<(), ErrorKind> {
+        for (index, rela) in entries.iter().enumerate() {
+            let entry = Entry::from(rela);
+            let kind = RelocKind::from_raw(entry.kind).ok_or_else(|| unknown(table, index, &entry))?;
+            let definition = if kind.needs_symbol() { self.definition(table, index, kind, &entry)? } else { None };
+            self.tell(table, at, SIZEOF_RELA, index, &entry, kind, definition.as_ref());
+            if let Some(resolver) = self.must_wait(kind, &entry, definition.as_ref()) {
+                self.defer(table, index, kind, &entry, resolver, definition);
+                continue;
+            }
+            let Some(value) = self.value(kind, definition.as_ref()) else { continue };
+            let write = kind
+                .compute(self.object.bias(), self.object.bias() + entry.place, value, entry.addend)
+                .map_err(|problem| refused(table, index, kind, &entry, problem))?;
+            store(self.object, entry.place, write, self.report)
+                .ok_or_else(|| outside(table, index, kind.name(), entry.place))?;
+        }
+        Ok(())
+    }
+
+    /// What the symbol of `entry` is bound to. `None`: nothing, and that is allowed.
+    #[inline]
+    fn definition(
+        &mut self,
+        table: &str,
+        index: usize,
+        kind: RelocKind,
+        entry: &Entry,
+    ) -> Result<Option<Definition<'a>>, ErrorKind> {
+        let class = kind.class();
+        if let Some((symbol, last_class, definition)) = self.last {
+            if symbol == entry.symbol && last_class == class {
+                return Ok(definition);
+            }
+        }
+        let wanted_by = || format!("relocation {index} of {table} ({})", kind.name());
+        let definition = self.scope.bind(self.object, entry.symbol, class, wanted_by, self.report)?;
+        if let Some(Definition { object: Some(object), index, symbol, .. }) = definition {
+            if !self.outcome.bound.contains(&object.tag.id) {
+                self.outcome.bound.push(object.tag.id);
+            }
+            if symbol.is_unique() {
+                let name = object.symbols().name(&symbol);
+                if !self.outcome.unique.iter().any(|(known, ..)| **known == *name) {
+                    self.outcome.unique.push((name.into(), object.tag.id, index));
+                }
+            }
+        }
+        self.last = Some((entry.symbol, class, definition));
+        Ok(definition)
+    }
+
+    /// The resolver that has to be asked in pass 2, if this entry depends on one. Resolvers of start-up objects
+    /// can be asked at once: those objects were complete before we came.
+    #[inline]
+    fn must_wait(&self, kind: RelocKind, entry: &Entry, definition: Option<&Definition<'a>>) -> Option<Addr> {
+        if kind == RelocKind::IRelative {
+            return Some(Addr(self.object.bias().0.wrapping_add_signed(entry.addend)));
+        }
+        let definition = definition.filter(|d| d.symbol.is_ifunc())?;
+        definition.object.filter(|o| !o.is_startup()).map(|_| definition.address)
+    }
+
+    #[cold]
+    fn defer(
+        &mut self,
+        table: &'static str,
+        index: usize,
+        kind: RelocKind,
+        entry: &Entry,
+        resolver: Addr,
+        definition: Option<Definition<'a>>,
+    ) {
+        let Entry { place, addend, .. } = *entry;
+        let of = definition.and_then(|d| d.object).unwrap_or(self.object);
+        self.report.tell(|| Kind::Deferred { table, index, place, resolver_of: of.tag.clone() });
+        self.outcome.deferred.push(Deferred { table, index, place, kind, addend, resolver });
+    }
+
+    /// The numbers that the formula needs. `None`: nothing to write, because a weak thread-local symbol is
+    /// undefined.
+    #[inline]
+    fn value(&self, kind: RelocKind, definition: Option<&Definition<'a>>) -> Option<Value> {
+        let Some(d) = definition else {
+            let thread_local =
+                matches!(kind, RelocKind::TpOff64 | RelocKind::DtpMod64 | RelocKind::DtpOff64 | RelocKind::TlsDesc);
+            return (!thread_local).then(Value::default);
+        };
+        let mut value = Value { address: d.address.0, size: d.symbol.size(), tp_offset: None };
+        if d.symbol.is_tls() {
+            let block = d.object.and_then(|o| self.scope.host.tls_offset(o));
+            value.tp_offset = block.map(|block| (d.symbol.value().0 as i64).wrapping_sub(block as i64));
+        } else if d.symbol.is_ifunc() && d.object.is_some() {
+            // SAFETY: `must_wait` let it through: the resolver of a start-up object, complete and relocated.
+            value.address = unsafe { ifunc::resolve(d.address, &NothingAround, self.report) }.0;
+        }
+        Some(value)
+    }
+
+    #[inline(always)]
+    #[track_caller]
+    #[expect(clippy::too_many_arguments, reason = "an event has that many parts")]
+    fn tell(
+        &self,
+        table: &'static str,
+        at: Option<Table>,
+        size: u64,
+        index: usize,
+        entry: &Entry,
+        kind: RelocKind,
+        definition: Option<&Definition<'_>>,
+    ) {
+        let object = self.object;
+        self.report.tell(|| Kind::Relocation {
+            table,
+            index,
+            entry: at.and_then(|t| object.file_offset(Vaddr(t.at.0 + index as u64 * size))).unwrap_or(FileOffset(0)),
+            place: entry.place,
+            kind: kind.name().into(),
+            formula: kind.formula(),
+            symbol: (entry.symbol != 0).then_some(entry.symbol),
+            name: object
+                .symbols()
+                .get(entry.symbol)
+                .filter(|_| entry.symbol != 0)
+                .map(|s| String::from_utf8_lossy(object.symbols().name(&s)).into_owned()),
+            b: object.bias(),
+            s: kind.needs_symbol().then(|| Word(definition.map_or(0, |d| d.address.0))),
+            a: entry.addend,
+        });
+    }
+}
+
+/// Pass 2 for one object: asks the resolvers and stores their answers.
+///
+/// # Safety
+/// Every object that the resolvers may use has been through pass 1, and its dependencies through pass 2.
+///
+/// # Errors
+/// A place that cannot be written.
+pub(crate) unsafe fn second_pass<P: Probe + ?Sized>(
+    object: &Object,
+    deferred: &[Deferred],
+    around: &(impl Around + ?Sized),
+    report: Report<'_, P>,
+) -> Result<()> {
+    let wrap = |kind: ErrorKind| -> Error { kind.of(object.label(), Stage::Relocate) };
+    for d in deferred {
+        // SAFETY: the caller's.
+        let answer = unsafe { ifunc::resolve(d.resolver, around, report) };
+        let value = Value { address: answer.0, ..Value::default() };
+        let write = match d.kind {
+            RelocKind::IRelative => Ok(Write::Word(answer.0)),
+            kind => kind.compute(object.bias(), object.bias() + d.place, value, d.addend),
+        };
+        let entry = Entry { place: d.place, kind: d.kind as u32, symbol: 0, addend: d.addend };
+        let write = write.map_err(|problem| wrap(refused(d.table, d.index, d.kind, &entry, problem)))?;
+        // Opened for one store only: the resolver's own code may lie in these pages.
+        if object.dynamic.textrel {
+            object.memory.open_text(report).map_err(wrap)?;
+        }
+        store(object, d.place, write, report).ok_or_else(|| wrap(outside(d.table, d.index, d.kind.name(), d.place)))?;
+        if object.dynamic.textrel {
+            object.memory.shut_text(report).map_err(wrap)?;
+        }
+    }
+    Ok(())
+}
+
+#[inline(always)]
+#[track_caller]
+fn store<P: Probe + ?Sized>(object: &Object, place: Vaddr, write: Write, report: Report<'_, P>) -> Option<()> {
+    match write {
+        Write::Nothing => Some(()),
+        Write::Word(word) => object.memory.store(place, word, report),
+        Write::Half(half) => object.memory.store(place, half, report),
+        // Both passes turn an indirect relocation into the resolver's answer before they come here.
+        Write::Call(_) => None,
+    }
+}
+
+#[cold]
+fn unknown(table: &'static str, index: usize, entry: &Entry) -> ErrorKind {
+    ErrorKind::Relocation {
+        index,
+        table,
+        kind: raw_name(entry.kind),
+        place: entry.place,
+        problem: "not a type that a shared object may have".into(),
+        rule: "psABI, \"Relocation Types\"; the file is damaged, or was made for a loader newer than this one",
+    }
+}
+
+#[cold]
+fn outside(table: &'static str, index: usize, kind: &str, place: Vaddr) -> ErrorKind {
+    ErrorKind::Relocation {
+        index,
+        table,
+        kind: kind.into(),
+        place,
+        problem: "the place is not inside a writable segment".into(),
+        rule: "relocations write into PF_W segments only, unless DT_TEXTREL says otherwise (gABI, \"Dynamic Section\")",
+    }
+}
+
+#[cold]
+fn refused(table: &'static str, index: usize, kind: RelocKind, entry: &Entry, problem: Problem) -> ErrorKind {
+    let (problem, rule) = match problem {
+        Problem::ThreadLocal => {
+            return ErrorKind::Unsupported {
+                what: format!("thread-local storage of a loaded library ({})", kind.name()),
+                detail: format!("relocation {index} of {table} at {} asks for it", entry.place),
+            };
+        }
+        Problem::NotInSharedObject => (
+            "only a program can have it".to_string(),
+            "a copy relocation moves a variable into the program; in a library it means nothing (psABI, \"Relocation Types\")",
+        ),
+        Problem::Overflow(value) => (
+            format!("the result {value:#x} does not fit into 32 bits"),
+            "psABI, \"Relocation Types\": 32-bit results must not be cut off; recompile with -fPIC",
+        ),
+    };
+    ErrorKind::Relocation { index, table, kind: kind.name().into(), place: entry.place, problem, rule }
+}

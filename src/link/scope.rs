@@ -1,0 +1,238 @@
+//! Which definition a reference binds to.
+//!
+//! ld.so(8) and gABI "Shared Object Dependencies"; glibc `_dl_lookup_symbol_x`, musl `find_sym`. A scope is a
+//! list of objects, asked in order; the first definition wins, weak or not.
+
+use std::collections::HashMap;
+use std::ffi::CStr;
+
+use crate::elf::addr::Addr;
+use crate::elf::symbol::{Class, Probing, Symbol, SymbolTable, Trail, Want, Wanted};
+use crate::error::ErrorKind;
+use crate::event::{Binding, Candidate, Kind, Probe, Report};
+use crate::host::{self, Host};
+use crate::object::Object;
+
+/// Symbols that the user gave with `Loader::define`.
+pub(crate) type Defined = HashMap<Box<[u8]>, Addr>;
+
+/// Where the references of a batch are looked for.
+pub(crate) struct Scope<'a> {
+    /// Given by the user: before everything else.
+    pub defined: &'a Defined,
+    /// Everybody's: start-up objects, then those opened with `RTLD_GLOBAL`.
+    pub global: Vec<&'a Object>,
+    /// The opened library and its dependencies, breadth first.
+    pub local: Vec<&'a Object>,
+    /// `STB_GNU_UNIQUE` definitions that were chosen in earlier loads.
+    pub unique: HashMap<Box<[u8]>, (&'a Object, u32)>,
+    /// What is known of the host.
+    pub host: &'a Host,
+}
+
+/// What a reference is bound to.
+#[derive(Clone, Copy)]
+pub(crate) struct Definition<'a> {
+    /// The object that has it; `None` for one that the user or dlscope itself gives.
+    pub object: Option<&'a Object>,
+    /// Its index in that object's symbol table.
+    pub index: u32,
+    /// The entry there; for a given one, that of the reference.
+    pub symbol: Symbol,
+    /// `S`: where it lies. For an IFUNC, its resolver.
+    pub address: Addr,
+}
+
+/// Keeps the objects asked and what each said; `()` does not.
+trait Witness {
+    type Trail: Trail + Default;
+    fn asked(&mut self, object: &Object, trail: Self::Trail);
+}
+
+impl Witness for () {
+    type Trail = ();
+    #[inline(always)]
+    fn asked(&mut self, _: &Object, (): ()) {}
+}
+
+impl Witness for Vec<Candidate> {
+    type Trail = Vec<Probing>;
+    fn asked(&mut self, object: &Object, steps: Vec<Probing>) {
+        self.push(Candidate { object: object.tag.clone(), steps });
+    }
+}
+
+impl<'a> Scope<'a> {
+    /// Binds the reference that symbol `index` of `from` is. `None`: undefined, and weak.
+    ///
+    /// # Errors
+    /// [`ErrorKind::UndefinedSymbol`], whose `wanted_by` the caller fills in, or [`ErrorKind::Malformed`].
+    pub(crate) fn bind<P: Probe + ?Sized>(
+        &self,
+        from: &'a Object,
+        index: u32,
+        class: Class,
+        wanted_by: impl FnOnce() -> String,
+        report: Report<'_, P>,
+    ) -> Result<Option<Definition<'a>>, ErrorKind> {
+        let symbols = from.symbols();
+        let Some(reference) = symbols.get(index) else {
+            let at = from.dynamic.symbols.unwrap_or_default();
+            let rule = "r_info's upper half is an index into DT_SYMTAB (gABI, \"Relocation\")";
+            return Err(ErrorKind::malformed("symbol index of a relocation", at, index, "one inside DT_SYMTAB", rule));
+        };
+        let own = Definition { object: Some(from), index, symbol: reference, address: reference.address(from.bias()) };
+        if reference.binds_locally() {
+            return Ok(Some(own));
+        }
+        let wanted = wanted(symbols, index, &reference, class);
+        let found = if report.listening() {
+            let mut candidates = Vec::new();
+            let found = self.find_for(from, own, &wanted, &mut candidates);
+            tell(&wanted, candidates, found, report);
+            found
+        } else {
+            self.find_for(from, own, &wanted, &mut ())
+        };
+        match found {
+            None if reference.is_weak() => Ok(None),
+            None => Err(ErrorKind::UndefinedSymbol {
+                symbol: String::from_utf8_lossy(wanted.name).into_owned(),
+                version: wanted.version_text(),
+                wanted_by: wanted_by(),
+                searched: self.objects(from).map(|o| o.tag.short().to_string()).collect(),
+            }),
+            found => Ok(found),
+        }
+    }
+
+    /// The objects in the order in which they are asked on behalf of `from`.
+    fn objects(&self, from: &'a Object) -> impl Iterator<Item = &'a Object> + '_ {
+        let first = from.dynamic.symbolic.then_some(from);
+        first.into_iter().chain(self.global.iter().copied()).chain(self.local.iter().copied())
+    }
+
+    fn find_for<W: Witness>(
+        &self,
+        from: &'a Object,
+        own: Definition<'a>,
+        wanted: &Wanted<'_>,
+        witness: &mut W,
+    ) -> Option<Definition<'a>> {
+        if let Some(&address) = self.defined.get(wanted.name).filter(|_| !self.defined.is_empty()) {
+            return Some(Definition { object: None, address, ..own });
+        }
+        let found = self.find(from, wanted, witness);
+        // A protected symbol is its own object's business. But if the program has a canonical PLT entry for
+        // it, that entry *is* the function's address for everyone, or pointers to it would not be equal.
+        if own.symbol.is_protected() && !own.symbol.is_undefined() && found.is_some_and(|f| !is_of(&f, from)) {
+            let real = Wanted::new(wanted.name, wanted.version, Class::Plt);
+            let elsewhere =
+                wanted.class == Class::Plt || self.find(from, &real, witness).is_none_or(|f| !is_of(&f, from));
+            if elsewhere {
+                return Some(own);
+            }
+        }
+        let found = found?;
+        // `dlopen` and its kin in libc know nothing of our objects; ours take over. A library's own function
+        // of that name is left alone.
+        if found.object.is_some_and(host::is_c_library) {
+            if let Some(address) = crate::capi::replacement(wanted.name) {
+                return Some(Definition { object: None, address, ..found });
+            }
+        }
+        Some(found)
+    }
+
+    fn find<W: Witness>(&self, from: &'a Object, wanted: &Wanted<'_>, witness: &mut W) -> Option<Definition<'a>> {
+        for object in self.objects(from) {
+            let mut trail = W::Trail::default();
+            let found = object.symbols().find(wanted, &mut trail);
+            witness.asked(object, trail);
+            let Some((index, symbol)) = found else { continue };
+            if symbol.is_unique() {
+                // One definition for the whole namespace: the first that anyone bound to.
+                if let Some(&(first, index)) = self.unique.get(wanted.name) {
+                    let symbol = first.symbols().get(index).unwrap_or(symbol);
+                    return Some(definition(first, index, symbol));
+                }
+            }
+            return Some(definition(object, index, symbol));
+        }
+        None
+    }
+}
+
+fn definition(object: &Object, index: u32, symbol: Symbol) -> Definition<'_> {
+    Definition { object: Some(object), index, symbol, address: symbol.address(object.bias()) }
+}
+
+fn is_of(definition: &Definition<'_>, object: &Object) -> bool {
+    definition.object.is_some_and(|o| std::ptr::eq(o, object))
+}
+
+/// What the reference at `index` asks for: its name and the version that `DT_VERSYM` gives it.
+fn wanted<'o>(symbols: &'o SymbolTable<'_>, index: u32, reference: &Symbol, class: Class) -> Wanted<'o> {
+    let version = symbols.version(index).map_or(Want::Oldest, |v| Want::Version(*v));
+    Wanted::new(symbols.name(reference), version, class)
+}
+
+/// The definition of `name` in `objects`, in order: what `dlsym` does with a handle's scope.
+pub(crate) fn find_by_name<'o, P: Probe + ?Sized>(
+    objects: impl Iterator<Item = &'o Object>,
+    wanted: &Wanted<'_>,
+    report: Report<'_, P>,
+) -> Option<Definition<'o>> {
+    fn search<'o, W: Witness>(
+        objects: impl Iterator<Item = &'o Object>,
+        wanted: &Wanted<'_>,
+        witness: &mut W,
+    ) -> Option<Definition<'o>> {
+        for object in objects {
+            let mut trail = W::Trail::default();
+            let found = object.symbols().find(wanted, &mut trail);
+            witness.asked(object, trail);
+            if let Some((index, symbol)) = found.filter(|(_, symbol)| !symbol.is_undefined()) {
+                return Some(definition(object, index, symbol));
+            }
+        }
+        None
+    }
+    if !report.listening() {
+        return search(objects, wanted, &mut ());
+    }
+    let mut candidates = Vec::new();
+    let found = search(objects, wanted, &mut candidates);
+    tell(wanted, candidates, found, report);
+    found
+}
+
+fn tell<P: Probe + ?Sized>(
+    wanted: &Wanted<'_>,
+    candidates: Vec<Candidate>,
+    found: Option<Definition<'_>>,
+    report: Report<'_, P>,
+) {
+    report.tell(|| Kind::Lookup {
+        name: String::from_utf8_lossy(wanted.name).into_owned(),
+        version: wanted.version_text(),
+        hash: wanted.hash,
+        candidates,
+        found: found.map(|d| Binding {
+            object: d.object.map(|o| o.tag.clone()),
+            symbol: d.object.map(|_| d.index),
+            address: d.address,
+            version: d.object.and_then(|o| o.symbols().version_text(d.index)),
+            ours: d.object.is_none(),
+        }),
+    });
+}
+
+/// A name from C.
+///
+/// # Safety
+/// `name` is null or a C string.
+pub(crate) unsafe fn c_name<'c>(name: *const std::ffi::c_char) -> Option<&'c [u8]> {
+    // SAFETY: the caller's.
+    (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) }.to_bytes())
+}

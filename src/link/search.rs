@@ -1,0 +1,478 @@
+//! Stage 1, find: from a name to an open file. And stage 2, read: the file's headers.
+//!
+//! ld.so(8), "DESCRIPTION"; glibc `_dl_map_object` and `open_verify`, musl `load_library`. Each rule gives a
+//! list of directories; each directory is tried with the `glibc-hwcaps` subdirectories of this processor first.
+//! A file for another machine is passed over, as ld.so does; a damaged one ends the search.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+use std::sync::OnceLock;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::stat::{Mode, fstat};
+use nix::sys::uio::pread;
+
+use crate::elf::addr::FileOffset;
+use crate::elf::image::{HEAD, Image, check_header};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Kind, Outcome, Probe, Report, Rule, Stage};
+use crate::host;
+use crate::link::ldcache;
+use crate::lock::Lock;
+use crate::memory::name_of;
+use crate::object::{FileId, SearchPaths};
+
+/// A library file with its headers checked.
+pub(crate) struct OpenFile {
+    pub path: OsString,
+    pub fd: OwnedFd,
+    pub id: Option<FileId>,
+    pub image: Image,
+}
+
+/// The levels of x86_64 processors that libraries can be built for (psABI, "Processor Architecture").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Level {
+    Base,
+    V2,
+    V3,
+    V4,
+}
+
+impl Level {
+    const DIRECTORIES: [(Level, &'static str); 3] =
+        [(Level::V4, "x86-64-v4"), (Level::V3, "x86-64-v3"), (Level::V2, "x86-64-v2")];
+
+    /// The level of a `glibc-hwcaps` subdirectory.
+    pub(crate) fn named(name: &[u8]) -> Option<Level> {
+        Level::DIRECTORIES.iter().find(|(_, dir)| dir.as_bytes() == name).map(|&(level, _)| level)
+    }
+}
+
+/// The level of this processor.
+pub(crate) fn cpu_level() -> Level {
+    static LEVEL: OnceLock<Level> = OnceLock::new();
+    *LEVEL.get_or_init(|| {
+        macro_rules! all {
+            ($($feature:tt)*) => { true $(&& std::arch::is_x86_feature_detected!($feature))* };
+        }
+        // LAHF has no name there; every processor with SSE4.2 has it.
+        if !all!("cmpxchg16b" "popcnt" "sse3" "sse4.1" "sse4.2" "ssse3") {
+            Level::Base
+        } else if !all!("avx" "avx2" "bmi1" "bmi2" "f16c" "fma" "lzcnt" "movbe") {
+            Level::V2
+        } else if !all!("avx512f" "avx512bw" "avx512cd" "avx512dq" "avx512vl") {
+            Level::V3
+        } else {
+            Level::V4
+        }
+    })
+}
+
+/// The directories built into ld.so, which are nowhere written down for others: Debian's, or everybody else's.
+fn default_dirs() -> &'static [&'static str] {
+    if Path::new("/lib/x86_64-linux-gnu").is_dir() {
+        &["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib", "/usr/lib"]
+    } else {
+        &["/lib64", "/usr/lib64"]
+    }
+}
+
+/// What is searched for, and on whose behalf.
+pub(crate) struct Search<'a> {
+    /// The name, as in `DT_NEEDED` or as the user wrote it.
+    pub name: &'a str,
+    /// `Loader::search_dir`, before all others.
+    pub dirs: &'a [String],
+    /// The paths of the object that needs it.
+    pub of: &'a SearchPaths,
+    /// The paths of the executable: its `DT_RPATH` counts for all.
+    pub executable: Option<&'a SearchPaths>,
+    /// The object that needs it, unless the user asks.
+    pub needed_by: Option<&'a str>,
+}
+
+impl Search<'_> {
+    /// Tries every path in the order of ld.so(8) until one is a library for this process.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NotFound`] with every path tried, or what was wrong with a file that was found.
+    pub(crate) fn run<P: Probe + ?Sized>(&self, lock: &Lock, report: Report<'_, P>) -> Result<OpenFile> {
+        let mut tried = Tried { paths: Vec::new(), last: None };
+        if self.name.contains('/') {
+            let path = expand(self.name, &self.of.origin);
+            return match tried.attempt(&path, Rule::Path, report)? {
+                Some(file) => Ok(file),
+                None => Err(tried.refusal(self)),
+            };
+        }
+        let found = self.by_directories(&mut tried, lock, report)?;
+        found.ok_or_else(|| tried.refusal(self))
+    }
+
+    fn by_directories<P: Probe + ?Sized>(
+        &self,
+        tried: &mut Tried,
+        lock: &Lock,
+        report: Report<'_, P>,
+    ) -> Result<Option<OpenFile>> {
+        if !self.dirs.is_empty() {
+            if let Some(file) = self.in_dirs(self.dirs, Rule::SearchDir, tried, report)? {
+                return Ok(Some(file));
+            }
+        }
+        // DT_RPATH is older than LD_LIBRARY_PATH and cannot be overridden by it; DT_RUNPATH was made to mend
+        // that, and an object that has one has no say by DT_RPATH, neither its own nor its loaders'.
+        if self.of.runpath.is_none() {
+            let own = self.of.rpath.iter();
+            let executable = self
+                .executable
+                .iter()
+                .flat_map(|e| &e.rpath)
+                .filter(|(tag, _)| !self.of.rpath.iter().any(|(own, _)| own == tag));
+            for (tag, dirs) in own.chain(executable) {
+                if let Some(file) = self.in_dirs(dirs, Rule::Rpath(tag.short().into()), tried, report)? {
+                    return Ok(Some(file));
+                }
+            }
+        }
+        if let Some(list) = host::ld_library_path() {
+            let origin = self.executable.map_or("", |e| &e.origin);
+            let dirs: Vec<String> = list.split([':', ';']).map(|dir| directory(dir, origin)).collect();
+            if let Some(file) = self.in_dirs(&dirs, Rule::LdLibraryPath, tried, report)? {
+                return Ok(Some(file));
+            }
+        }
+        if let Some(dirs) = &self.of.runpath {
+            let of = self.needed_by.unwrap_or("the program");
+            if let Some(file) = self.in_dirs(dirs, Rule::Runpath(of.into()), tried, report)? {
+                return Ok(Some(file));
+            }
+        }
+        let defaults: &[&str] = if self.of.no_default_dirs { &[] } else { default_dirs() };
+        for path in ldcache::lookup(lock, self.name, report) {
+            // DF_1_NODEFLIB forbids what the cache found in a default directory, too.
+            let parent = Path::new(&path).parent().unwrap_or(Path::new(""));
+            if self.of.no_default_dirs && default_dirs().iter().any(|dir| Path::new(dir) == parent) {
+                continue;
+            }
+            if let Some(file) = tried.attempt(&path, Rule::Cache, report)? {
+                return Ok(Some(file));
+            }
+        }
+        let defaults: Vec<String> = defaults.iter().map(|dir| dir.to_string()).collect();
+        self.in_dirs(&defaults, Rule::Default, tried, report)
+    }
+
+    fn in_dirs<P: Probe + ?Sized>(
+        &self,
+        dirs: &[String],
+        rule: Rule,
+        tried: &mut Tried,
+        report: Report<'_, P>,
+    ) -> Result<Option<OpenFile>> {
+        report.tell(|| Kind::Rule { rule: rule.clone(), dirs: dirs.to_vec() });
+        let name = self.name;
+        for dir in dirs {
+            for (level, sub) in Level::DIRECTORIES {
+                if level <= cpu_level() {
+                    let path = format!("{dir}/glibc-hwcaps/{sub}/{name}");
+                    if let Some(file) = tried.attempt(&path, rule.clone(), report)? {
+                        return Ok(Some(file));
+                    }
+                }
+            }
+            if let Some(file) = tried.attempt(&format!("{dir}/{name}"), rule.clone(), report)? {
+                return Ok(Some(file));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The paths that were tried, for the error.
+struct Tried {
+    paths: Vec<String>,
+    /// Why the last file that exists was passed over.
+    last: Option<Error>,
+}
+
+impl Tried {
+    /// `None`: not this one, go on.
+    fn attempt<P: Probe + ?Sized>(
+        &mut self,
+        path: &str,
+        rule: Rule,
+        report: Report<'_, P>,
+    ) -> Result<Option<OpenFile>> {
+        let opened = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
+        report.tell(|| Kind::Open {
+            path: path.into(),
+            fd: opened.as_ref().map(AsRawFd::as_raw_fd).map_err(|&errno| name_of(errno)),
+        });
+        let fd = match opened {
+            Ok(fd) => fd,
+            Err(errno) => {
+                self.pass_over(path, &rule, Outcome::Missing(name_of(errno)), errno.desc(), report);
+                return Ok(None);
+            }
+        };
+        match read(path.into(), fd, report.at(Stage::Read)) {
+            Ok(file) => {
+                report.tell(|| Kind::Try { path: path.into(), rule, outcome: Outcome::Found });
+                Ok(Some(file))
+            }
+            Err(error) if is_for_another_machine(&error) => {
+                let why = error.kind.to_string().lines().next().unwrap_or_default().to_string();
+                self.pass_over(path, &rule, Outcome::Passed(why.clone()), &why, report);
+                self.last = Some(error);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn pass_over<P: Probe + ?Sized>(
+        &mut self,
+        path: &str,
+        rule: &Rule,
+        outcome: Outcome,
+        why: &str,
+        report: Report<'_, P>,
+    ) {
+        // The absence of a hwcaps directory is the normal case and says nothing to the reader of an error.
+        if !path.contains("/glibc-hwcaps/") {
+            self.paths.push(format!("{path} ({rule}): {why}"));
+        }
+        report.tell(|| Kind::Try { path: path.into(), rule: rule.clone(), outcome });
+    }
+
+    fn refusal(self, search: &Search<'_>) -> Error {
+        match self.last {
+            // The only file there is, and not for us: that is the thing to know.
+            Some(error) => error,
+            None => {
+                let needed_by = search.needed_by.map(Into::into);
+                ErrorKind::NotFound { needed_by, tried: self.paths }.of(search.name, Stage::Find)
+            }
+        }
+    }
+}
+
+/// A 32-bit library, or one of another processor: legitimate on a machine that runs both.
+fn is_for_another_machine(error: &Error) -> bool {
+    matches!(&error.kind, ErrorKind::Unsuitable { field, .. } if field == "e_ident[EI_CLASS]" || field == "e_machine")
+}
+
+/// Stage 2: the length and identity of the file, its header and its program headers.
+///
+/// # Errors
+/// What the kernel or the headers say.
+pub(crate) fn read<P: Probe + ?Sized>(path: OsString, fd: OwnedFd, report: Report<'_, P>) -> Result<OpenFile> {
+    let name = path.to_string_lossy().into_owned();
+    let result = read_headers(&fd, report);
+    match result {
+        Ok((id, image)) => Ok(OpenFile { path, fd, id: Some(id), image }),
+        Err(kind) => {
+            close(fd, report);
+            Err(kind.of(name, Stage::Read))
+        }
+    }
+}
+
+fn read_headers<P: Probe + ?Sized>(fd: &OwnedFd, report: Report<'_, P>) -> Result<(FileId, Image), ErrorKind> {
+    let raw = fd.as_raw_fd();
+    let stat = fstat(fd)
+        .map_err(|errno| ErrorKind::System { call: format!("newfstatat({raw}, \"\", …, AT_EMPTY_PATH)"), errno })?;
+    let id = FileId { device: stat.st_dev, inode: stat.st_ino };
+    let length = stat.st_size as u64;
+    report.tell(|| Kind::Stat { fd: raw, device: id.device, inode: id.inode, length });
+    if stat.st_mode & nix::libc::S_IFMT == nix::libc::S_IFDIR {
+        return Err(ErrorKind::System { call: format!("pread64({raw}, …)"), errno: Errno::EISDIR });
+    }
+
+    let mut head = [0; HEAD];
+    let got = read_at(fd, &mut head, FileOffset(0), report)?;
+    let head = &head[..got];
+    let (offset, table_length) = check_header(head, length)?;
+    let in_head = head.get(offset.0 as usize..).and_then(|rest| rest.get(..table_length));
+    let mut elsewhere = Vec::new();
+    let table = match in_head {
+        Some(table) => table,
+        None => {
+            elsewhere.resize(table_length, 0);
+            let got = read_at(fd, &mut elsewhere, offset, report)?;
+            elsewhere
+                .get(..got)
+                .filter(|table| table.len() == table_length)
+                .ok_or_else(|| ErrorKind::truncated("program header table", offset, table_length as u64, got as u64))?
+        }
+    };
+    let image = Image::new(table, offset, length)?;
+    if report.listening() {
+        report.tell(|| Kind::Header {
+            e_type: "ET_DYN".into(),
+            e_machine: "EM_X86_64".into(),
+            e_phoff: image.e_phoff,
+            e_phnum: image.e_phnum,
+            file_length: length,
+        });
+        for segment in &image.segments {
+            report.tell(|| Kind::ProgramHeader {
+                name: segment.type_name(),
+                header_offset: image.header_offset(segment.index),
+                segment: segment.clone(),
+            });
+        }
+    }
+    Ok((id, image))
+}
+
+fn read_at<P: Probe + ?Sized>(
+    fd: &OwnedFd,
+    buffer: &mut [u8],
+    offset: FileOffset,
+    report: Report<'_, P>,
+) -> Result<usize, ErrorKind> {
+    let (raw, asked) = (fd.as_raw_fd(), buffer.len() as u64);
+    let got = pread(fd, buffer, offset.0 as i64)
+        .map_err(|errno| ErrorKind::System { call: format!("pread64({raw}, …, {asked}, {})", offset.0), errno })?;
+    report.tell(|| Kind::Read { fd: raw, offset, asked, got: got as u64 });
+    Ok(got)
+}
+
+/// A library given as bytes becomes a file without a name, so that everything else stays the same.
+///
+/// # Errors
+/// What the kernel or the headers say.
+pub(crate) fn from_bytes<P: Probe + ?Sized>(name: &str, bytes: &[u8], report: Report<'_, P>) -> Result<OpenFile> {
+    let failed = |call: &str| {
+        let call = call.to_string();
+        move |errno| ErrorKind::System { call, errno }.of(name, Stage::Find)
+    };
+    let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC).map_err(failed("memfd_create"))?;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        match nix::unistd::write(fd.as_fd(), rest) {
+            Ok(written) => rest = &rest[written..],
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(failed("write")(errno)),
+        }
+    }
+    report.tell(|| Kind::MemoryFile { name: name.into(), fd: fd.as_raw_fd(), length: bytes.len() as u64 });
+    let mut file = read(OsString::from(name), fd, report.at(Stage::Read))?;
+    // Nobody can open the same file a second time.
+    file.id = None;
+    Ok(file)
+}
+
+/// `close(2)`, told.
+pub(crate) fn close<P: Probe + ?Sized>(fd: OwnedFd, report: Report<'_, P>) {
+    let raw = fd.as_raw_fd();
+    drop(fd);
+    report.tell(|| Kind::CloseFile { fd: raw });
+}
+
+// ── $ORIGIN and its kin ──────────────────────────────────────────────────────────────────────────────────
+
+/// `$ORIGIN` of the object at `path`: its directory, absolute. glibc `_dl_get_origin`.
+pub(crate) fn origin_of(path: &OsStr) -> String {
+    if path.is_empty() {
+        return String::new();
+    }
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
+    absolute.parent().unwrap_or(Path::new("/")).to_string_lossy().into_owned()
+}
+
+/// The directories of a `DT_RPATH` or `DT_RUNPATH`.
+pub(crate) fn expand_list(list: &str, origin: &str) -> Vec<String> {
+    if list.is_empty() {
+        return Vec::new();
+    }
+    list.split(':').map(|dir| directory(dir, origin)).collect()
+}
+
+/// One element of a list of directories: an empty one is the current directory.
+fn directory(dir: &str, origin: &str) -> String {
+    if dir.is_empty() {
+        return ".".into();
+    }
+    let expanded = expand(dir, origin);
+    let trimmed = expanded.trim_end_matches('/');
+    if trimmed.is_empty() { "/".into() } else { trimmed.into() }
+}
+
+/// Replaces `$ORIGIN`, `$LIB` and `$PLATFORM`, also in braces. ld.so(8), "Dynamic string tokens"; glibc
+/// `_dl_dst_substitute`.
+fn expand(text: &str, origin: &str) -> String {
+    let mut result = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        result.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let (token, length) = match rest[1..].strip_prefix('{') {
+            Some(inner) => match inner.find('}') {
+                Some(end) => (&inner[..end], end + 3),
+                None => ("", 1),
+            },
+            None => {
+                let end = rest[1..].find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len() - 1);
+                (&rest[1..=end], end + 1)
+            }
+        };
+        match token {
+            "ORIGIN" => result.push_str(origin),
+            "LIB" if default_dirs()[0].contains("x86_64") => result.push_str("lib/x86_64-linux-gnu"),
+            "LIB" => result.push_str("lib64"),
+            // glibc knows two kinds of x86_64 by name.
+            "PLATFORM" if cpu_level() >= Level::V3 => result.push_str("haswell"),
+            "PLATFORM" => result.push_str("x86_64"),
+            _ => result.push_str(&rest[..length]),
+        }
+        rest = &rest[length..];
+    }
+    result.push_str(rest);
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    #[test]
+    fn tokens_are_replaced_with_and_without_braces_and_others_stay() {
+        for (text, expected) in [
+            ("$ORIGIN/../lib", "/opt/x/../lib"),
+            ("${ORIGIN}lib", "/opt/xlib"),
+            ("$ORIGINAL/lib", "$ORIGINAL/lib"),
+            ("a$", "a$"),
+            ("${ORIGIN", "${ORIGIN"),
+            ("$$ORIGIN", "$/opt/x"),
+        ] {
+            assert_eq!(expand(text, "/opt/x"), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_empty_element_of_a_list_is_the_current_directory() {
+        assert_eq!(expand_list("/a/::$ORIGIN", "/o"), ["/a", ".", "/o"]);
+        assert!(expand_list("", "/o").is_empty());
+    }
+
+    #[test]
+    fn the_origin_of_a_relative_path_is_absolute() {
+        assert_eq!(origin_of(OsStr::new("/usr/lib/libz.so.1")), "/usr/lib");
+        assert!(origin_of(OsStr::new("x/liby.so")).starts_with('/'));
+    }
+
+    #[test]
+    fn paths_of_any_bytes_are_kept() {
+        let odd = OsStr::from_bytes(b"/a\xff/libx.so");
+        assert!(origin_of(odd).starts_with("/a"));
+    }
+}

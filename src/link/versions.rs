@@ -1,0 +1,76 @@
+//! Stage 7, versions: every version that a library needs is there, before anything is patched.
+//!
+//! LSB "Symbol Versioning", "Startup Sequence"; glibc `_dl_check_map_versions`. It is an early and readable
+//! refusal: "needs GLIBC_2.38" says more than the first symbol that would be missing.
+
+use crate::elf::version::Need;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Kind, Probe, Report, Stage, VersionOutcome};
+use crate::link::needed::Node;
+use crate::object::Object;
+
+/// Checks every new object of a load.
+///
+/// # Errors
+/// [`ErrorKind::MissingVersion`] for the first version that is needed and not there.
+pub(crate) fn check<P: Probe + ?Sized>(nodes: &[Node], report: Report<'_, P>) -> Result<()> {
+    for node in nodes.iter().filter(|n| n.is_new()) {
+        let object = &*node.object;
+        for need in &object.symbols().versions.needs {
+            // A version may be needed from an object that another dependency brought in; glibc looks among all.
+            let Some(provider) = nodes.iter().find(|n| is_called(n, need.file)) else {
+                return Err(nobody_called(object, need));
+            };
+            let outcome = outcome(&provider.object, need);
+            report.about(&object.tag).tell(|| Kind::Version {
+                version: text(need.name.text),
+                provider: provider.object.tag.clone(),
+                outcome,
+            });
+            if outcome == VersionOutcome::Missing {
+                return Err(missing(object, &provider.object, need));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_called(node: &Node, name: &[u8]) -> bool {
+    node.object.soname.as_deref().is_some_and(|s| s.as_bytes() == name)
+        || node.names.iter().any(|n| n.as_bytes() == name)
+}
+
+fn outcome(provider: &Object, need: &Need<'_>) -> VersionOutcome {
+    let versions = &provider.symbols().versions;
+    if !versions.has_definitions {
+        VersionOutcome::ProviderHasNone
+    } else if versions.defined.iter().any(|v| v.same(&need.name)) {
+        VersionOutcome::Provided
+    } else if need.weak {
+        VersionOutcome::WeakAndMissing
+    } else {
+        VersionOutcome::Missing
+    }
+}
+
+fn missing(object: &Object, provider: &Object, need: &Need<'_>) -> Error {
+    let offered: Vec<_> = provider.symbols().versions.defined.iter().map(|v| text(v.text)).collect();
+    let kind = ErrorKind::MissingVersion {
+        version: text(need.name.text),
+        provider: text(need.file),
+        path: provider.label(),
+        offered: if offered.is_empty() { "none".into() } else { offered.join(", ") },
+    };
+    kind.of(object.label(), Stage::Versions)
+}
+
+fn nobody_called(object: &Object, need: &Need<'_>) -> Error {
+    let expected = "the soname of one of its dependencies";
+    let kind =
+        ErrorKind::malformed("DT_VERNEED: vn_file", need.at, text(need.file), expected, "LSB, \"Symbol Versioning\"");
+    kind.of(object.label(), Stage::Versions)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

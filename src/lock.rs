@@ -1,0 +1,132 @@
+//! One lock for the whole process, which its owner may take again.
+//!
+//! glibc `_dl_load_lock`. It is held over constructors and destructors, which may open and close libraries
+//! themselves; so it must be reentrant, and the state behind it must not be *borrowed* while foreign code
+//! runs. [`Guarded`] checks the latter: a borrow that is still held when foreign code comes back in is a panic
+//! here, not a corrupted list.
+
+use std::cell::{RefCell, RefMut};
+use std::marker::PhantomData;
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+/// The owner: the address of a thread-local variable, unique to each living thread and unchanged in the child
+/// of a fork. 0: nobody.
+static OWNER: AtomicUsize = AtomicUsize::new(0);
+/// How often the owner has taken it. Only the owner touches this.
+static DEPTH: AtomicUsize = AtomicUsize::new(0);
+/// What waiting threads sleep on; changes with every release.
+static RELEASES: AtomicU32 = AtomicU32::new(0);
+/// How many threads wait, so that a release without waiters makes no system call.
+static WAITERS: AtomicU32 = AtomicU32::new(0);
+
+fn me() -> usize {
+    thread_local!(static ME: u8 = const { 0 });
+    ME.with(|me| std::ptr::from_ref(me).addr())
+}
+
+/// Proof that this thread holds the lock.
+pub(crate) struct Lock {
+    _stays_on_its_thread: PhantomData<*const ()>,
+}
+
+impl Lock {
+    /// Waits for the lock, unless this thread has it already.
+    pub(crate) fn acquire() -> Lock {
+        static FORK: Once = Once::new();
+        FORK.call_once(|| {
+            // SAFETY: `after_fork` is a plain function that only touches atomics.
+            unsafe { nix::libc::pthread_atfork(None, None, Some(after_fork)) };
+        });
+        let me = me();
+        if OWNER.load(Ordering::Relaxed) != me {
+            loop {
+                let releases = RELEASES.load(Ordering::SeqCst);
+                if OWNER.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+                    break;
+                }
+                WAITERS.fetch_add(1, Ordering::SeqCst);
+                // The owner may have left between the two looks; then RELEASES has moved and this returns.
+                if OWNER.load(Ordering::SeqCst) != 0 {
+                    futex(nix::libc::FUTEX_WAIT, releases);
+                }
+                WAITERS.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+        DEPTH.fetch_add(1, Ordering::Relaxed);
+        Lock { _stays_on_its_thread: PhantomData }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if DEPTH.fetch_sub(1, Ordering::Relaxed) == 1 {
+            OWNER.store(0, Ordering::SeqCst);
+            RELEASES.fetch_add(1, Ordering::SeqCst);
+            if WAITERS.load(Ordering::SeqCst) > 0 {
+                futex(nix::libc::FUTEX_WAKE, 1);
+            }
+        }
+    }
+}
+
+fn futex(operation: i32, value: u32) {
+    let operation = operation | nix::libc::FUTEX_PRIVATE_FLAG;
+    let no_timeout = std::ptr::null::<nix::libc::timespec>();
+    // SAFETY: the word is a static, and both operations only read it.
+    unsafe { nix::libc::syscall(nix::libc::SYS_futex, RELEASES.as_ptr(), operation, value, no_timeout) };
+}
+
+/// In the child of a fork only the forking thread lives on. If another one held the lock, nobody would ever
+/// release it.
+extern "C" fn after_fork() {
+    WAITERS.store(0, Ordering::SeqCst);
+    if OWNER.load(Ordering::SeqCst) != me() {
+        DEPTH.store(0, Ordering::SeqCst);
+        OWNER.store(0, Ordering::SeqCst);
+    }
+}
+
+/// State that only the holder of the lock can reach.
+pub(crate) struct Guarded<T>(RefCell<T>);
+
+// SAFETY: the content is only reached with a `&Lock`, so by one thread at a time.
+unsafe impl<T: Send> Sync for Guarded<T> {}
+
+impl<T> Guarded<T> {
+    pub(crate) const fn new(value: T) -> Guarded<T> {
+        Guarded(RefCell::new(value))
+    }
+
+    /// The content. To be given back before any foreign code runs.
+    #[track_caller]
+    pub(crate) fn borrow<'a>(&'a self, _: &'a Lock) -> RefMut<'a, T> {
+        self.0.borrow_mut()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_owner_may_take_it_again_and_others_wait() {
+        static COUNT: Guarded<u64> = Guarded::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..1000 {
+                        let outer = Lock::acquire();
+                        let before = *COUNT.borrow(&outer);
+                        {
+                            let inner = Lock::acquire();
+                            *COUNT.borrow(&inner) += 1;
+                        }
+                        assert_eq!(*COUNT.borrow(&outer), before + 1, "someone else was inside");
+                    }
+                });
+            }
+        });
+        assert_eq!(*COUNT.borrow(&Lock::acquire()), 4000);
+    }
+}

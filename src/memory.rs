@@ -1,0 +1,554 @@
+//! What happens to objects' memory: reserve, map, zero, store, protect, call, unmap.
+//!
+//! Every effect on an object's memory happens in this file and is told as an event right here, so none can
+//! be missing from the stream. What to do is decided elsewhere ([`Plan`](crate::elf::plan::Plan),
+//! [`Write`](crate::elf::reloc::Write)); this file only does it.
+
+use std::ffi::{c_char, c_int};
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nix::errno::Errno;
+use nix::sys::mman::{self, MapFlags, ProtFlags};
+
+use crate::elf::addr::{Addr, Bias, PAGE, Vaddr, Word, page_down};
+use crate::elf::image::{Image, Prot};
+use crate::elf::plan::{Plan, Step};
+use crate::error::ErrorKind;
+use crate::event::{Hex, Kind, Probe, ProtectReason, Purpose, Report, Request, Stage, Tag};
+
+/// The memory of one object: mapped and owned by us, or the host's and only looked at.
+pub(crate) struct Memory {
+    bias: Bias,
+    /// From the first page to the end of the last, relative to the bias.
+    span: Range<Vaddr>,
+    /// One for each `PT_LOAD`, ascending.
+    regions: Vec<Region>,
+    /// `DT_TEXTREL`: read-only pages are writable for the moment.
+    text_open: AtomicBool,
+    /// `None`: the host's.
+    owned: Option<Owned>,
+}
+
+/// One `PT_LOAD` in memory: its exact range, not rounded to pages.
+struct Region {
+    range: Range<Vaddr>,
+    prot: Prot,
+}
+
+/// What it takes to give our own memory back, and to tell about it.
+struct Owned {
+    tag: Tag,
+    probe: Option<Arc<dyn Probe>>,
+}
+
+/// The arguments of constructors.
+#[derive(Clone, Copy)]
+pub(crate) struct Arguments {
+    pub argc: c_int,
+    pub argv: *const *const c_char,
+    pub envp: *const *const c_char,
+}
+
+impl Memory {
+    /// Carries out `plan` for the file `fd`. The tag and probe serve the day when it is unmapped again.
+    pub(crate) fn map<P: Probe + ?Sized>(
+        plan: &Plan,
+        image: &Image,
+        fd: BorrowedFd<'_>,
+        tag: &Tag,
+        probe: Option<Arc<dyn Probe>>,
+        report: Report<'_, P>,
+    ) -> Result<Memory, ErrorKind> {
+        let start = reserve(plan.length(), plan.align, plan.span.start, report)?;
+        let memory = Memory {
+            bias: Bias(start.0.wrapping_sub(plan.span.start.0)),
+            span: plan.span.clone(),
+            regions: regions(image),
+            text_open: AtomicBool::new(false),
+            // From here on a failure unmaps the whole reservation: `Drop`.
+            owned: Some(Owned { tag: tag.clone(), probe }),
+        };
+        report.tell(|| Kind::Placed { bias: memory.bias, address: start, length: plan.length() });
+        for step in &plan.steps {
+            memory.carry_out(step, fd, report)?;
+        }
+        Ok(memory)
+    }
+
+    /// The memory of an object that the system's loader mapped. Nothing of it is ever changed or unmapped.
+    pub(crate) fn of_host(bias: Bias, image: &Image) -> Memory {
+        let regions = regions(image);
+        let first = regions.first().map_or(Vaddr(0), |r| r.range.start.page_down());
+        let end = regions.last().map_or(Vaddr(0), |r| r.range.end);
+        Memory { bias, span: first..end, regions, text_open: AtomicBool::new(false), owned: None }
+    }
+
+    fn carry_out<P: Probe + ?Sized>(
+        &self,
+        step: &Step,
+        fd: BorrowedFd<'_>,
+        report: Report<'_, P>,
+    ) -> Result<(), ErrorKind> {
+        match *step {
+            Step::File { at, length, offset, prot, .. } => {
+                let address = self.bias + at;
+                let event = Kind::Map { address, length, prot, fd: fd.as_raw_fd(), offset };
+                let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED;
+                // SAFETY: a plan's steps lie inside its span, which is our own fresh reservation.
+                unsafe { mman::mmap(hint(address), size(length), flags_of(prot), flags, fd, offset.0 as i64) }
+                    .map_err(|errno| refused(&event, errno))?;
+                report.tell(|| event);
+            }
+            Step::Anonymous { at, length, prot, .. } => {
+                let address = self.bias + at;
+                let event = Kind::MapZero { address, length, prot };
+                let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED;
+                // SAFETY: as above.
+                unsafe { mman::mmap_anonymous(hint(address), size(length), flags_of(prot), flags) }
+                    .map_err(|errno| refused(&event, errno))?;
+                report.tell(|| event);
+            }
+            Step::Zero { at, length, .. } => {
+                let address = self.bias + at;
+                // SAFETY: the plan puts a `Zero` only behind the mapping of its page, writable, in our span.
+                unsafe { pointer(address).write_bytes(0, length as usize) };
+                report.tell(|| Kind::Zero { address, length });
+            }
+            Step::Protect { at, length, prot, .. } => {
+                self.protect(at..Vaddr(at.0 + length), prot, ProtectReason::Plan, report)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `B`.
+    pub(crate) fn bias(&self) -> Bias {
+        self.bias
+    }
+
+    /// Every page of the object, relative to the bias.
+    pub(crate) fn span(&self) -> Range<Vaddr> {
+        self.span.clone()
+    }
+
+    /// Whether `address` lies in one of its segments.
+    pub(crate) fn contains(&self, address: Addr) -> bool {
+        self.region(self.bias.vaddr(address)).is_some()
+    }
+
+    fn region(&self, at: Vaddr) -> Option<&Region> {
+        self.regions.iter().find(|r| r.range.contains(&at))
+    }
+
+    /// The bytes from `at` to the end of its segment, if they are readable and nobody ever writes there.
+    ///
+    /// # Safety
+    /// The result must not be used after this `Memory` is dropped.
+    pub(crate) unsafe fn constant_tail(&self, at: Vaddr) -> Option<&'static [u8]> {
+        let region = self.region(at).filter(|r| r.prot.readable() && !r.prot.writable())?;
+        let length = region.range.end.0 - at.0;
+        // SAFETY: the segment is mapped, readable and never written (the caller sees to text relocations);
+        // the lifetime is the caller's promise.
+        Some(unsafe { std::slice::from_raw_parts(pointer(self.bias + at), length as usize) })
+    }
+
+    /// A copy of the bytes from `at` to the end of its segment.
+    pub(crate) fn copy_tail(&self, at: Vaddr) -> Option<Vec<u8>> {
+        let end = self.region(at)?.range.end;
+        self.copy(at..end)
+    }
+
+    /// A copy of `range`, if it lies in one readable segment.
+    pub(crate) fn copy(&self, range: Range<Vaddr>) -> Option<Vec<u8>> {
+        self.region(range.start).filter(|r| r.prot.readable() && range.end <= r.range.end)?;
+        let length = (range.end.0 - range.start.0) as usize;
+        let mut bytes = Vec::with_capacity(length);
+        // SAFETY: the range is mapped and readable. It is copied byte for byte through raw pointers, so no
+        // reference into memory that others may write exists.
+        unsafe {
+            std::ptr::copy_nonoverlapping(pointer(self.bias + range.start), bytes.as_mut_ptr(), length);
+            bytes.set_len(length);
+        }
+        Some(bytes)
+    }
+
+    /// Copies of the whole pages of our own writable segments, with their addresses.
+    fn writable_bytes(&self) -> Vec<(Addr, Vec<u8>)> {
+        let writable = self.regions.iter().filter(|r| r.prot.readable() && r.prot.writable() && self.owned.is_some());
+        writable.filter_map(|r| Some((self.bias + r.range.start, self.copy(r.range.clone())?))).collect()
+    }
+
+    /// The 64-bit word at `at`, if it is in a readable segment.
+    #[inline]
+    pub(crate) fn word(&self, at: Vaddr) -> Option<u64> {
+        let region = self.region(at)?;
+        (region.prot.readable() && fits(&region.range, at, 8)).then(|| {
+            // SAFETY: eight bytes at `at` are mapped and readable.
+            unsafe { pointer(self.bias + at).cast::<u64>().read_unaligned() }
+        })
+    }
+
+    /// Stores `value` at `place`: 4 or 8 bytes. `None`, and nothing is done, where that is not in a segment
+    /// that may be written.
+    #[track_caller]
+    #[inline]
+    pub(crate) fn store<V: Storable, P: Probe + ?Sized>(
+        &self,
+        place: Vaddr,
+        value: V,
+        report: Report<'_, P>,
+    ) -> Option<()> {
+        let writable = |r: &&Region| r.prot.writable() && fits(&r.range, place, size_of::<V>() as u64);
+        // The writable segments are the last ones.
+        if self.regions.iter().rev().find(writable).is_none() && !self.is_open_text(place, size_of::<V>() as u64) {
+            return None;
+        }
+        let address = self.bias + place;
+        let slot = pointer(address).cast::<V>();
+        if report.listening() {
+            // SAFETY: as for the write below; a writable segment that was checked is readable, too.
+            let before = unsafe { slot.read_unaligned() };
+            report.tell(|| Kind::Store {
+                address,
+                before: Word(before.into()),
+                after: Word(value.into()),
+                size: size_of::<V>() as u8,
+            });
+        }
+        // SAFETY: the whole slot lies in a segment of ours that is mapped writable at this stage; no Rust
+        // reference to memory in writable segments is ever made.
+        unsafe { slot.write_unaligned(value) };
+        Some(())
+    }
+
+    #[cold]
+    fn is_open_text(&self, place: Vaddr, size: u64) -> bool {
+        self.text_open.load(Ordering::Relaxed) && self.regions.iter().any(|r| fits(&r.range, place, size))
+    }
+
+    /// `DT_TEXTREL`: makes every segment writable, and not executable, until [`Memory::shut_text`].
+    #[track_caller]
+    pub(crate) fn open_text<P: Probe + ?Sized>(&self, report: Report<'_, P>) -> Result<(), ErrorKind> {
+        for region in self.regions.iter().filter(|r| !r.prot.writable()) {
+            self.protect(pages(&region.range), region.prot.opened(), ProtectReason::TextOpen, report)?;
+        }
+        self.text_open.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Gives the segments that [`Memory::open_text`] opened their own rights again.
+    #[track_caller]
+    pub(crate) fn shut_text<P: Probe + ?Sized>(&self, report: Report<'_, P>) -> Result<(), ErrorKind> {
+        self.text_open.store(false, Ordering::Relaxed);
+        for region in self.regions.iter().filter(|r| !r.prot.writable()) {
+            self.protect(pages(&region.range), region.prot, ProtectReason::TextShut, report)?;
+        }
+        Ok(())
+    }
+
+    /// `PT_GNU_RELRO`: makes the whole pages of `range` read-only. As in glibc (`_dl_protect_relro`) both ends
+    /// are rounded down, so that a page shared with ordinary data stays writable.
+    #[track_caller]
+    pub(crate) fn seal<P: Probe + ?Sized>(&self, range: Range<Vaddr>, report: Report<'_, P>) -> Result<(), ErrorKind> {
+        let pages = range.start.page_down()..range.end.page_down();
+        if pages.start >= pages.end {
+            return Ok(());
+        }
+        if pages.start < self.span.start || pages.end > self.span.end {
+            let expected = format!("inside {} … {}", self.span.start, self.span.end);
+            let found = format!("{} … {}", range.start, range.end);
+            return Err(ErrorKind::malformed(
+                "PT_GNU_RELRO",
+                range.start,
+                found,
+                expected,
+                "only the object's own pages can be protected",
+            ));
+        }
+        self.protect(pages, Prot::R, ProtectReason::Relro, report)
+    }
+
+    #[track_caller]
+    fn protect<P: Probe + ?Sized>(
+        &self,
+        range: Range<Vaddr>,
+        prot: Prot,
+        reason: ProtectReason,
+        report: Report<'_, P>,
+    ) -> Result<(), ErrorKind> {
+        let (address, length) = (self.bias + range.start, range.end.0 - range.start.0);
+        let event = Kind::Protect { address, length, prot, reason };
+        // SAFETY: the range lies in our own span; what was readable stays readable, and the stages see to it
+        // that nothing is stored where it is read-only.
+        unsafe { mman::mprotect(raw(address), length as usize, flags_of(prot)) }
+            .map_err(|errno| refused(&event, errno))?;
+        report.tell(|| event);
+        Ok(())
+    }
+}
+
+/// A number that relocations store.
+pub(crate) trait Storable: Copy + Into<u64> {}
+impl Storable for u64 {}
+impl Storable for u32 {}
+
+impl Drop for Memory {
+    /// Unmaps what we mapped, also when a load fails half-way.
+    fn drop(&mut self) {
+        let Some(owned) = &self.owned else { return };
+        let request = Request::current();
+        let (address, length) = (self.bias + self.span.start, self.span.end.0 - self.span.start.0);
+        match &owned.probe {
+            None => unmap(address, length, request.report(&crate::event::Silent, Stage::Close).about(&owned.tag)),
+            Some(probe) => unmap(address, length, request.report(&**probe, Stage::Close).about(&owned.tag)),
+        }
+    }
+}
+
+/// Ranges that the kernel would not unmap: it can run out of map entries when a mapping is split.
+static ABANDONED: Mutex<Vec<(Addr, u64)>> = Mutex::new(Vec::new());
+
+fn unmap<P: Probe + ?Sized>(address: Addr, length: u64, report: Report<'_, P>) {
+    // SAFETY: the range is a reservation of ours, and its last user is gone: no object refers to it any more.
+    match unsafe { mman::munmap(raw(address), length as usize) } {
+        Ok(()) => report.tell(|| Kind::Unmap { address, length, error: None }),
+        Err(errno) => {
+            report.tell(|| Kind::Unmap { address, length, error: Some(name_of(errno)) });
+            let prot = Prot::NONE;
+            // SAFETY: as above: nobody uses the range.
+            if unsafe { mman::mprotect(raw(address), length as usize, ProtFlags::PROT_NONE) }.is_ok() {
+                report.tell(|| Kind::Protect { address, length, prot, reason: ProtectReason::Abandoned });
+            }
+            ABANDONED.lock().unwrap_or_else(PoisonError::into_inner).push((address, length));
+        }
+    }
+}
+
+/// Tries again to unmap what an earlier rollback could not.
+pub(crate) fn retry_abandoned<P: Probe + ?Sized>(report: Report<'_, P>) {
+    let ranges = std::mem::take(&mut *ABANDONED.lock().unwrap_or_else(PoisonError::into_inner));
+    for (address, length) in ranges {
+        unmap(address, length, report);
+    }
+}
+
+/// Address space without access: `length` bytes whose start plus `first` gives a multiple of `align`.
+fn reserve<P: Probe + ?Sized>(length: u64, align: u64, first: Vaddr, report: Report<'_, P>) -> Result<Addr, ErrorKind> {
+    let extra = if align > PAGE { align } else { 0 };
+    let total = length + extra;
+    let call = || format!("mmap(NULL, {total}, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0)");
+    let wanted =
+        NonZeroUsize::new(total as usize).ok_or_else(|| ErrorKind::System { call: call(), errno: Errno::EINVAL })?;
+    // SAFETY: a fresh mapping at an address of the kernel's choice touches nothing that exists.
+    let got = unsafe { mman::mmap_anonymous(None, wanted, ProtFlags::PROT_NONE, MapFlags::MAP_PRIVATE) }
+        .map_err(|errno| ErrorKind::System { call: call(), errno })?;
+    let got = Addr(got.as_ptr() as u64);
+    report.tell(|| Kind::Reserve { address: got, length: total });
+    if extra == 0 {
+        return Ok(got);
+    }
+    // A bias that is a multiple of `align`: give the parts before and behind back.
+    let bias = (got.0.wrapping_sub(first.0)).next_multiple_of(align);
+    let start = Addr(bias.wrapping_add(first.0));
+    let (before, behind) = (start.0 - got.0, got.0 + total - (start.0 + length));
+    if before > 0 {
+        unmap(got, before, report);
+    }
+    if behind > 0 {
+        unmap(Addr(start.0 + length), behind, report);
+    }
+    Ok(start)
+}
+
+fn regions(image: &Image) -> Vec<Region> {
+    let region = |s: &crate::elf::image::Segment| Region {
+        // A host's headers were checked by nobody but its loader, so nothing here may overflow.
+        range: s.vaddr..Vaddr(s.vaddr.0.saturating_add(s.memsz)),
+        prot: s.flags,
+    };
+    image.loads().map(region).collect()
+}
+
+#[inline(always)]
+fn fits(range: &Range<Vaddr>, at: Vaddr, size: u64) -> bool {
+    at >= range.start && at < range.end && range.end.0 - at.0 >= size
+}
+
+fn pages(range: &Range<Vaddr>) -> Range<Vaddr> {
+    range.start.page_down()..Vaddr(page_down(range.end.0 + PAGE - 1))
+}
+
+#[inline(always)]
+fn pointer(address: Addr) -> *mut u8 {
+    std::ptr::with_exposed_provenance_mut(address.0 as usize)
+}
+
+fn hint(address: Addr) -> Option<NonZeroUsize> {
+    NonZeroUsize::new(address.0 as usize)
+}
+
+fn raw(address: Addr) -> NonNull<std::ffi::c_void> {
+    // Address 0 is never ours; a dangling pointer makes the kernel refuse instead of us panic.
+    NonNull::new(pointer(address).cast()).unwrap_or(NonNull::dangling())
+}
+
+fn size(length: u64) -> NonZeroUsize {
+    NonZeroUsize::new(length as usize).unwrap_or(NonZeroUsize::MIN)
+}
+
+fn flags_of(prot: Prot) -> ProtFlags {
+    let mut flags = ProtFlags::PROT_NONE;
+    flags.set(ProtFlags::PROT_READ, prot.readable());
+    flags.set(ProtFlags::PROT_WRITE, prot.writable());
+    flags.set(ProtFlags::PROT_EXEC, prot.executable());
+    flags
+}
+
+/// The error for a mapping call, in the words of its own event.
+fn refused(event: &Kind, errno: Errno) -> ErrorKind {
+    let call = event.strace().unwrap_or_default();
+    let call = call.rsplit_once(" = ").map_or(&*call, |(call, _)| call);
+    ErrorKind::System { call: call.into(), errno }
+}
+
+/// `ENOMEM`: the constant's name, as strace prints it.
+pub(crate) fn name_of(errno: Errno) -> String {
+    format!("{errno:?}")
+}
+
+// ── foreign code ─────────────────────────────────────────────────────────────────────────────────────────
+
+/// The objects whose memory foreign code may change, for those who watch: nothing else tells what it wrote.
+pub(crate) trait Around {
+    /// Shows every object's memory, as they are at this moment.
+    fn each(&self, see: &mut dyn FnMut(&Memory));
+}
+
+/// A resolver of the host writes nothing of ours.
+pub(crate) struct NothingAround;
+
+impl Around for NothingAround {
+    fn each(&self, _: &mut dyn FnMut(&Memory)) {}
+}
+
+/// Calls a constructor.
+///
+/// # Safety
+/// `address` is one of an object that is relocated and mapped, and whose dependencies' constructors ran. No
+/// borrow of the loader's state is held: the code may open and close libraries.
+#[track_caller]
+pub(crate) unsafe fn call_init<P: Probe + ?Sized>(
+    address: Addr,
+    purpose: Purpose,
+    args: Arguments,
+    around: &(impl Around + ?Sized),
+    report: Report<'_, P>,
+) {
+    type Constructor = unsafe extern "C-unwind" fn(c_int, *const *const c_char, *const *const c_char);
+    let call = || {
+        // SAFETY: the caller vouches for the address; glibc passes these three arguments to constructors, too.
+        unsafe {
+            let constructor: Constructor = std::mem::transmute(pointer(address));
+            constructor(args.argc, args.argv, args.envp);
+        }
+    };
+    watched(address, purpose, around, report, call, |()| None);
+}
+
+/// Calls a destructor.
+///
+/// # Safety
+/// As [`call_init`]; the constructors of the object ran.
+#[track_caller]
+pub(crate) unsafe fn call_fini<P: Probe + ?Sized>(
+    address: Addr,
+    purpose: Purpose,
+    around: &(impl Around + ?Sized),
+    report: Report<'_, P>,
+) {
+    let call = || {
+        // SAFETY: the caller vouches for the address.
+        unsafe {
+            let destructor: unsafe extern "C-unwind" fn() = std::mem::transmute(pointer(address));
+            destructor();
+        }
+    };
+    watched(address, purpose, around, report, call, |()| None);
+}
+
+/// Asks an IFUNC resolver which implementation to use.
+///
+/// # Safety
+/// `address` is a resolver of an object that is relocated as far as resolvers may expect.
+#[track_caller]
+pub(crate) unsafe fn call_resolver<P: Probe + ?Sized>(
+    address: Addr,
+    around: &(impl Around + ?Sized),
+    report: Report<'_, P>,
+) -> Addr {
+    let call = || {
+        // SAFETY: the caller vouches for the address. On x86_64 glibc passes no arguments to resolvers.
+        unsafe {
+            let resolver: unsafe extern "C-unwind" fn() -> u64 = std::mem::transmute(pointer(address));
+            Addr(resolver())
+        }
+    };
+    watched(address, Purpose::Resolver, around, report, call, |&answer| Some(answer))
+}
+
+/// Makes a call, and tells of it, of its answer, and of the bytes that differ afterwards.
+#[track_caller]
+#[inline(always)]
+fn watched<R, P: Probe + ?Sized>(
+    address: Addr,
+    purpose: Purpose,
+    around: &(impl Around + ?Sized),
+    report: Report<'_, P>,
+    call: impl FnOnce() -> R,
+    answer: impl FnOnce(&R) -> Option<Addr>,
+) -> R {
+    if !report.listening() {
+        return call();
+    }
+    report.tell(|| Kind::Call { address, purpose });
+    let mut before = Vec::new();
+    around.each(&mut |memory| before.extend(memory.writable_bytes()));
+    let result = call();
+    report.tell(|| Kind::Return { address, value: answer(&result) });
+    let mut changes = Vec::new();
+    // Objects that came or went meanwhile have told so themselves.
+    around.each(&mut |memory| {
+        for (at, now) in memory.writable_bytes() {
+            if let Some((_, old)) = before.iter().find(|(known, bytes)| *known == at && bytes.len() == now.len()) {
+                changes.extend(differences(at, old, &now));
+            }
+        }
+    });
+    for (address, before, after) in changes {
+        report.tell(|| Kind::Changed { address, before: Hex(before), after: Hex(after) });
+    }
+    result
+}
+
+/// The runs of bytes in which two states of the same memory differ.
+fn differences(start: Addr, old: &[u8], new: &[u8]) -> Vec<(Addr, Vec<u8>, Vec<u8>)> {
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    // Word by word: variables that changed as a whole stay together.
+    for (index, (a, b)) in old.chunks(8).zip(new.chunks(8)).enumerate() {
+        if a != b {
+            let (from, to) = (index * 8, index * 8 + a.len());
+            match runs.last_mut() {
+                Some(last) if last.1 == from => last.1 = to,
+                _ => runs.push((from, to)),
+            }
+        }
+    }
+    runs.into_iter()
+        .map(|(from, to)| (Addr(start.0 + from as u64), old[from..to].to_vec(), new[from..to].to_vec()))
+        .collect()
+}

@@ -1,0 +1,245 @@
+//! One namespace: the objects that one [`Loader`](crate::Loader) has loaded, and what keeps them there.
+//!
+//! glibc `struct link_namespaces` and `_dl_close_worker`. What stays mapped is decided by walking from what is
+//! in use, never by counting references down: an object stays if someone opened it, or if something that stays
+//! needs it or is bound to it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::elf::dynamic::DF_1_NODELETE;
+use crate::event::Probe;
+use crate::host::Host;
+use crate::link::order::dependencies_first;
+use crate::link::scope::Defined;
+use crate::lock::{Guarded, Lock};
+use crate::object::Object;
+
+/// What the user decided about a namespace.
+#[derive(Clone, Default)]
+pub(crate) struct Policy {
+    /// `Loader::search_dir`.
+    pub dirs: Vec<String>,
+    /// `Loader::define`.
+    pub defined: Defined,
+}
+
+/// The objects of one loader.
+pub(crate) struct Namespace {
+    pub policy: Policy,
+    pub probe: Option<Arc<dyn Probe>>,
+    /// Shared with whoever looks at it: a change copies it only while someone does. So no borrow is held
+    /// while events are told or foreign code runs.
+    members: Guarded<Arc<Members>>,
+}
+
+/// Where an object is in its life, as far as its own code is concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// Published; its constructors did not run yet.
+    Fresh,
+    /// Its constructors are running: nested opens and closes leave it alone.
+    Initialising,
+    /// Complete.
+    Ready,
+    /// Its destructors are running, or ran.
+    Closing,
+}
+
+/// One object of a namespace, and what is known about its use.
+#[derive(Clone)]
+pub(crate) struct Member {
+    pub object: Arc<Object>,
+    /// Every name that means it.
+    names: Vec<Box<str>>,
+    /// Its direct dependencies, by tag, in the order of `DT_NEEDED`.
+    pub needs: Vec<u32>,
+    /// Objects whose symbols it uses, by tag. glibc: `l_reldeps`.
+    bound: Vec<u32>,
+    /// How often it was opened and not closed.
+    pub opens: usize,
+    /// Opened with `RTLD_GLOBAL`: in everybody's scope.
+    pub global: bool,
+    /// Never unloaded: `DF_1_NODELETE`, `RTLD_NODELETE`, or it has a unique symbol in use.
+    pub pinned: bool,
+    pub life: Life,
+}
+
+impl Member {
+    pub(crate) fn new(object: Arc<Object>, names: Vec<Box<str>>, needs: Vec<u32>, bound: Vec<u32>) -> Member {
+        let pinned = object.dynamic.flags_1 & DF_1_NODELETE != 0;
+        Member { object, names, needs, bound, opens: 0, global: false, pinned, life: Life::Fresh }
+    }
+}
+
+/// All members, in the order of loading (tags ascend), and the names that mean them.
+#[derive(Clone, Default)]
+pub(crate) struct Members {
+    list: BTreeMap<u32, Member>,
+    names: HashMap<Box<str>, u32>,
+    /// `STB_GNU_UNIQUE` definitions in use: name → object, symbol index.
+    unique: HashMap<Box<[u8]>, (u32, u32)>,
+    /// Unneeded members are being unloaded, further up on this thread's stack.
+    pub sweeping: bool,
+}
+
+impl Namespace {
+    pub(crate) fn new(policy: Policy, probe: Option<Arc<dyn Probe>>) -> Namespace {
+        Namespace { policy, probe, members: Guarded::new(Arc::default()) }
+    }
+
+    /// The members as they are now.
+    pub(crate) fn members(&self, lock: &Lock) -> Arc<Members> {
+        self.members.borrow(lock).clone()
+    }
+
+    /// Changes the members. No foreign code and no probe is called meanwhile.
+    pub(crate) fn change<R>(&self, lock: &Lock, change: impl FnOnce(&mut Members) -> R) -> R {
+        change(Arc::make_mut(&mut *self.members.borrow(lock)))
+    }
+}
+
+impl Members {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    pub(crate) fn get(&self, id: u32) -> Option<&Member> {
+        self.list.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: u32) -> Option<&mut Member> {
+        self.list.get_mut(&id)
+    }
+
+    pub(crate) fn object(&self, id: u32) -> Option<Arc<Object>> {
+        self.list.get(&id).map(|m| m.object.clone())
+    }
+
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &Member> {
+        self.list.values()
+    }
+
+    /// The objects in the order of loading, without those that are going away.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = Arc<Object>> {
+        self.list.values().filter(|m| m.life != Life::Closing).map(|m| m.object.clone())
+    }
+
+    pub(crate) fn by_name(&self, name: &str) -> Option<Arc<Object>> {
+        let member = self.list.get(self.names.get(name)?)?;
+        (member.life != Life::Closing).then(|| member.object.clone())
+    }
+
+    pub(crate) fn insert(&mut self, member: Member) {
+        let id = member.object.tag.id;
+        for name in &member.names {
+            self.names.entry(name.clone()).or_insert(id);
+        }
+        self.list.insert(id, member);
+    }
+
+    pub(crate) fn add_names(&mut self, id: u32, names: Vec<Box<str>>) {
+        let Some(member) = self.list.get_mut(&id) else { return };
+        for name in names {
+            self.names.entry(name.clone()).or_insert(id);
+            member.names.push(name);
+        }
+    }
+
+    /// One more use of a member; the host's objects are not counted.
+    pub(crate) fn opened(&mut self, id: u32) {
+        if let Some(member) = self.list.get_mut(&id) {
+            member.opens += 1;
+        }
+    }
+
+    /// Takes a member out; its memory goes with the last `Arc`.
+    pub(crate) fn remove(&mut self, id: u32) -> Option<Member> {
+        self.names.retain(|_, named| *named != id);
+        self.unique.retain(|_, (object, _)| *object != id);
+        self.list.remove(&id)
+    }
+
+    /// The objects of everybody's scope, after the start-up objects.
+    pub(crate) fn global(&self) -> impl Iterator<Item = &Object> {
+        self.list.values().filter(|m| m.global && m.life != Life::Closing).map(|m| &*m.object)
+    }
+
+    /// The unique symbols in use, with their objects.
+    pub(crate) fn unique<'a>(&'a self, host: &'a Host) -> HashMap<Box<[u8]>, (&'a Object, u32)> {
+        let object = |id: u32| {
+            self.list
+                .get(&id)
+                .map(|m| &*m.object)
+                .or_else(|| host.objects.iter().find(|o| o.tag.id == id).map(|o| &**o))
+        };
+        self.unique.iter().filter_map(|(name, &(id, index))| Some((name.clone(), (object(id)?, index)))).collect()
+    }
+
+    /// Notes unique symbols that were bound to for the first time; their objects stay for good.
+    pub(crate) fn add_unique(&mut self, new: HashMap<Box<[u8]>, (u32, u32)>) {
+        for (name, (object, index)) in new {
+            if let Some(member) = self.list.get_mut(&object) {
+                member.pinned = true;
+            }
+            self.unique.entry(name).or_insert((object, index));
+        }
+    }
+
+    /// `root` and its dependencies, breadth first: the scope of `dlsym` with its handle.
+    pub(crate) fn closure(&self, root: &Arc<Object>, host: &Host) -> Vec<Arc<Object>> {
+        let mut found = vec![root.clone()];
+        let mut at = 0;
+        while let Some(object) = found.get(at).cloned() {
+            at += 1;
+            let needs: Vec<Arc<Object>> = match self.get(object.tag.id) {
+                Some(member) => {
+                    member.needs.iter().filter_map(|&id| self.object(id).or_else(|| host_by_id(host, id))).collect()
+                }
+                None => object.needed.iter().filter_map(|name| host_by_soname(host, name)).collect(),
+            };
+            for need in needs {
+                if !found.iter().any(|o| o.tag.id == need.tag.id) {
+                    found.push(need);
+                }
+            }
+        }
+        found
+    }
+
+    /// The members that nothing uses any more, in the order of their destructors: users before what they use.
+    pub(crate) fn unneeded(&self) -> Vec<u32> {
+        let mut kept: BTreeSet<u32> = BTreeSet::new();
+        let in_use =
+            |m: &&Member| m.opens > 0 || m.pinned || matches!(m.life, Life::Fresh | Life::Initialising | Life::Closing);
+        let mut to_visit: Vec<u32> = self.list.values().filter(in_use).map(|m| m.object.tag.id).collect();
+        while let Some(id) = to_visit.pop() {
+            if let Some(member) = self.list.get(&id) {
+                if kept.insert(id) {
+                    to_visit.extend(member.needs.iter().chain(&member.bound));
+                }
+            }
+        }
+        self.fini_order(|id| !kept.contains(&id))
+    }
+
+    /// The chosen members in the order of their destructors: the reverse of dependencies first.
+    pub(crate) fn fini_order(&self, chosen: impl Fn(u32) -> bool) -> Vec<u32> {
+        let ids: Vec<u32> = self.list.keys().copied().collect();
+        let place: HashMap<u32, usize> = ids.iter().enumerate().map(|(at, &id)| (id, at)).collect();
+        let needs: Vec<Vec<usize>> = self
+            .list
+            .values()
+            .map(|m| m.needs.iter().chain(&m.bound).filter_map(|id| place.get(id).copied()).collect())
+            .collect();
+        dependencies_first(&needs).into_iter().rev().map(|at| ids[at]).filter(|&id| chosen(id)).collect()
+    }
+}
+
+fn host_by_id(host: &Host, id: u32) -> Option<Arc<Object>> {
+    host.objects.iter().find(|o| o.tag.id == id).cloned()
+}
+
+fn host_by_soname(host: &Host, name: &str) -> Option<Arc<Object>> {
+    host.objects.iter().find(|o| o.soname.as_deref() == Some(name)).cloned()
+}

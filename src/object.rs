@@ -1,0 +1,393 @@
+//! One mapped ELF file: ours or the host's.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::{CString, OsStr, OsString, c_char};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::ptr;
+use std::sync::Arc;
+
+use goblin::elf64::reloc::Rela;
+
+use crate::elf::addr::{Bias, FileOffset, Vaddr, Word};
+use crate::elf::dynamic::{Dynamic, Entry, SIZEOF_DYN, StrOffset, Table};
+use crate::elf::image::{Image, Segment};
+use crate::elf::plan::Plan;
+use crate::elf::symbol::{Bytes, SymbolTable};
+use crate::error::{ErrorKind, Result};
+use crate::event::{Kind, Probe, Report, Request, Silent, Stage, Tag};
+use crate::link::search::{self, OpenFile};
+use crate::memory::Memory;
+
+/// Device and inode: what makes two names the same file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileId {
+    pub device: u64,
+    pub inode: u64,
+}
+
+/// The beginning of glibc's `struct link_map`, which callers of `dlopen` expect behind a handle (`<link.h>`).
+#[repr(C)]
+pub(crate) struct LinkMap {
+    pub l_addr: u64,
+    pub l_name: *const c_char,
+    pub l_ld: u64,
+    pub l_next: *mut LinkMap,
+    pub l_prev: *mut LinkMap,
+}
+
+/// What only objects have that the system's loader mapped.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HostPart {
+    /// In the process when our start-up code ran, so in everybody's scope.
+    pub startup: bool,
+    /// glibc's own `link_map` of it.
+    pub link_map: usize,
+}
+
+/// Where a file is looked for on behalf of an object: its own paths, then those of the object that loaded it.
+/// glibc: the chain of `l_loader`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SearchPaths {
+    /// `DT_RPATH`s with the name of their object, own first; those with a `DT_RUNPATH` are left out.
+    pub rpath: Vec<(Tag, Vec<String>)>,
+    /// Own `DT_RUNPATH`.
+    pub runpath: Option<Vec<String>>,
+    /// The directory of the object: `$ORIGIN`.
+    pub origin: String,
+    /// `DF_1_NODEFLIB`.
+    pub no_default_dirs: bool,
+}
+
+/// One ELF file in memory with its tables checked. Never changes once it is built, except for its memory.
+pub(crate) struct Object {
+    pub tag: Tag,
+    /// Where it was found; empty for the executable.
+    pub path: OsString,
+    pub file: Option<FileId>,
+    pub image: Image,
+    pub dynamic: Dynamic,
+    pub soname: Option<Box<str>>,
+    pub needed: Vec<Box<str>>,
+    pub paths: SearchPaths,
+    pub host: Option<HostPart>,
+    tables: Tables,
+    handle: Box<LinkMap>,
+    /// What `handle.l_name` points to.
+    _name: CString,
+    /// Dropped last: `tables` refer to it.
+    pub memory: Memory,
+}
+
+// SAFETY: the raw pointers are `handle.l_name` (its own string) and the unused list links; nothing writes
+// through them. Tables are read-only.
+unsafe impl Send for Object {}
+// SAFETY: as above.
+unsafe impl Sync for Object {}
+
+/// The tables of an object. The lifetimes are those of its memory; `Object`'s accessors shorten them.
+struct Tables {
+    symbols: SymbolTable<'static>,
+    rela: &'static [Rela],
+    jmprel: &'static [Rela],
+    relr: &'static [u64],
+    /// Copies of tables that lie in writable memory (`patchelf` puts them there): what they were at load time.
+    _copies: Vec<Box<[u64]>>,
+}
+
+impl Object {
+    /// Stages 3 to 5: plan, map, dynamic. The file is closed once it is mapped.
+    pub(crate) fn load<P: Probe + ?Sized>(
+        file: OpenFile,
+        loaded_by: Option<&Object>,
+        probe: Option<Arc<dyn Probe>>,
+        report: Report<'_, P>,
+    ) -> Result<Object> {
+        let OpenFile { path, fd, id, image } = file;
+        let name = path.to_string_lossy().into_owned();
+        let at = |stage| {
+            let name = name.clone();
+            move |kind: ErrorKind| kind.of(name, stage)
+        };
+        let tag = Tag::new(&name);
+        let mapped = {
+            let report = report.about(&tag);
+            plan(&image, report.at(Stage::Plan)).map_err(at(Stage::Plan)).and_then(|plan| {
+                Memory::map(&plan, &image, fd.as_fd(), &tag, probe, report.at(Stage::Map)).map_err(at(Stage::Map))
+            })
+        };
+        search::close(fd, report.at(Stage::Map).about(&tag));
+        let built = tag.clone();
+        let report = report.at(Stage::Dynamic).about(&built);
+        Object::build(path, id, image, tag, mapped?, None, loaded_by, Vaddr, report).map_err(at(Stage::Dynamic))
+    }
+
+    /// An object that the system's loader mapped.
+    pub(crate) fn adopt(name: &str, path: OsString, bias: Bias, image: Image, host: HostPart) -> Result<Object> {
+        let memory = Memory::of_host(bias, &image);
+        let pointer = crate::elf::dynamic::host_pointer(bias, memory.span());
+        let tag = Tag::new(name);
+        let silent = Request::current();
+        Object::build(path, None, image, tag, memory, Some(host), None, pointer, silent.report(&Silent, Stage::Host))
+            .map_err(|kind| kind.of(name, Stage::Host))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the two ways in, and nobody else, meet here")]
+    fn build<P: Probe + ?Sized>(
+        path: OsString,
+        file: Option<FileId>,
+        image: Image,
+        tag: Tag,
+        memory: Memory,
+        host: Option<HostPart>,
+        loaded_by: Option<&Object>,
+        pointer: impl Fn(u64) -> Vaddr,
+        report: Report<'_, P>,
+    ) -> Result<Object, ErrorKind> {
+        let section = image.dynamic().map_or(Vaddr(0), |s| s.vaddr);
+        let entries = dynamic_entries(&image, &memory)?;
+        let dynamic = Dynamic::new(&entries, section, pointer)?;
+        let tables = Tables::new(&dynamic, &memory)?;
+        let string = |offset: StrOffset, field: &str| {
+            tables.symbols.string(offset.0).map(text).ok_or_else(|| {
+                let expected = "an offset of a string in DT_STRTAB";
+                ErrorKind::malformed(field, section, format!("{:#x}", offset.0), expected, "gABI, \"Dynamic Section\"")
+            })
+        };
+        check_code(&dynamic, &image)?;
+        let soname = dynamic.soname.map(|s| string(s, "DT_SONAME")).transpose()?;
+        let needed = dynamic.needed.iter().map(|&n| string(n, "DT_NEEDED")).collect::<Result<_, _>>()?;
+        let rpath = dynamic.rpath.map(|s| string(s, "DT_RPATH")).transpose()?;
+        let runpath = dynamic.runpath.map(|s| string(s, "DT_RUNPATH")).transpose()?;
+        if report.listening() {
+            tell_entries(&entries, section, &tables.symbols, report);
+        }
+        let paths = SearchPaths::new(&tag, &path, rpath, runpath, dynamic.flags_1, loaded_by);
+        let name = CString::new(path.as_bytes()).unwrap_or_default();
+        let handle = Box::new(LinkMap {
+            l_addr: memory.bias().0,
+            l_name: name.as_ptr(),
+            l_ld: (memory.bias() + section).0,
+            l_next: ptr::null_mut(),
+            l_prev: ptr::null_mut(),
+        });
+        Ok(Object { tag, path, file, image, dynamic, soname, needed, paths, host, tables, handle, _name: name, memory })
+    }
+
+    /// Where names are found.
+    #[inline]
+    pub(crate) fn symbols(&self) -> &SymbolTable<'_> {
+        &self.tables.symbols
+    }
+
+    /// `DT_RELA`.
+    pub(crate) fn rela(&self) -> &[Rela] {
+        self.tables.rela
+    }
+
+    /// `DT_JMPREL`.
+    pub(crate) fn jmprel(&self) -> &[Rela] {
+        self.tables.jmprel
+    }
+
+    /// `DT_RELR`.
+    pub(crate) fn relr(&self) -> &[u64] {
+        self.tables.relr
+    }
+
+    /// `B`.
+    #[inline]
+    pub(crate) fn bias(&self) -> Bias {
+        self.memory.bias()
+    }
+
+    /// In the process before us.
+    pub(crate) fn is_host(&self) -> bool {
+        self.host.is_some()
+    }
+
+    /// In everybody's scope already.
+    pub(crate) fn is_startup(&self) -> bool {
+        self.host.is_some_and(|h| h.startup)
+    }
+
+    /// What a C caller of `dlopen` gets: points at a `link_map`.
+    pub(crate) fn handle(&self) -> *const LinkMap {
+        &raw const *self.handle
+    }
+
+    /// Where in the file the byte at `at` came from.
+    pub(crate) fn file_offset(&self, at: Vaddr) -> Option<FileOffset> {
+        let holds = |s: &&Segment| at >= s.vaddr && at.0 - s.vaddr.0 < s.filesz;
+        self.image.loads().find(holds).map(|s| FileOffset(at.0 - s.vaddr.0 + s.offset.0))
+    }
+
+    /// Every definition has an address; this is the object's own word for a library: path, else soname.
+    pub(crate) fn label(&self) -> String {
+        self.tag.name.to_string()
+    }
+}
+
+fn plan<P: Probe + ?Sized>(image: &Image, report: Report<'_, P>) -> Result<Plan, ErrorKind> {
+    refuse_executable_stack(image)?;
+    let plan = Plan::new(image)?;
+    report.tell(|| Kind::Planned { plan: Arc::new(plan.clone()) });
+    Ok(plan)
+}
+
+fn refuse_executable_stack(image: &Image) -> Result<(), ErrorKind> {
+    if !image.wants_executable_stack() {
+        return Ok(());
+    }
+    Err(ErrorKind::Policy {
+        what: "PT_GNU_STACK".into(),
+        found: "p_flags RWX, an executable stack,".into(),
+        reason: "it would make every stack of the process executable; relink with -z noexecstack, and give assembly files a .note.GNU-stack section".into(),
+    })
+}
+
+/// `PT_DYNAMIC`, copied: it lies in memory that relocations write to.
+fn dynamic_entries(image: &Image, memory: &Memory) -> Result<Vec<Entry>, ErrorKind> {
+    let segment = image
+        .dynamic()
+        .ok_or_else(|| ErrorKind::malformed("PT_DYNAMIC", Vaddr(0), "none", "one", "gABI, \"Dynamic Section\""))?;
+    let range = segment.vaddr.span(segment.memsz);
+    let bytes = range.and_then(|range| memory.copy(range)).ok_or_else(|| {
+        let found = format!("{} with {:#x} bytes", segment.vaddr, segment.memsz);
+        let rule = "the dynamic section is read from memory (gABI, \"Dynamic Section\")";
+        ErrorKind::malformed("PT_DYNAMIC", segment.vaddr, found, "a range inside one readable PT_LOAD", rule)
+    })?;
+    let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap_or_default());
+    let entries = bytes.chunks_exact(SIZEOF_DYN as usize);
+    Ok(entries.map(|e| Entry { tag: word(&e[..8]), value: word(&e[8..]) }).take_while(|e| e.tag != 0).collect())
+}
+
+/// Constructors and destructors lie in executable memory of the object, their arrays inside a segment.
+fn check_code(dynamic: &Dynamic, image: &Image) -> Result<(), ErrorKind> {
+    let rule = "gABI, \"Initialization and Termination Functions\"";
+    let holds = |s: &Segment, at: Vaddr, length: u64| {
+        at >= s.vaddr && at.0 - s.vaddr.0 < s.memsz && s.memsz - (at.0 - s.vaddr.0) >= length
+    };
+    for (tag, at) in [("DT_INIT", dynamic.init), ("DT_FINI", dynamic.fini)] {
+        if let Some(at) = at.filter(|&at| !image.loads().any(|s| s.flags.executable() && holds(s, at, 1))) {
+            return Err(ErrorKind::malformed(tag, at, at, "an address in an executable PT_LOAD", rule));
+        }
+    }
+    for (tag, array) in [("DT_INIT_ARRAY", dynamic.init_array), ("DT_FINI_ARRAY", dynamic.fini_array)] {
+        if let Some(table) = array.filter(|t| !image.loads().any(|s| s.flags.readable() && holds(s, t.at, t.length))) {
+            let found = format!("{} with {:#x} bytes", table.at, table.length);
+            return Err(ErrorKind::malformed(tag, table.at, found, "a range inside one readable PT_LOAD", rule));
+        }
+    }
+    Ok(())
+}
+
+fn tell_entries<P: Probe + ?Sized>(
+    entries: &[Entry],
+    section: Vaddr,
+    symbols: &SymbolTable<'_>,
+    report: Report<'_, P>,
+) {
+    for (index, entry) in entries.iter().enumerate() {
+        report.tell(|| Kind::DynamicEntry {
+            vaddr: Vaddr(section.0 + index as u64 * SIZEOF_DYN),
+            tag: entry.tag_name(),
+            value: Word(entry.value),
+            text: entry
+                .names_string()
+                .then(|| symbols.string(entry.value).map(String::from_utf8_lossy))
+                .flatten()
+                .map(Into::into),
+        });
+    }
+    report.tell(|| Kind::Tables {
+        hash: symbols.hash_tables(),
+        symbols: symbols.count().into(),
+        versions: symbols.versions.defined.iter().map(|v| String::from_utf8_lossy(v.text).into_owned()).collect(),
+    });
+}
+
+impl SearchPaths {
+    fn new(
+        tag: &Tag,
+        path: &OsStr,
+        rpath: Option<Box<str>>,
+        runpath: Option<Box<str>>,
+        flags_1: u64,
+        loaded_by: Option<&Object>,
+    ) -> SearchPaths {
+        let origin = crate::link::search::origin_of(path);
+        let dirs = |list: &str| crate::link::search::expand_list(list, &origin);
+        let mut chain = Vec::new();
+        // glibc: an object with a DT_RUNPATH has no DT_RPATH.
+        if let (Some(rpath), None) = (&rpath, &runpath) {
+            chain.push((tag.clone(), dirs(rpath)));
+        }
+        if let Some(by) = loaded_by {
+            chain.extend(by.paths.rpath.iter().cloned());
+        }
+        SearchPaths {
+            rpath: chain,
+            runpath: runpath.map(|list| dirs(&list)),
+            no_default_dirs: flags_1 & crate::elf::dynamic::DF_1_NODEFLIB != 0,
+            origin,
+        }
+    }
+}
+
+/// Gives the pure tables the bytes they lie in: constant memory as it is, anything else as a copy.
+struct Source<'m> {
+    memory: &'m Memory,
+    /// With text relocations no segment is constant while they are applied.
+    constant: bool,
+    copies: RefCell<HashMap<Vaddr, Box<[u64]>>>,
+}
+
+impl Bytes<'static> for Source<'_> {
+    fn tail(&self, at: Vaddr) -> Option<&'static [u8]> {
+        if self.constant {
+            // SAFETY: `Object` drops its memory after its tables, and lends them no longer than itself.
+            if let Some(bytes) = unsafe { self.memory.constant_tail(at) } {
+                return Some(bytes);
+            }
+        }
+        let mut copies = self.copies.borrow_mut();
+        // In whole words, so that tables of words can be seen as such; at least the alignment they have.
+        let bytes = self.memory.copy_tail(at)?;
+        let skew = (at.0 % 8) as usize;
+        let words = copies.entry(at).or_insert_with(|| {
+            let mut padded = vec![0; skew];
+            padded.extend_from_slice(&bytes);
+            padded.resize(padded.len().next_multiple_of(8), 0);
+            padded.chunks_exact(8).map(|w| u64::from_le_bytes(w.try_into().unwrap_or_default())).collect()
+        });
+        // SAFETY: the copy is kept, unmoved and unchanged, in the `Tables` that will hold this slice.
+        Some(unsafe { std::slice::from_raw_parts(words.as_ptr().cast::<u8>().add(skew), bytes.len()) })
+    }
+}
+
+impl Tables {
+    fn new(dynamic: &Dynamic, memory: &Memory) -> Result<Tables, ErrorKind> {
+        let source = Source { memory, constant: !dynamic.textrel, copies: RefCell::default() };
+        let symbols = SymbolTable::new(dynamic, &source)?;
+        let rela = table("DT_RELA", dynamic.rela, &source)?;
+        let jmprel = table("DT_JMPREL", dynamic.jmprel, &source)?;
+        let relr = table("DT_RELR", dynamic.relr, &source)?;
+        let copies = source.copies.into_inner().into_values().collect();
+        Ok(Tables { symbols, rela, jmprel, relr, _copies: copies })
+    }
+}
+
+fn table<T: plain::Plain>(tag: &str, table: Option<Table>, source: &Source<'_>) -> Result<&'static [T], ErrorKind> {
+    let Some(Table { at, length }) = table else { return Ok(&[]) };
+    let bytes = source.tail(at).and_then(|tail| tail.get(..usize::try_from(length).ok()?));
+    bytes.and_then(|bytes| plain::slice_from_bytes(bytes).ok()).ok_or_else(|| {
+        let expected = "a table inside one PT_LOAD, aligned to 8";
+        ErrorKind::malformed(tag, at, format!("{at} with {length:#x} bytes"), expected, "gABI, \"Dynamic Section\"")
+    })
+}
+
+fn text(bytes: &[u8]) -> Box<str> {
+    String::from_utf8_lossy(bytes).into()
+}

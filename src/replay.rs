@@ -1,0 +1,247 @@
+//! Replay: from the files and the events alone, the memory of every object as it was at any event.
+//!
+//! This is the proof that the stream is complete: if an effect on memory were missing from it, the replayed
+//! bytes would differ from the real ones. And it is how views go backwards: [`Replay::undo`] takes back the
+//! last event, exactly.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use dlscope::{Loader, Recorder, replay::Replay};
+//!
+//! let recorder = Arc::new(Recorder::with_capacity(1 << 14));
+//! let prepared = Loader::new().probe(recorder.clone()).prepare("libz.so.1")?;
+//! let mut replay = Replay::new(|path| std::fs::read(path));
+//! for event in recorder.events() {
+//!     replay.apply(&event).unwrap();
+//! }
+//! // The first bytes of the library, at its first address: the ELF header.
+//! assert_eq!(replay.read(prepared.load_bias() + dlscope::elf::addr::Vaddr(0), 4).unwrap(), b"\x7fELF");
+//! # Ok::<(), dlscope::Error>(())
+//! ```
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::elf::addr::{Addr, FileOffset, PAGE, Word, page_down};
+use crate::elf::image::Prot;
+use crate::event::{Event, Kind};
+
+/// One page of modelled memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Its rights.
+    pub prot: Prot,
+    /// Its content; zeros where the rights allow nobody to look.
+    pub bytes: Arc<[u8; PAGE as usize]>,
+}
+
+impl Page {
+    fn zero(prot: Prot) -> Page {
+        Page { prot, bytes: Arc::new([0; PAGE as usize]) }
+    }
+}
+
+/// Why an event does not fit what came before it: the stream is incomplete or was damaged.
+#[derive(Debug, thiserror::Error)]
+#[error("event {seq} ({event}): {problem}")]
+pub struct Mismatch {
+    /// [`Event::seq`].
+    pub seq: u64,
+    /// The event's kind.
+    pub event: &'static str,
+    /// What is wrong.
+    pub problem: String,
+}
+
+/// How to take one event back.
+#[derive(Debug)]
+enum Undo {
+    Nothing,
+    /// The pages as they were before; `None`: not there.
+    Pages(Vec<(u64, Option<Page>)>),
+    /// The bytes of one store.
+    Bytes(Addr, Vec<u8>),
+}
+
+/// Modelled memory that follows a stream of events, forwards and backwards.
+pub struct Replay<F> {
+    files: F,
+    /// What an open descriptor means.
+    open: HashMap<i32, Arc<[u8]>>,
+    /// Files that were read, by path: the same one is often opened again.
+    read: HashMap<String, Arc<[u8]>>,
+    pages: BTreeMap<u64, Page>,
+    done: Vec<Undo>,
+}
+
+impl<F: FnMut(&str) -> io::Result<Vec<u8>>> Replay<F> {
+    /// Memory without any object. `files` gives the content of a file by the path in its event (or the bytes of
+    /// a library that had none, by its name).
+    pub fn new(files: F) -> Replay<F> {
+        Replay { files, open: HashMap::new(), read: HashMap::new(), pages: BTreeMap::new(), done: Vec::new() }
+    }
+
+    /// Does to the model what `event` did to memory. Events without an effect on memory do nothing.
+    ///
+    /// # Errors
+    /// [`Mismatch`] if that is not possible: a store into a page that is not there, or over other bytes than the
+    /// event says.
+    pub fn apply(&mut self, event: &Event) -> Result<(), Mismatch> {
+        let undo = self.effect(&event.kind);
+        let undo = undo.map_err(|problem| Mismatch { seq: event.seq, event: event.kind.name(), problem })?;
+        self.done.push(undo);
+        Ok(())
+    }
+
+    /// Takes the last event back. `false` at the beginning.
+    pub fn undo(&mut self) -> bool {
+        match self.done.pop() {
+            None => return false,
+            Some(Undo::Nothing) => {}
+            Some(Undo::Pages(before)) => {
+                for (at, page) in before {
+                    match page {
+                        Some(page) => self.pages.insert(at, page),
+                        None => self.pages.remove(&at),
+                    };
+                }
+            }
+            Some(Undo::Bytes(address, bytes)) => {
+                self.write(address, &bytes);
+            }
+        }
+        true
+    }
+
+    fn effect(&mut self, kind: &Kind) -> Result<Undo, String> {
+        match kind {
+            Kind::Open { path, fd: Ok(fd) } => self.open_file(*fd, path),
+            Kind::MemoryFile { name, fd, .. } => self.open_file(*fd, name),
+            Kind::CloseFile { fd } => {
+                self.open.remove(fd);
+                Ok(Undo::Nothing)
+            }
+            Kind::Reserve { address, length } => Ok(self.fill(*address, *length, |_| Page::zero(Prot::NONE))),
+            Kind::MapZero { address, length, prot } => Ok(self.fill(*address, *length, |_| Page::zero(*prot))),
+            Kind::Map { address, length, prot, fd, offset } => {
+                let file = self.open.get(fd).ok_or_else(|| format!("no file is open as {fd}"))?.clone();
+                Ok(self.fill(*address, *length, |at| Page { prot: *prot, bytes: file_page(&file, *offset, at) }))
+            }
+            Kind::Zero { address, length } => self.overwrite(*address, &vec![0; *length as usize], None),
+            Kind::Store { address, before, after, size } => {
+                let bytes = |word: &Word| word.0.to_le_bytes()[..usize::from(*size)].to_vec();
+                self.overwrite(*address, &bytes(after), Some(&bytes(before)))
+            }
+            // What foreign code found there may have been changed by loads that it started itself.
+            Kind::Changed { address, after, .. } => self.overwrite(*address, &after.0, None),
+            Kind::Protect { address, length, prot, .. } => self.protect(*address, *length, *prot),
+            // A view of the cache was never modelled, so its end changes nothing.
+            Kind::Unmap { address, length, error: None } => {
+                let before = pages_of(*address, *length).map(|at| (at, self.pages.remove(&at))).collect();
+                Ok(Undo::Pages(before))
+            }
+            _ => Ok(Undo::Nothing),
+        }
+    }
+
+    fn open_file(&mut self, fd: i32, path: &str) -> Result<Undo, String> {
+        let content = match self.read.get(path) {
+            Some(content) => content.clone(),
+            None => {
+                let content: Arc<[u8]> = (self.files)(path).map_err(|e| format!("{path}: {e}"))?.into();
+                self.read.insert(path.into(), content.clone());
+                content
+            }
+        };
+        self.open.insert(fd, content);
+        Ok(Undo::Nothing)
+    }
+}
+
+impl<F> Replay<F> {
+    /// Replaces whole pages; `page` is told how many bytes from the start each lies.
+    fn fill(&mut self, address: Addr, length: u64, page: impl Fn(u64) -> Page) -> Undo {
+        let pages = pages_of(address, length);
+        Undo::Pages(pages.map(|at| (at, self.pages.insert(at, page(at - address.0)))).collect())
+    }
+
+    fn protect(&mut self, address: Addr, length: u64, prot: Prot) -> Result<Undo, String> {
+        let mut before = Vec::new();
+        for at in pages_of(address, length) {
+            let page = self.pages.get_mut(&at).ok_or_else(|| format!("no page at {at:#x}"))?;
+            before.push((at, Some(page.clone())));
+            page.prot = prot;
+        }
+        Ok(Undo::Pages(before))
+    }
+
+    /// Writes bytes where `expected` must stand, into pages that may be written.
+    fn overwrite(&mut self, address: Addr, bytes: &[u8], expected: Option<&[u8]>) -> Result<Undo, String> {
+        let before = self.read(address, bytes.len()).ok_or_else(|| format!("no memory at {address}"))?;
+        if expected.is_some_and(|expected| expected != before) {
+            return Err(format!("at {address} stands {before:02x?}, not {expected:02x?}"));
+        }
+        let writable = pages_of(address, bytes.len() as u64).all(|at| self.pages[&at].prot.writable());
+        if !writable {
+            return Err(format!("the page at {address} is not writable"));
+        }
+        self.write(address, bytes);
+        Ok(Undo::Bytes(address, before))
+    }
+
+    fn write(&mut self, address: Addr, bytes: &[u8]) {
+        for (n, byte) in bytes.iter().enumerate() {
+            let at = address.0 + n as u64;
+            if let Some(page) = self.pages.get_mut(&page_down(at)) {
+                Arc::make_mut(&mut page.bytes)[(at % PAGE) as usize] = *byte;
+            }
+        }
+    }
+
+    /// `length` bytes from `address` on, if all of them are mapped.
+    pub fn read(&self, address: Addr, length: usize) -> Option<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(length);
+        let mut at = address.0;
+        while bytes.len() < length {
+            let page = self.pages.get(&page_down(at))?;
+            let from = (at % PAGE) as usize;
+            let part = (length - bytes.len()).min(PAGE as usize - from);
+            bytes.extend_from_slice(&page.bytes[from..from + part]);
+            at += part as u64;
+        }
+        Some(bytes)
+    }
+
+    /// Every page, by address, ascending.
+    pub fn pages(&self) -> impl Iterator<Item = (Addr, &Page)> {
+        self.pages.iter().map(|(&at, page)| (Addr(at), page))
+    }
+
+    /// Neighbouring pages of equal rights together: what `/proc/self/maps` shows.
+    pub fn regions(&self) -> Vec<(Range<Addr>, Prot)> {
+        let mut regions: Vec<(Range<Addr>, Prot)> = Vec::new();
+        for (at, page) in self.pages() {
+            match regions.last_mut() {
+                Some((range, prot)) if range.end == at && *prot == page.prot => range.end = Addr(at.0 + PAGE),
+                _ => regions.push((at..Addr(at.0 + PAGE), page.prot)),
+            }
+        }
+        regions
+    }
+}
+
+/// The page of the file `at` bytes behind `offset`; what lies behind its end is zero.
+fn file_page(file: &[u8], offset: FileOffset, at: u64) -> Arc<[u8; PAGE as usize]> {
+    let mut page = [0; PAGE as usize];
+    let rest = file.get((offset.0 + at) as usize..).unwrap_or_default();
+    let length = rest.len().min(page.len());
+    page[..length].copy_from_slice(&rest[..length]);
+    Arc::new(page)
+}
+
+/// The addresses of the pages that a range touches.
+fn pages_of(address: Addr, length: u64) -> impl Iterator<Item = u64> {
+    (page_down(address.0)..address.0 + length).step_by(PAGE as usize)
+}

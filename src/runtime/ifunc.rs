@@ -1,0 +1,26 @@
+//! IFUNC: a function that is chosen at load time.
+//!
+//! gABI extension `STT_GNU_IFUNC` and psABI `R_X86_64_IRELATIVE`; glibc `elf_ifunc_invoke`; musl has none. The
+//! symbol's address is not the function but a *resolver*, which looks at the processor and returns the address
+//! of the best implementation. `memcpy` in glibc is one.
+//!
+//! So relocating such a reference runs code of the library that defines it, before its constructors. A
+//! resolver may call functions through that library's own GOT; hence the two passes of `link::relocate`.
+
+use crate::elf::addr::Addr;
+use crate::event::{Probe, Report};
+use crate::memory::{self, Around};
+
+/// The implementation that the resolver at `resolver` chooses. `around` is what it may change.
+///
+/// # Safety
+/// The object of the resolver, and all that it depends on, is relocated as far as its resolvers may expect.
+#[track_caller]
+pub(crate) unsafe fn resolve<P: Probe + ?Sized>(
+    resolver: Addr,
+    around: &(impl Around + ?Sized),
+    report: Report<'_, P>,
+) -> Addr {
+    // SAFETY: the caller's.
+    unsafe { memory::call_resolver(resolver, around, report) }
+}

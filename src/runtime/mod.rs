@@ -1,0 +1,6 @@
+//! Chapters beside the story: each is entered from one named call that can be stepped over. Assembly lives
+//! here and nowhere else.
+
+pub(crate) mod caller;
+pub(crate) mod ifunc;
+pub(crate) mod init;

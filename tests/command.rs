@@ -1,0 +1,365 @@
+//! The command, from outside: what it prints, where, and with which exit status.
+
+use std::collections::HashMap;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn dlscope(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_dlscope")).args(arguments).output().expect("the command starts")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("output is UTF-8")
+}
+
+/// Runs the command, expects this exit status, and gives its standard output.
+fn stdout_of(arguments: &[&str], status: i32) -> String {
+    let output = dlscope(arguments);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(status), "dlscope {arguments:?}\n{out}\n{err}");
+    out.into()
+}
+
+/// Runs the command, expects this exit status and nothing on standard output, and gives its standard error.
+fn complaint_of(arguments: &[&str], status: i32) -> String {
+    let output = dlscope(arguments);
+    assert_eq!(output.status.code(), Some(status), "dlscope {arguments:?}: {output:?}");
+    assert_eq!(text(&output.stdout), "", "dlscope {arguments:?} should print nothing");
+    text(&output.stderr).into()
+}
+
+/// The stream of one run: its first line, and the events.
+fn stream(arguments: &[&str], status: i32) -> (Value, Vec<Value>) {
+    let mut all = vec!["trace", "--format", "json"];
+    all.extend(arguments);
+    let out = stdout_of(&all, status);
+    let mut lines = out.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")));
+    (lines.next().expect("a first line"), lines.collect())
+}
+
+const STAGES: [&str; 11] = [
+    "1 find",
+    "2 read",
+    "3 plan",
+    "4 map",
+    "5 dynamic",
+    "6 needed",
+    "7 versions",
+    "8 relocate",
+    "9 seal",
+    "10 publish",
+    "11 init",
+];
+
+// ── trace, for people ────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn the_first_command_tells_every_stage_in_order_and_calls_the_library() {
+    let out = stdout_of(&["trace"], 0);
+    let begins: Vec<_> = STAGES.iter().map(|stage| out.find(&format!("\n{stage} "))).collect();
+    assert!(begins.iter().all(Option::is_some), "{begins:?}\n{out}");
+    assert!(begins.is_sorted(), "{begins:?}\n{out}");
+    for part in ["call        add(40, 2) = 42  as it should be", "it prints  hello from libadd.so", "close  "] {
+        assert!(out.contains(part), "{part:?} is missing in\n{out}");
+    }
+    assert!(!out.contains("expected"), "a call had another result than it should\n{out}");
+}
+
+#[test]
+fn every_number_of_a_relocation_is_the_one_that_its_event_has() {
+    let out = stdout_of(&["trace", "libz.so.1", "--all"], 0);
+    let bias = out.split("B = 0x").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("the load bias");
+    let bias = u64::from_str_radix(bias, 16).expect("a number");
+    let number = |word: &str| word.strip_prefix("0x").and_then(|hex| u64::from_str_radix(hex, 16).ok());
+    let mut checked = 0;
+    for line in out.lines().filter(|line| line.contains("→ 0x") && line.contains(&format!("= {bias:#x} + "))) {
+        let after = line.split("→ ").nth(1).and_then(|rest| number(rest.split_whitespace().next()?));
+        let addend = line.split(" + ").nth(1).and_then(|rest| number(rest.split_whitespace().next()?));
+        assert_eq!(after, addend.map(|addend| bias + addend), "{line}");
+        checked += 1;
+    }
+    assert!(checked > 10, "only {checked} relative relocations in\n{out}");
+}
+
+#[test]
+fn all_tells_what_is_left_out_otherwise() {
+    let short = stdout_of(&["trace", "libz.so.1"], 0);
+    let long = stdout_of(&["trace", "libz.so.1", "--all"], 0);
+    assert!(short.contains(" more (--all)"), "{short}");
+    assert!(!long.contains("(--all)"), "{long}");
+    assert!(long.lines().count() > short.lines().count());
+}
+
+#[test]
+fn one_symbol_is_followed_through_lookup_and_slot() {
+    let out = stdout_of(&["trace", "libz.so.1", "--symbol", "malloc"], 0);
+    for part in ["malloc, version GLIBC_2.2.5, gnu hash 0x0d39ad3d", "bucket", "found", "R_X86_64_JUMP_SLOT", "slot 0x"]
+    {
+        assert!(out.contains(part), "{part:?} is missing in\n{out}");
+    }
+    assert!(!out.contains("R_X86_64_RELATIVE"), "{out}");
+    let none = stdout_of(&["trace", "libz.so.1", "--symbol", "nobody_has_this_name"], 0);
+    assert!(none.contains("No lookup and no relocation of this load names \"nobody_has_this_name\""), "{none}");
+}
+
+#[test]
+fn explain_says_what_each_kind_of_event_means_once() {
+    let out = stdout_of(&["trace", "--explain"], 0);
+    assert_eq!(out.matches("relocation: A relocation: this word gets").count(), 1, "{out}");
+}
+
+#[test]
+fn every_fixture_is_told_and_each_of_its_calls_gives_what_it_should() {
+    let list = stdout_of(&["trace", "--list-fixtures"], 0);
+    let names: Vec<_> = list.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(names.len() > 50, "{list}");
+    for name in names {
+        let output = dlscope(&["trace", "--fixture", name]);
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        let refused = out.lines().nth(1).is_some_and(|line| {
+            [" (every loader refuses it)", " (dlscope refuses it)"].iter().any(|end| line.ends_with(end))
+        });
+        let waits = out.lines().nth(1).is_some_and(|line| line.contains(" (waits for the chapter on "));
+        assert!(!out.contains("  expected "), "{name}: a call had another result than it should\n{out}");
+        match output.status.code() {
+            Some(0) => assert!(!refused, "{name} should be refused\n{out}"),
+            Some(1) => assert!(refused || waits, "{name}\n{err}\n{out}"),
+            other => panic!("{name}: {other:?}\n{err}\n{out}"),
+        }
+    }
+}
+
+#[test]
+fn a_load_that_fails_is_told_as_far_as_it_went() {
+    let output = dlscope(&["trace", "--fixture", "missing-symbol"]);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{out}\n{err}");
+    assert!(out.contains("\n8 relocate") && out.contains("\nfailed  "), "{out}");
+    assert!(!out.contains("\n11 init"), "{out}");
+    assert!(err.starts_with("error: ") && err.contains("undefined symbol: nowhere"), "{err}");
+}
+
+#[test]
+fn what_is_in_the_process_already_is_not_loaded_again() {
+    let out = stdout_of(&["trace", "libc.so.6"], 0);
+    assert!(out.contains("\"libc.so.6\" is already in this process"), "{out}");
+    assert!(!out.contains("\n4 map"), "{out}");
+}
+
+// ── trace, for programs ──────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn the_stream_begins_with_its_version_and_every_event_says_where_it_belongs() {
+    let (first, events) = stream(&["libz.so.1"], 0);
+    assert_eq!((&first["stream"], &first["version"]), (&"dlscope".into(), &1.into()), "{first}");
+    assert_eq!(first["library"], "libz.so.1");
+    assert!(events.len() > 100, "only {} events", events.len());
+    for event in &events {
+        for field in ["seq", "load", "thread"] {
+            assert!(event[field].is_u64(), "{field} of {event}");
+        }
+        for field in ["parent", "object"] {
+            assert!(event.get(field).is_some(), "{field} of {event}");
+        }
+        assert!(event["stage"].is_string() && event["event"].is_string(), "{event}");
+        let file = event["source"]["file"].as_str().unwrap_or_default();
+        assert!(file.starts_with("src/") && event["source"]["line"].is_u64(), "{event}");
+    }
+    let numbers: Vec<_> = events.iter().map(|event| event["seq"].as_u64()).collect();
+    assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "seq does not ascend: {numbers:?}");
+}
+
+#[test]
+fn what_a_library_prints_does_not_get_into_the_stream() {
+    let output = dlscope(&["trace", "--format", "json"]);
+    assert!(text(&output.stdout).lines().all(|line| line.starts_with('{')), "{}", text(&output.stdout));
+    assert!(text(&output.stderr).contains("hello from libadd.so"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn no_field_of_a_line_is_there_twice() {
+    let out = stdout_of(&["trace", "--fixture", "chain", "--format", "json"], 0);
+    for line in out.lines() {
+        let parsed: serde_json::Map<String, Value> = serde_json::from_str(line).expect("a JSON object");
+        // A parser keeps the last of two; so a line that is written again is shorter if there were two.
+        let again = serde_json::to_string(&parsed).expect("JSON");
+        assert_eq!(again.len(), line.len(), "a field is lost in {line}");
+    }
+}
+
+#[test]
+fn no_run_stops_before_any_code_of_the_library() {
+    let (first, events) = stream(&["--fixture", "constructors", "--no-run"], 0);
+    assert_eq!(first["run"], false);
+    let calls: Vec<_> =
+        events.iter().filter(|event| event["event"] == "call" && event["purpose"] != "resolver").collect();
+    assert!(calls.is_empty(), "{calls:?}");
+    assert!(events.iter().any(|event| event["event"] == "store"), "it should be relocated");
+    let out = stdout_of(&["trace", "--fixture", "constructors", "--no-run"], 0);
+    assert!(!out.contains("\n11 init") && !out.contains("\ncall") && !out.contains("it prints"), "{out}");
+}
+
+#[test]
+fn the_page_on_events_documents_every_kind_and_every_field() {
+    let page = include_str!("../docs/events.md");
+    let mut sections: HashMap<&str, &str> = HashMap::new();
+    for section in page.split("\n### `").skip(1) {
+        let (kind, rest) = section.split_once('`').expect("a kind in backquotes");
+        sections.insert(kind, rest.split("\n## ").next().unwrap_or(rest));
+    }
+    let source = include_str!("../src/event/kind.rs");
+    let (_, names) = source.split_once("pub fn name(&self)").expect("Kind::name");
+    let (names, _) = names.split_once("pub fn ").expect("the function after Kind::name");
+    let names: Vec<_> = names.split('"').skip(1).step_by(2).collect();
+    assert!(names.len() > 30, "{names:?}");
+    for name in &names {
+        assert!(sections.contains_key(name), "docs/events.md has no section for `{name}`");
+    }
+    let common = ["seq", "load", "parent", "thread", "stage", "object", "source", "event"];
+    for arguments in [&["libz.so.1"][..], &["--fixture", "ifunc"], &["--fixture", "nested-open"], &["--fixture", "bss"]]
+    {
+        for event in stream(arguments, 0).1 {
+            let kind = event["event"].as_str().unwrap_or_default();
+            let section = sections.get(kind).unwrap_or_else(|| panic!("no section for {event}"));
+            for field in event.as_object().expect("an object").keys().filter(|field| !common.contains(&field.as_str()))
+            {
+                assert!(section.contains(&format!("`{field}`")), "docs/events.md: `{kind}` has a field `{field}`");
+            }
+        }
+    }
+}
+
+// ── call ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn call_prints_the_result_and_nothing_else() {
+    for (arguments, result) in [
+        (&["libm.so.6", "cos(f64) -> f64", "0"][..], "1\n"),
+        (&["libm.so.6", "pow(f64, f64) -> f64", "2", "-1"], "0.5\n"),
+        (&["libm.so.6", "sqrtf(f32) -> f32", "2.25"], "1.5\n"),
+        (&["libc.so.6", "labs(i64) -> i64", "-42"], "42\n"),
+        (&["libc.so.6", "toupper(i32) -> i32", "0x61"], "65\n"),
+        (&["libc.so.6", "strlen(str) -> u64", "five!"], "5\n"),
+        (&["libc.so.6", "getenv(str) -> str", "THIS_IS_NOT_SET"], "(null)\n"),
+        (&["libc.so.6", "strchr(str, i32) -> str", "a=b", "61"], "=b\n"),
+        (&["libc.so.6", "free(ptr)", "null"], ""),
+        (&["libz.so.1", "crc32(u64, str, u32) -> u64", "0", "123456789", "9"], "3421780262\n"),
+    ] {
+        let mut all = vec!["call"];
+        all.extend(arguments);
+        assert_eq!(stdout_of(&all, 0), result, "{arguments:?}");
+    }
+    let version = stdout_of(&["call", "libz.so.1", "zlibVersion() -> str"], 0);
+    assert!(version.starts_with("1.") && version.trim_end().split('.').count() >= 3, "{version:?}");
+}
+
+#[test]
+fn what_a_called_function_prints_comes_before_its_result() {
+    assert_eq!(stdout_of(&["call", "libc.so.6", "puts(str) -> i32", "first"], 0), "first\n6\n");
+}
+
+#[test]
+fn a_wrong_call_is_a_usage_error_that_says_what_is_wrong() {
+    for (arguments, part) in [
+        (&["libm.so.6", "cos(f64 -> f64", "0"][..], "there is no ')' after the types"),
+        (&["libm.so.6", "cos(double) -> f64", "0"], "\"double\" is written f64 here"),
+        (&["libm.so.6", "cos(f64) -> f64"], "takes 1 argument, and none is given"),
+        (&["libm.so.6", "cos(f64) -> f64", "1", "2"], "takes 1 argument, and 2 are given"),
+        (&["libm.so.6", "cos(f64) -> f64", "one"], "\"one\" is not a number"),
+        (&["libc.so.6", "toupper(i32) -> i32", "2147483648"], "2147483648 does not fit into i32"),
+        (&["libc.so.6", "f(u8)", "-1"], "-1 does not fit into u8, which goes from 0 to 255"),
+    ] {
+        let mut all = vec!["call"];
+        all.extend(arguments);
+        let complaint = complaint_of(&all, 2);
+        assert!(complaint.starts_with("error: ") && complaint.contains(part), "{arguments:?}: {complaint}");
+    }
+}
+
+#[test]
+fn a_missing_symbol_or_library_is_a_failure() {
+    let complaint = complaint_of(&["call", "libm.so.6", "no_such_function() -> i32"], 1);
+    assert!(complaint.contains("no symbol no_such_function"), "{complaint}");
+    let complaint = complaint_of(&["call", "libno-such-library.so.1", "f() -> i32"], 1);
+    assert!(complaint.contains("libno-such-library.so.1: cannot be found"), "{complaint}");
+}
+
+#[test]
+fn a_variable_is_not_called() {
+    let complaint = complaint_of(&["call", "libc.so.6", "environ() -> i32"], 1);
+    assert!(complaint.contains("environ is a variable"), "{complaint}");
+}
+
+// ── manners ──────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn help_teaches_and_a_bare_command_is_a_usage_error() {
+    let help = stdout_of(&["--help"], 0);
+    for part in ["dlscope trace", "dlscope call", "Exit status: 0", "NO_COLOR"] {
+        assert!(help.contains(part), "{part:?} is missing in\n{help}");
+    }
+    let bare = complaint_of(&[], 2);
+    assert!(bare.contains("Usage: dlscope"), "{bare}");
+    complaint_of(&["trace", "--no-such-option"], 2);
+    complaint_of(&["trace", "libz.so.1", "--fixture", "add"], 2);
+}
+
+#[test]
+fn an_unknown_fixture_is_a_usage_error_that_says_what_there_is() {
+    let complaint = complaint_of(&["trace", "--fixture", "diamonds"], 2);
+    assert!(complaint.contains("no fixture is called \"diamonds\"") && complaint.contains("diamond?"), "{complaint}");
+}
+
+#[test]
+fn nothing_is_coloured_that_goes_to_a_file_or_a_pipe() {
+    for arguments in [&["trace"][..], &["trace", "nosuch.so"], &["trace", "--list-fixtures"]] {
+        let output = dlscope(arguments);
+        let escape = |bytes: &[u8]| bytes.contains(&0x1b);
+        assert!(!escape(&output.stdout) && !escape(&output.stderr), "dlscope {arguments:?}");
+    }
+}
+
+#[test]
+fn colour_is_for_terminals_and_no_color_takes_it_away() {
+    // `script` runs a command on a terminal of its own.
+    let on_terminal = |variable: &str| {
+        let command = format!("{variable} {} trace --list-fixtures", env!("CARGO_BIN_EXE_dlscope"));
+        let script = Command::new("script").args(["-qec", &command, "/dev/null"]).stdin(Stdio::null()).output();
+        script.ok().filter(|output| output.status.success()).map(|output| output.stdout)
+    };
+    let Some(plain) = on_terminal("env TERM=xterm NO_COLOR=1") else {
+        eprintln!("there is no script(1) here");
+        return;
+    };
+    assert!(!plain.contains(&0x1b), "{}", String::from_utf8_lossy(&plain));
+    let coloured = on_terminal("env -u NO_COLOR TERM=xterm").expect("it ran a moment ago");
+    assert!(coloured.contains(&0x1b), "{}", String::from_utf8_lossy(&coloured));
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_crash() {
+    for arguments in [&["trace", "libz.so.1", "--all"][..], &["trace", "libz.so.1", "--format", "json"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dlscope"));
+        let mut child =
+            command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
+        // The reader, and with it the pipe, is closed here.
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(output.status.code(), Some(0), "dlscope {arguments:?}: {output:?}");
+        assert_eq!(text(&output.stderr), "", "dlscope {arguments:?}");
+    }
+}
+
+#[test]
+fn nothing_is_left_in_the_temporary_folder() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for arguments in [&["trace"][..], &["trace", "--fixture", "missing-symbol"]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dlscope"));
+        command.args(arguments).env("TMPDIR", folder.path()).output().expect("it runs");
+        let left: Vec<_> = std::fs::read_dir(folder.path()).expect("the folder").flatten().collect();
+        assert!(left.is_empty(), "dlscope {arguments:?} left {left:?}");
+    }
+}
