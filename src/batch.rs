@@ -17,7 +17,7 @@ use crate::link::versions;
 use crate::memory::{Around, Memory};
 use crate::namespace::{Member, Members, Namespace};
 use crate::object::Object;
-use crate::runtime::init;
+use crate::runtime::{init, tls};
 
 /// Every object is mapped, nothing is patched.
 pub(crate) struct Mapped;
@@ -65,7 +65,7 @@ impl Batch<Mapped> {
     pub(crate) fn into_root(mut self) -> Arc<Object> {
         match self.nodes.swap_remove(0).object {
             Held::Known(object) => object,
-            Held::New(object) => Arc::new(object),
+            Held::New(object) => Arc::new(*object),
         }
     }
 
@@ -168,6 +168,22 @@ impl Batch<Relocated> {
     }
 }
 
+impl Batch<Sealed> {
+    /// Thread-local variables at fixed places: their initial values into every thread, now that they are
+    /// relocated and before any code uses them.
+    ///
+    /// # Errors
+    /// Where the program has no place for them.
+    pub(crate) fn install_tls<P: Probe + ?Sized>(&self, host: &Host, report: Report<'_, P>) -> Result<()> {
+        let new = self.nodes.iter().filter(|n| n.is_new()).map(|n| &*n.object);
+        for (object, module) in new.filter_map(|o| Some((o, o.tls.as_ref()?))).filter(|(_, m)| m.is_static()) {
+            let report = report.at(Stage::Publish).about(&object.tag);
+            tls::install(module, host, report).map_err(|kind| kind.of(object.label(), Stage::Publish))?;
+        }
+        Ok(())
+    }
+}
+
 /// What [`Batch::publish`] leaves for the constructors.
 pub(crate) struct Published {
     /// The opened library.
@@ -203,7 +219,7 @@ impl Batch<Sealed> {
                 let needs = node.needs.iter().map(|&need| ids[need]).collect();
                 let object = match node.object {
                     Held::New(object) => {
-                        let object = Arc::new(object);
+                        let object = Arc::new(*object);
                         unique.extend(outcome.unique.into_iter().map(|(name, object, index)| (name, (object, index))));
                         members.insert(Member::new(object.clone(), node.names, needs, outcome.bound));
                         object

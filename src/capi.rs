@@ -24,11 +24,18 @@ use crate::link::scope::c_name;
 use crate::loader::Loader;
 use crate::lock::Lock;
 use crate::object::{LinkMap, Object};
-use crate::runtime::{caller, init};
+use crate::runtime::{caller, init, tls};
 
 /// dlscope's own function for a name that libc defines, if it has one.
-pub(crate) fn replacement(name: &[u8]) -> Option<Addr> {
+///
+/// Only for what would have gone to libc and ld.so; a library's own function of such a name stays its own. And
+/// for one function of libstdc++: a host's copy has bound libc's `__cxa_thread_atexit_impl` long ago.
+pub(crate) fn replacement(object: &Object, name: &[u8]) -> Option<Addr> {
     let function = match name {
+        b"__cxa_thread_atexit" if object.is_host() => tls::thread_atexit as *const (),
+        _ if !host::is_c_library(object) => return None,
+        b"__tls_get_addr" => tls::get_addr as *const (),
+        b"__cxa_thread_atexit_impl" => tls::thread_atexit_impl as *const (),
         b"dlopen" => caller::dlopen as *const (),
         b"dlsym" => caller::dlsym as *const (),
         b"dlvsym" => caller::dlvsym as *const (),
@@ -181,8 +188,8 @@ fn symbol(handle: *mut c_void, name: &[u8], version: Option<&[u8]>, from: Addr) 
     let found = find_in_scope(&scope, name, version, request.report(&Silent, Stage::Lookup));
     let address = found.map_err(|e| e.to_string())?;
     // Whoever asks for `dlopen` by name gets the same as whoever is linked against it.
-    let from_libc = scope.iter().find(|o| o.memory.contains(address)).is_some_and(|o| host::is_c_library(o));
-    Ok(replacement(name).filter(|_| from_libc).unwrap_or(address))
+    let owner = scope.iter().find(|o| o.memory.contains(address));
+    Ok(owner.and_then(|o| replacement(o, name)).unwrap_or(address))
 }
 
 /// The objects that `dlsym` searches for a handle.

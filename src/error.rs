@@ -138,6 +138,22 @@ pub enum ErrorKind {
         /// The rule and where it is written.
         rule: &'static str,
     },
+    /// A library's initial-exec variables do not fit into the arena that every thread has for them.
+    #[error(
+        "cannot allocate memory in static TLS block: {asked:#x} bytes, aligned to {align}, are needed, {left:#x} of {size:#x} are left\n       {why}; build dlscope with a larger DLSCOPE_TLS_ARENA"
+    )]
+    StaticTls {
+        /// Bytes that it needs.
+        asked: u64,
+        /// Their alignment.
+        align: u64,
+        /// Bytes of the arena that nobody uses.
+        left: u64,
+        /// Bytes of the whole arena.
+        size: u64,
+        /// What does not fit.
+        why: String,
+    },
     /// Something correct that dlscope does not do yet.
     #[error("{what} is not supported yet\n       {detail}")]
     Unsupported {

@@ -248,7 +248,8 @@ static NEXT_LOAD: AtomicU64 = AtomicU64::new(1);
 
 thread_local! {
     static IN_PROBE: Cell<bool> = const { Cell::new(false) };
-    static CURRENT: Cell<Option<LoadId>> = const { Cell::new(None) };
+    /// The request this thread is in, and the one around it.
+    static CURRENT: Cell<Option<(LoadId, Option<LoadId>)>> = const { Cell::new(None) };
 }
 
 /// How many events were dropped because a probe caused them while it handled one.
@@ -263,15 +264,18 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    pub(crate) fn begin() -> Request {
+    pub(crate) fn begin() -> Entered {
         let load = LoadId(NEXT_LOAD.fetch_add(1, Ordering::Relaxed));
-        Request { load, parent: CURRENT.replace(Some(load)) }
+        let outer = CURRENT.get();
+        let parent = outer.map(|(load, _)| load);
+        CURRENT.set(Some((load, parent)));
+        Entered { request: Request { load, parent }, outer }
     }
 
     /// The request that this thread is in, for what happens on its behalf without being told so.
     pub(crate) fn current() -> Request {
-        let load = CURRENT.get();
-        Request { load: load.unwrap_or(LoadId(0)), parent: load }
+        let (load, parent) = CURRENT.get().unwrap_or((LoadId(0), None));
+        Request { load, parent }
     }
 
     /// The way to tell events of this request to `probe`.
@@ -280,9 +284,23 @@ impl Request {
     }
 }
 
-impl Drop for Request {
+/// A request from its beginning to its end: dropping it goes back to the one around it.
+pub(crate) struct Entered {
+    request: Request,
+    outer: Option<(LoadId, Option<LoadId>)>,
+}
+
+impl std::ops::Deref for Entered {
+    type Target = Request;
+
+    fn deref(&self) -> &Request {
+        &self.request
+    }
+}
+
+impl Drop for Entered {
     fn drop(&mut self) {
-        CURRENT.set(self.parent);
+        CURRENT.set(self.outer);
     }
 }
 

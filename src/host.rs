@@ -109,8 +109,8 @@ pub(crate) struct Host {
     /// `dlpi_adds` and `dlpi_subs` when the list was walked.
     adds: u64,
     subs: u64,
-    /// Where in a `link_map` glibc keeps `l_tls_offset`.
-    tls_field: Option<usize>,
+    /// Where in a `link_map` glibc keeps `l_tls_offset` and `l_tls_modid`.
+    tls_fields: [Option<usize>; 2],
 }
 
 static HOST: Guarded<Option<Host>> = Guarded::new(None);
@@ -144,11 +144,14 @@ impl Host {
     /// How many bytes below the thread pointer the TLS block of a host object begins, if it is at the same
     /// distance in every thread.
     pub(crate) fn tls_offset(&self, object: &Object) -> Option<u64> {
-        let link_map = object.host?.link_map;
-        // SAFETY: glibc says that a 64-bit word is there, and the `link_map` is one that it listed.
-        let offset = unsafe { ((link_map + self.tls_field?) as *const u64).read() };
+        let offset = link_map_word(object, self.tls_fields[0])?;
         // 0: no block. All ones: only dynamic, at no fixed distance.
         (offset != 0 && offset != u64::MAX).then_some(offset)
+    }
+
+    /// The number that glibc gave to the thread-local storage of a host object: what its `__tls_get_addr` knows.
+    pub(crate) fn tls_module(&self, object: &Object) -> Option<u64> {
+        link_map_word(object, self.tls_fields[1]).filter(|&id| id != 0)
     }
 
     /// The object that `address` belongs to.
@@ -176,9 +179,24 @@ pub(crate) fn look<P: Probe + ?Sized>(lock: &Lock, report: Report<'_, P>) -> Res
                 let objects = || host.startup().iter().map(|o| o.tag.clone()).collect();
                 report.at(Stage::Host).tell(|| Kind::Host { objects: objects() });
             }
+            if report.listening() {
+                let seen = known.as_ref().map_or(&[][..], |k| &k.objects);
+                let new = host.objects.iter().filter(|o| !seen.iter().any(|s| s.tag == o.tag));
+                new.for_each(|object| tell_adopted(object, &host, report.at(Stage::Host)));
+            }
             Ok(host)
         }
     }
+}
+
+fn tell_adopted<P: Probe + ?Sized>(object: &Object, host: &Host, report: Report<'_, P>) {
+    let span = object.memory.span();
+    report.about(&object.tag).tell(|| Kind::Adopt {
+        bias: object.bias(),
+        address: object.bias() + span.start,
+        length: span.end.0 - span.start.0,
+        tls_offset: host.tls_offset(object),
+    });
 }
 
 /// Makes objects of what was listed; those that were known before stay the same.
@@ -201,8 +219,12 @@ fn take_over(walk: &Walk, before: Option<&Host>) -> Result<Host> {
         objects.push(object);
         at_start &= listed.link_map != last;
     }
-    let tls_field = before.map_or_else(|| tls_offset_field(&objects), |host| host.tls_field);
-    Ok(Host { objects: objects.into(), startup, adds: walk.adds, subs: walk.subs, tls_field })
+    let fields = || {
+        ["_thread_db_link_map_l_tls_offset", "_thread_db_link_map_l_tls_modid"]
+            .map(|name| debugger_field(&objects, name))
+    };
+    let tls_fields = before.map_or_else(fields, |host| host.tls_fields);
+    Ok(Host { objects: objects.into(), startup, adds: walk.adds, subs: walk.subs, tls_fields })
 }
 
 /// Called by glibc for each object, with its lock held; the first call does everything.
@@ -318,16 +340,22 @@ fn adopt(listed: &Listed, startup: bool) -> Result<Object> {
     Object::adopt(&name, path, Bias(listed.bias), image, HostPart { startup, link_map: listed.link_map })
 }
 
-/// Where in a `link_map` glibc keeps `l_tls_offset`, in bytes. It exports this for debuggers
-/// (`_thread_db_link_map_l_tls_offset`: width in bits, count, offset), so nothing needs to be guessed.
-fn tls_offset_field(objects: &[Arc<Object>]) -> Option<usize> {
-    let wanted = Wanted::new(b"_thread_db_link_map_l_tls_offset", Want::Newest, Class::Address);
+/// Where in a `link_map` glibc keeps a field, in bytes. It exports tables of `{ width in bits, count, offset }` for
+/// debuggers (`libthread_db`), so nothing needs to be guessed.
+fn debugger_field(objects: &[Arc<Object>], table: &str) -> Option<usize> {
+    let wanted = Wanted::new(table.as_bytes(), Want::Newest, Class::Address);
     objects.iter().find_map(|object| {
         let (_, symbol) = object.symbols().find(&wanted, &mut ())?;
         let [first, last] = [0, 8].map(|part| object.memory.word(Vaddr(symbol.value().0 + part)));
         let (bits, offset) = (first? as u32, last? as u32);
         (bits == 64).then_some(offset as usize)
     })
+}
+
+fn link_map_word(object: &Object, field: Option<usize>) -> Option<u64> {
+    let at = object.host?.link_map + field?;
+    // SAFETY: glibc says that a 64-bit word is there, and the `link_map` is one that it listed.
+    Some(unsafe { (at as *const u64).read() })
 }
 
 /// Whether an object is part of the C library itself, which implements `dlopen` and its kin.

@@ -11,8 +11,9 @@ use crate::elf::addr::{Addr, Bias};
 use crate::elf::symbol::{Class, SymbolBinding, SymbolType, Want, Wanted};
 use crate::elf::sysv_hash;
 use crate::elf::version::Name;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Asked, Kind, Probe, Report, Request, Silent, Stage};
+use crate::host;
 use crate::link::needed::Target;
 use crate::link::scope;
 use crate::loader::{Loader, no_such_symbol};
@@ -20,7 +21,7 @@ use crate::lock::Lock;
 use crate::memory::NothingAround;
 use crate::namespace::Namespace;
 use crate::object::Object;
-use crate::runtime::{ifunc, init};
+use crate::runtime::{ifunc, init, tls};
 
 /// A library that stays loaded as long as this value lives (or another open of it does). Shaped like
 /// `libloading::Library`.
@@ -94,10 +95,10 @@ impl Library {
     }
 
     /// Finds a function or variable by name, in the library and then in its dependencies, as `dlsym` does. A
-    /// trailing NUL of the name is ignored.
+    /// trailing NUL of the name is ignored. Of a thread-local variable it is the calling thread's.
     ///
     /// # Errors
-    /// [`ErrorKind::NoSuchSymbol`], or [`ErrorKind::Unsupported`] for a thread-local variable.
+    /// [`ErrorKind::NoSuchSymbol`].
     ///
     /// # Safety
     /// `T` is the symbol's type: a function pointer, or a pointer to its data.
@@ -140,7 +141,7 @@ impl Library {
             caller: None,
         });
         let result = find_in_scope(&self.scope, symbol, version, report);
-        report.tell(|| Kind::End { error: result.as_ref().err().map(ToString::to_string) });
+        report.tell(|| Kind::End { error: result.as_ref().err().map(first_line) });
         result
     }
 
@@ -253,18 +254,39 @@ pub(crate) fn find_in_scope<P: Probe + ?Sized>(
         );
         return Err(root);
     };
-    if definition.symbol.is_tls() {
-        let kind = ErrorKind::Unsupported {
-            what: "the address of a thread-local variable".into(),
-            detail: format!("{} is STT_TLS: each thread has its own", String::from_utf8_lossy(symbol)),
+    if let Some(object) = definition.object.filter(|_| definition.symbol.is_tls()) {
+        let module = match &object.tls {
+            Some(module) => Some(module.id),
+            None => host_tls_module(object)?,
         };
-        return Err(kind.of(definition.object.map_or(String::new(), Object::label), Stage::Lookup));
+        let no_block = || {
+            ErrorKind::malformed(
+                "PT_TLS",
+                definition.symbol.value(),
+                "none",
+                "one",
+                "a thread-local variable lies in a block",
+            )
+        };
+        let module = module.ok_or_else(|| no_block().of(object.label(), Stage::Lookup))?;
+        return Ok(Addr(tls::variable(module, definition.symbol.value().0).expose_provenance() as u64));
     }
     if definition.symbol.is_ifunc() {
         // SAFETY: a library in a scope is complete; its resolvers may be called.
         return Ok(unsafe { ifunc::resolve(definition.address, &NothingAround, report) });
     }
     Ok(definition.address)
+}
+
+/// What `Kind::End` says of an error.
+pub(crate) fn first_line(error: &Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().into()
+}
+
+fn host_tls_module(object: &Object) -> Result<Option<u64>> {
+    let lock = Lock::acquire();
+    let host = host::look(&lock, Request::current().report(&Silent, Stage::Host))?;
+    Ok(host.tls_module(object))
 }
 
 impl Drop for Library {

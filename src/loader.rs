@@ -9,7 +9,7 @@ use crate::elf::addr::{Addr, Bias};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Asked, Kind, Probe, Report, Request, Silent, Stage};
 use crate::host::{self, Host};
-use crate::library::{Export, Library, exports};
+use crate::library::{Export, Library, exports, first_line};
 use crate::link::needed::{self, Around, Target};
 use crate::lock::Lock;
 use crate::memory;
@@ -184,6 +184,7 @@ impl Loader {
         // SAFETY: the caller agreed to run the library's code.
         let relocated = unsafe { bound.resolve(report) }?; // 8 relocate, pass 2
         let sealed = relocated.seal(report)?; // 9 seal
+        sealed.install_tls(host, report)?;
         let Published { root, init_order } = sealed.publish(&self.namespace, lock, report); // 10 publish
         // SAFETY: as above; everything is relocated and published, and no borrow is held.
         unsafe { init::run(namespace, &init_order, lock, report.at(Stage::Init)) }; // 11 init
@@ -263,7 +264,7 @@ fn tell_begin<P: Probe + ?Sized>(request: Asked, name: &str, caller: Option<&Obj
 }
 
 fn tell_end<P: Probe + ?Sized>(error: Option<&Error>, report: Report<'_, P>) {
-    report.tell(|| Kind::End { error: error.map(|e| e.to_string().lines().next().unwrap_or_default().into()) });
+    report.tell(|| Kind::End { error: error.map(first_line) });
 }
 
 /// A library that is mapped and relocated, but of which no code has run. Dropping it unmaps it.

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::elf::dynamic::DF_1_NODELETE;
 use crate::event::Probe;
@@ -210,14 +211,18 @@ impl Members {
     /// The members that nothing uses any more, in the order of their destructors: users before what they use.
     pub(crate) fn unneeded(&self) -> Vec<u32> {
         let mut kept: BTreeSet<u32> = BTreeSet::new();
-        let in_use =
-            |m: &&Member| m.opens > 0 || m.pinned || matches!(m.life, Life::Fresh | Life::Initialising | Life::Closing);
+        let in_use = |m: &&Member| {
+            m.opens > 0
+                || m.pinned
+                || m.object.thread_destructors.load(Ordering::SeqCst) > 0
+                || matches!(m.life, Life::Fresh | Life::Initialising | Life::Closing)
+        };
         let mut to_visit: Vec<u32> = self.list.values().filter(in_use).map(|m| m.object.tag.id).collect();
         while let Some(id) = to_visit.pop() {
-            if let Some(member) = self.list.get(&id) {
-                if kept.insert(id) {
-                    to_visit.extend(member.needs.iter().chain(&member.bound));
-                }
+            if let Some(member) = self.list.get(&id)
+                && kept.insert(id)
+            {
+                to_visit.extend(member.needs.iter().chain(&member.bound));
             }
         }
         self.fini_order(|id| !kept.contains(&id))

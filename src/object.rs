@@ -6,7 +6,8 @@ use std::ffi::{CString, OsStr, OsString, c_char};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::ptr;
-use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use goblin::elf64::reloc::Rela;
 
@@ -19,6 +20,7 @@ use crate::error::{ErrorKind, Result};
 use crate::event::{Kind, Probe, Report, Request, Silent, Stage, Tag};
 use crate::link::search::{self, OpenFile};
 use crate::memory::Memory;
+use crate::runtime::tls;
 
 /// Device and inode: what makes two names the same file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +74,12 @@ pub(crate) struct Object {
     pub needed: Vec<Box<str>>,
     pub paths: SearchPaths,
     pub host: Option<HostPart>,
+    /// Its thread-local variables, if it is ours and has some.
+    pub tls: Option<tls::Owned>,
+    /// Destructors of thread-local variables that wait for the end of their thread: they keep the object here.
+    pub thread_destructors: AtomicUsize,
+    /// What its TLS descriptors point to.
+    descriptors: Mutex<Vec<tls::Argument>>,
     tables: Tables,
     handle: Box<LinkMap>,
     /// What `handle.l_name` points to.
@@ -172,7 +180,28 @@ impl Object {
             l_next: ptr::null_mut(),
             l_prev: ptr::null_mut(),
         });
-        Ok(Object { tag, path, file, image, dynamic, soname, needed, paths, host, tables, handle, _name: name, memory })
+        let tls = match image.tls().filter(|_| host.is_none()) {
+            Some(segment) => Some(thread_locals(segment, &image, &memory)?),
+            None => None,
+        };
+        Ok(Object {
+            tls,
+            thread_destructors: AtomicUsize::new(0),
+            descriptors: Mutex::default(),
+            tag,
+            path,
+            file,
+            image,
+            dynamic,
+            soname,
+            needed,
+            paths,
+            host,
+            tables,
+            handle,
+            _name: name,
+            memory,
+        })
     }
 
     /// Where names are found.
@@ -200,6 +229,11 @@ impl Object {
     #[inline]
     pub(crate) fn bias(&self) -> Bias {
         self.memory.bias()
+    }
+
+    /// Keeps what a TLS descriptor points to as long as the object.
+    pub(crate) fn keep_descriptor(&self, argument: Option<tls::Argument>) {
+        self.descriptors.lock().unwrap_or_else(PoisonError::into_inner).extend(argument);
     }
 
     /// In the process before us.
@@ -261,6 +295,32 @@ fn dynamic_entries(image: &Image, memory: &Memory) -> Result<Vec<Entry>, ErrorKi
     let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap_or_default());
     let entries = bytes.chunks_exact(SIZEOF_DYN as usize);
     Ok(entries.map(|e| Entry { tag: word(&e[..8]), value: word(&e[8..]) }).take_while(|e| e.tag != 0).collect())
+}
+
+/// Checks `PT_TLS`, and takes note of it.
+fn thread_locals(segment: &Segment, image: &Image, memory: &Memory) -> Result<tls::Owned, ErrorKind> {
+    let rule = "ELF Handling For Thread-Local Storage, \"Program Header\"";
+    let bad = |field: &str, found: String, expected: &str| {
+        Err(ErrorKind::malformed(format!("PT_TLS: {field}"), segment.vaddr, found, expected, rule))
+    };
+    if segment.filesz > segment.memsz {
+        return bad("p_filesz", format!("{:#x}", segment.filesz), "at most p_memsz");
+    }
+    if segment.align > 1 && !segment.align.is_power_of_two() || segment.align > 1 << 20 {
+        return bad("p_align", format!("{:#x}", segment.align), "a power of two up to 1 MiB");
+    }
+    if segment.memsz > 1 << 30 {
+        return bad("p_memsz", format!("{:#x}", segment.memsz), "at most 1 GiB in every thread");
+    }
+    let holds = |s: &Segment| {
+        segment.vaddr >= s.vaddr
+            && s.flags.readable()
+            && s.memsz - (segment.vaddr.0 - s.vaddr.0).min(s.memsz) >= segment.filesz
+    };
+    if segment.filesz > 0 && !image.loads().any(holds) {
+        return bad("p_vaddr", segment.vaddr.to_string(), "an image inside one readable PT_LOAD");
+    }
+    Ok(tls::Module::register(segment, memory.bias() + segment.vaddr))
 }
 
 /// Constructors and destructors lie in executable memory of the object, their arrays inside a segment.

@@ -145,9 +145,6 @@ refusal!(an_executable_stack_is_refused_by_policy, fixture("executable-stack"),
 refusal!(code_that_is_writable_is_refused_by_policy, fixture("writable-code"),
     ErrorKind::Policy { .. } => says(&["PT_LOAD", "refused by policy"]));
 
-refusal!(thread_local_storage_is_refused_and_not_mishandled, fixture("tls-dynamic"),
-    ErrorKind::Unsupported { .. } => says(&["thread-local", "R_X86_64_DTPMOD64", "not supported yet"]));
-
 refusal!(an_unknown_relocation_is_not_skipped, fixture("unknown-relocation"),
     ErrorKind::Relocation { .. } => says(&["type 99"]));
 

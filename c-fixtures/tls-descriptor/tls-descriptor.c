@@ -1,6 +1,5 @@
 //@ teaches: thread-local variables, TLS descriptors: a function and an argument of the loader's choice
 //@ cc: -mtls-dialect=gnu2
-//@ later: tls
 //@ has: PT_TLS
 //@ has: R_X86_64_TLSDESC exported
 //@ has: R_X86_64_TLSDESC>=2

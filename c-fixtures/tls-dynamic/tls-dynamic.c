@@ -1,5 +1,4 @@
 //@ teaches: thread-local variables, general dynamic: the code asks __tls_get_addr with a module id and an offset
-//@ later: tls
 //@ has: PT_TLS
 //@ has: STT_TLS exported
 //@ has: R_X86_64_DTPMOD64 exported

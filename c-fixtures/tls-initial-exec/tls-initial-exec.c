@@ -1,6 +1,5 @@
 //@ teaches: thread-local variables, initial exec: a fixed distance from the thread pointer, in every thread
 //@ cc: -ftls-model=initial-exec
-//@ later: tls
 //@ has: PT_TLS
 //@ has: R_X86_64_TPOFF64 exported
 //@ has: R_X86_64_TPOFF64>=2

@@ -92,6 +92,8 @@ pub enum Write {
     Word(u64),
     /// Store 32 bits at the place.
     Half(u32),
+    /// Store two words, one after the other: a TLS descriptor.
+    Pair([u64; 2]),
     /// Call the resolver at this address, and store what it returns.
     Call(Addr),
 }
@@ -103,8 +105,8 @@ pub enum Problem {
     NotInSharedObject,
     /// The result does not fit into 32 bits.
     Overflow(i128),
-    /// The type belongs to thread-local storage that dlscope does not set up yet.
-    ThreadLocal,
+    /// The symbol is not thread-local, or its block has no place that the formula could use.
+    NotThreadLocal,
 }
 
 /// What the formulas need to know about the symbol that an entry names.
@@ -114,9 +116,14 @@ pub struct Value {
     pub address: u64,
     /// `Z`: its size in bytes.
     pub size: u64,
-    /// For a thread-local symbol in a block at a fixed distance from the thread pointer: the offset from the
-    /// thread pointer, in bytes (negative).
+    /// For a thread-local symbol: its offset in its module's block.
+    pub block_offset: u64,
+    /// For a thread-local symbol: the id of its module, as `__tls_get_addr` wants it.
+    pub module: Option<u64>,
+    /// For a thread-local symbol at a fixed distance from the thread pointer: that distance in bytes (negative).
     pub tp_offset: Option<i64>,
+    /// For a thread-local symbol that is reached by a descriptor: its two words, the addend included.
+    pub descriptor: Option<[u64; 2]>,
 }
 
 impl RelocKind {
@@ -189,17 +196,16 @@ impl RelocKind {
         !matches!(self, RelocKind::None | RelocKind::Relative | RelocKind::Relative64 | RelocKind::IRelative)
     }
 
+    /// Whether it is about a thread-local variable.
+    #[inline]
+    pub fn is_tls(self) -> bool {
+        matches!(self, RelocKind::DtpMod64 | RelocKind::DtpOff64 | RelocKind::TpOff64 | RelocKind::TlsDesc)
+    }
+
     /// The kind of reference, for the lookup. glibc `elf_machine_type_class`.
     #[inline]
     pub fn class(self) -> Class {
-        match self {
-            RelocKind::JumpSlot
-            | RelocKind::DtpMod64
-            | RelocKind::DtpOff64
-            | RelocKind::TpOff64
-            | RelocKind::TlsDesc => Class::Plt,
-            _ => Class::Address,
-        }
+        if self == RelocKind::JumpSlot || self.is_tls() { Class::Plt } else { Class::Address }
     }
 
     /// Applies the formula at the address `p`.
@@ -223,11 +229,10 @@ impl RelocKind {
             RelocKind::Abs32 => half(i128::from(s) + i128::from(a))?,
             RelocKind::Size32 => half(i128::from(value.size) + i128::from(a))?,
             RelocKind::Size64 => Write::Word(value.size.wrapping_add_signed(a)),
-            RelocKind::TpOff64 => match value.tp_offset {
-                Some(offset) => Write::Word(offset.wrapping_add(a) as u64),
-                None => return Err(Problem::ThreadLocal),
-            },
-            RelocKind::DtpMod64 | RelocKind::DtpOff64 | RelocKind::TlsDesc => return Err(Problem::ThreadLocal),
+            RelocKind::DtpMod64 => Write::Word(value.module.ok_or(Problem::NotThreadLocal)?),
+            RelocKind::DtpOff64 => Write::Word(value.block_offset.wrapping_add_signed(a)),
+            RelocKind::TpOff64 => Write::Word(value.tp_offset.ok_or(Problem::NotThreadLocal)?.wrapping_add(a) as u64),
+            RelocKind::TlsDesc => Write::Pair(value.descriptor.ok_or(Problem::NotThreadLocal)?),
             RelocKind::Copy => return Err(Problem::NotInSharedObject),
         })
     }
@@ -277,7 +282,7 @@ mod tests {
     const P: Addr = Addr(0x7f00_0000_4000);
 
     fn value(address: u64) -> Value {
-        Value { address, size: 24, tp_offset: None }
+        Value { address, size: 24, ..Value::default() }
     }
 
     #[test]
@@ -297,7 +302,10 @@ mod tests {
         ] {
             assert_eq!(kind.compute(B, P, value(s), a), Ok(expected), "{kind:?}");
         }
-        let tls = Value { tp_offset: Some(-64), ..value(0) };
+        let tls = Value { tp_offset: Some(-64), module: Some(7), block_offset: 0x20, ..value(0) };
+        assert_eq!(RelocKind::DtpMod64.compute(B, P, tls, 8), Ok(Write::Word(7)));
+        assert_eq!(RelocKind::DtpOff64.compute(B, P, tls, 8), Ok(Write::Word(0x28)));
+        assert_eq!(RelocKind::TpOff64.compute(B, P, value(0), 8), Err(Problem::NotThreadLocal));
         assert_eq!(RelocKind::TpOff64.compute(B, P, tls, 8), Ok(Write::Word(-56_i64 as u64)));
     }
 

@@ -30,7 +30,14 @@ pub enum Kind {
         /// What told that it is the same.
         by: SameBy,
     },
-    /// The list of directories of one rule, before they are tried.
+    /// A search begins: what for.
+    Search {
+        /// The name.
+        name: String,
+        /// The object whose `DT_NEEDED` has it; `None` if the user asked for it.
+        needed_by: Option<Tag>,
+    },
+    /// The list of directories of one rule, before they are tried; of the cache, the paths that it has.
     Rule {
         /// The rule.
         rule: Rule,
@@ -310,6 +317,31 @@ pub enum Kind {
         size: u8,
     },
 
+    // ── thread-local storage (runtime/tls) ───────────────────────────────────────────────────────
+    /// A library got room in every thread's arena: its code wants its variables at a fixed distance from the
+    /// thread pointer.
+    StaticTls {
+        /// Bytes from the thread pointer to its block; negative.
+        offset: i64,
+        /// `p_memsz` of `PT_TLS`.
+        length: u64,
+        /// `p_align` of `PT_TLS`.
+        align: u64,
+        /// Bytes of the arena that are left.
+        left: u64,
+    },
+    /// The initial image of such a library was written into every thread.
+    InstallTls {
+        /// Bytes from the thread pointer to its block; negative.
+        offset: i64,
+        /// How many bytes.
+        length: u64,
+        /// Where it was written for threads to come: in the initial image of dlscope's own module.
+        template: Addr,
+        /// How many other threads were running.
+        threads: usize,
+    },
+
     // ── 10 publish ───────────────────────────────────────────────────────────────────────────────
     /// The objects are part of the namespace from here on.
     Publish {
@@ -375,10 +407,14 @@ pub enum Kind {
         /// Those of start-up, in the order of the global scope.
         objects: Vec<Tag>,
     },
-    /// An object of the host is used: its place, and the place of its thread-local block.
+    /// Where an object of the host lies, and its thread-local block.
     Adopt {
         /// Its load bias.
         bias: Bias,
+        /// Its first page.
+        address: Addr,
+        /// From there to the end of its last page, in bytes.
+        length: u64,
         /// Bytes between the thread pointer and its TLS block below it, where it has a static one.
         tls_offset: Option<u64>,
     },
@@ -586,6 +622,7 @@ impl Kind {
             Kind::Begin { .. } => "begin",
             Kind::End { .. } => "end",
             Kind::Known { .. } => "known",
+            Kind::Search { .. } => "search",
             Kind::Rule { .. } => "rule",
             Kind::Try { .. } => "try",
             Kind::Open { .. } => "open",
@@ -613,6 +650,8 @@ impl Kind {
             Kind::Relocation { .. } => "relocation",
             Kind::Deferred { .. } => "deferred",
             Kind::Store { .. } => "store",
+            Kind::StaticTls { .. } => "static_tls",
+            Kind::InstallTls { .. } => "install_tls",
             Kind::Publish { .. } => "publish",
             Kind::Order { .. } => "order",
             Kind::Call { .. } => "call",

@@ -18,7 +18,7 @@ use crate::object::{FileId, Object, SearchPaths};
 
 /// An object of a load: mapped by it, or here before.
 pub(crate) enum Held {
-    New(Object),
+    New(Box<Object>),
     Known(Arc<Object>),
 }
 
@@ -202,12 +202,14 @@ impl Graph<'_> {
         let nobody = SearchPaths::default();
         let requester = needed_by.map(|at| &*self.nodes[at].object).or(caller);
         let executable = self.around.host.startup().first().map(|o| &o.paths);
+        report.tell(|| Kind::Search { name: name.into(), needed_by: needed_by.and(requester).map(|o| o.tag.clone()) });
         Search {
             name,
             dirs: &self.around.policy.dirs,
             of: requester.map_or(&nobody, |o| &o.paths),
             executable,
             needed_by: needed_by.map(|at| self.nodes[at].object.tag.short()),
+            whose: requester.map_or("the program", |o| o.tag.short()),
         }
         .run(self.around.lock, report)
     }
@@ -274,7 +276,7 @@ impl Graph<'_> {
     fn push_new(&mut self, name: &str, object: Object) -> usize {
         let soname = object.soname.clone();
         let path = object.tag.name.clone();
-        let index = self.push(Held::New(object));
+        let index = self.push(Held::New(Box::new(object)));
         for alias in [Some(name), soname.as_deref(), Some(&*path)].into_iter().flatten() {
             if !self.nodes[index].names.iter().any(|n| **n == *alias) {
                 self.nodes[index].names.push(alias.into());

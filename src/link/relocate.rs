@@ -16,7 +16,7 @@ use crate::event::{Kind, Probe, Report, Stage};
 use crate::link::scope::{Definition, Scope};
 use crate::memory::{Around, NothingAround};
 use crate::object::Object;
-use crate::runtime::ifunc;
+use crate::runtime::{ifunc, tls};
 
 /// A relocation that waits for a resolver: which entry, and whom to ask.
 pub(crate) struct Deferred {
@@ -97,7 +97,14 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
                 self.defer(table, index, kind, &entry, resolver, definition);
                 continue;
             }
-            let Some(value) = self.value(kind, definition.as_ref()) else { continue };
+            let value = match kind.is_tls() {
+                false => self.value(definition.as_ref()),
+                true => match self.tls_value(kind, &entry, definition.as_ref())? {
+                    Some(value) => value,
+                    // A weak thread-local symbol that nothing defines: the slot stays as it is.
+                    None => continue,
+                },
+            };
             let write = kind
                 .compute(self.object.bias(), self.object.bias() + entry.place, value, entry.addend)
                 .map_err(|problem| refused(table, index, kind, &entry, problem))?;
@@ -117,10 +124,11 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
         entry: &Entry,
     ) -> Result<Option<Definition<'a>>, ErrorKind> {
         let class = kind.class();
-        if let Some((symbol, last_class, definition)) = self.last {
-            if symbol == entry.symbol && last_class == class {
-                return Ok(definition);
-            }
+        if let Some((symbol, last_class, definition)) = self.last
+            && symbol == entry.symbol
+            && last_class == class
+        {
+            return Ok(definition);
         }
         let wanted_by = || format!("relocation {index} of {table} ({})", kind.name());
         let definition = self.scope.bind(self.object, entry.symbol, class, wanted_by, self.report)?;
@@ -166,24 +174,65 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
         self.outcome.deferred.push(Deferred { table, index, place, kind, addend, resolver });
     }
 
-    /// The numbers that the formula needs. `None`: nothing to write, because a weak thread-local symbol is
-    /// undefined.
+    /// The numbers that the formula needs.
     #[inline]
-    fn value(&self, kind: RelocKind, definition: Option<&Definition<'a>>) -> Option<Value> {
-        let Some(d) = definition else {
-            let thread_local =
-                matches!(kind, RelocKind::TpOff64 | RelocKind::DtpMod64 | RelocKind::DtpOff64 | RelocKind::TlsDesc);
-            return (!thread_local).then(Value::default);
-        };
-        let mut value = Value { address: d.address.0, size: d.symbol.size(), tp_offset: None };
-        if d.symbol.is_tls() {
-            let block = d.object.and_then(|o| self.scope.host.tls_offset(o));
-            value.tp_offset = block.map(|block| (d.symbol.value().0 as i64).wrapping_sub(block as i64));
-        } else if d.symbol.is_ifunc() && d.object.is_some() {
+    fn value(&self, definition: Option<&Definition<'a>>) -> Value {
+        let Some(d) = definition else { return Value::default() };
+        let mut value = Value { address: d.address.0, size: d.symbol.size(), ..Value::default() };
+        if d.symbol.is_ifunc() && d.object.is_some() {
             // SAFETY: `must_wait` let it through: the resolver of a start-up object, complete and relocated.
             value.address = unsafe { ifunc::resolve(d.address, &NothingAround, self.report) }.0;
         }
-        Some(value)
+        value
+    }
+
+    /// The same for a thread-local variable: where its block is, in the form that `kind` wants.
+    #[cold]
+    fn tls_value(
+        &self,
+        kind: RelocKind,
+        entry: &Entry,
+        definition: Option<&Definition<'a>>,
+    ) -> Result<Option<Value>, ErrorKind> {
+        let Some(Definition { object: Some(owner), symbol, .. }) = definition else {
+            let descriptor = (kind == RelocKind::TlsDesc).then(|| tls::undefined_descriptor(entry.addend));
+            return Ok(descriptor.map(|words| Value { descriptor: Some(words), ..Value::default() }));
+        };
+        let block_offset = symbol.value().0;
+        let mut value = Value { block_offset, ..Value::default() };
+        if owner.is_host() {
+            value.module = self.scope.host.tls_module(owner);
+            let block = self.scope.host.tls_offset(owner);
+            value.tp_offset = block.map(|block| (block_offset as i64).wrapping_sub(block as i64));
+        }
+        let offset = block_offset.wrapping_add_signed(entry.addend);
+        let module = || {
+            let at = self.object.bias().vaddr(self.object.bias() + entry.place);
+            owner.tls.as_ref().ok_or_else(|| {
+                let rule = "a thread-local variable lies in its library's PT_TLS (ELF TLS, \"Program Header\")";
+                ErrorKind::malformed("PT_TLS", at, "none", "one", rule)
+            })
+        };
+        match kind {
+            RelocKind::TlsDesc => {
+                let (words, argument) = match value.module {
+                    Some(id) => tls::host_descriptor(
+                        value.tp_offset.map(|at| at.wrapping_add(entry.addend)),
+                        tls::Index { module: id, offset },
+                    ),
+                    None => tls::descriptor(module()?, offset, self.report.about(&owner.tag)),
+                };
+                value.descriptor = Some(words);
+                self.object.keep_descriptor(argument);
+            }
+            _ if owner.is_host() => {}
+            RelocKind::TpOff64 => {
+                let block = module()?.require_static(self.report.about(&owner.tag))?;
+                value.tp_offset = Some(block.wrapping_add_unsigned(block_offset));
+            }
+            _ => value.module = Some(module()?.id),
+        }
+        Ok(Some(value))
     }
 
     #[inline(always)]
@@ -263,6 +312,10 @@ fn store<P: Probe + ?Sized>(object: &Object, place: Vaddr, write: Write, report:
         Write::Nothing => Some(()),
         Write::Word(word) => object.memory.store(place, word, report),
         Write::Half(half) => object.memory.store(place, half, report),
+        Write::Pair([first, second]) => {
+            object.memory.store(place, first, report)?;
+            object.memory.store(Vaddr(place.0.wrapping_add(8)), second, report)
+        }
         // Both passes turn an indirect relocation into the resolver's answer before they come here.
         Write::Call(_) => None,
     }
@@ -295,12 +348,10 @@ fn outside(table: &'static str, index: usize, kind: &str, place: Vaddr) -> Error
 #[cold]
 fn refused(table: &'static str, index: usize, kind: RelocKind, entry: &Entry, problem: Problem) -> ErrorKind {
     let (problem, rule) = match problem {
-        Problem::ThreadLocal => {
-            return ErrorKind::Unsupported {
-                what: format!("thread-local storage of a loaded library ({})", kind.name()),
-                detail: format!("relocation {index} of {table} at {} asks for it", entry.place),
-            };
-        }
+        Problem::NotThreadLocal => (
+            "the symbol is not a thread-local variable with a block that this kind of access can reach".to_string(),
+            "ELF Handling For Thread-Local Storage, \"x86-64 Dynamic Thread-Local Storage Model\"",
+        ),
         Problem::NotInSharedObject => (
             "only a program can have it".to_string(),
             "a copy relocation moves a variable into the program; in a library it means nothing (psABI, \"Relocation Types\")",

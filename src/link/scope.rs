@@ -10,7 +10,7 @@ use crate::elf::addr::Addr;
 use crate::elf::symbol::{Class, Probing, Symbol, SymbolTable, Trail, Want, Wanted};
 use crate::error::ErrorKind;
 use crate::event::{Binding, Candidate, Kind, Probe, Report};
-use crate::host::{self, Host};
+use crate::host::Host;
 use crate::object::Object;
 
 /// Symbols that the user gave with `Loader::define`.
@@ -100,10 +100,21 @@ impl<'a> Scope<'a> {
                 symbol: String::from_utf8_lossy(wanted.name).into_owned(),
                 version: wanted.version_text(),
                 wanted_by: wanted_by(),
-                searched: self.objects(from).map(|o| o.tag.short().to_string()).collect(),
+                searched: self.searched(from),
             }),
             found => Ok(found),
         }
+    }
+
+    /// The objects that were asked, each once, for an error.
+    fn searched(&self, from: &'a Object) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        for name in self.objects(from).map(|o| o.tag.short()) {
+            if !names.iter().any(|known| known == name) {
+                names.push(name.into());
+            }
+        }
+        names
     }
 
     /// The objects in the order in which they are asked on behalf of `from`.
@@ -134,12 +145,9 @@ impl<'a> Scope<'a> {
             }
         }
         let found = found?;
-        // `dlopen` and its kin in libc know nothing of our objects; ours take over. A library's own function
-        // of that name is left alone.
-        if found.object.is_some_and(host::is_c_library) {
-            if let Some(address) = crate::capi::replacement(wanted.name) {
-                return Some(Definition { object: None, address, ..found });
-            }
+        // `dlopen` and its kin in libc know nothing of our objects; ours take over.
+        if let Some(address) = found.object.and_then(|o| crate::capi::replacement(o, wanted.name)) {
+            return Some(Definition { object: None, address, ..found });
         }
         Some(found)
     }

@@ -93,6 +93,8 @@ pub(crate) struct Search<'a> {
     pub executable: Option<&'a SearchPaths>,
     /// The object that needs it, unless the user asks.
     pub needed_by: Option<&'a str>,
+    /// The object that `of` belongs to, by name.
+    pub whose: &'a str,
 }
 
 impl Search<'_> {
@@ -119,10 +121,10 @@ impl Search<'_> {
         lock: &Lock,
         report: Report<'_, P>,
     ) -> Result<Option<OpenFile>> {
-        if !self.dirs.is_empty() {
-            if let Some(file) = self.in_dirs(self.dirs, Rule::SearchDir, tried, report)? {
-                return Ok(Some(file));
-            }
+        if !self.dirs.is_empty()
+            && let Some(file) = self.in_dirs(self.dirs, Rule::SearchDir, tried, report)?
+        {
+            return Ok(Some(file));
         }
         // DT_RPATH is older than LD_LIBRARY_PATH and cannot be overridden by it; DT_RUNPATH was made to mend
         // that, and an object that has one has no say by DT_RPATH, neither its own nor its loaders'.
@@ -139,21 +141,24 @@ impl Search<'_> {
                 }
             }
         }
-        if let Some(list) = host::ld_library_path() {
+        {
             let origin = self.executable.map_or("", |e| &e.origin);
-            let dirs: Vec<String> = list.split([':', ';']).map(|dir| directory(dir, origin)).collect();
+            let list = host::ld_library_path();
+            let dirs = list.iter().flat_map(|l| l.split([':', ';'])).map(|dir| directory(dir, origin));
+            let dirs: Vec<String> = dirs.collect();
             if let Some(file) = self.in_dirs(&dirs, Rule::LdLibraryPath, tried, report)? {
                 return Ok(Some(file));
             }
         }
-        if let Some(dirs) = &self.of.runpath {
-            let of = self.needed_by.unwrap_or("the program");
-            if let Some(file) = self.in_dirs(dirs, Rule::Runpath(of.into()), tried, report)? {
-                return Ok(Some(file));
-            }
+        if let Some(dirs) = &self.of.runpath
+            && let Some(file) = self.in_dirs(dirs, Rule::Runpath(self.whose.into()), tried, report)?
+        {
+            return Ok(Some(file));
         }
         let defaults: &[&str] = if self.of.no_default_dirs { &[] } else { default_dirs() };
-        for path in ldcache::lookup(lock, self.name, report) {
+        let cached = ldcache::lookup(lock, self.name, report);
+        report.tell(|| Kind::Rule { rule: Rule::Cache, dirs: cached.clone() });
+        for path in cached {
             // DF_1_NODEFLIB forbids what the cache found in a default directory, too.
             let parent = Path::new(&path).parent().unwrap_or(Path::new(""));
             if self.of.no_default_dirs && default_dirs().iter().any(|dir| Path::new(dir) == parent) {

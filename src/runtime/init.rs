@@ -123,9 +123,19 @@ pub(crate) unsafe fn close<P: Probe + ?Sized>(
     let Some((object, opens)) = released else { return Ok(()) };
     report.about(&object.tag).tell(|| Kind::Release { opens });
     drop(object);
+    // SAFETY: the caller's; what is unneeded is used by nobody.
+    unsafe { sweep(namespace, lock, report) };
+    Ok(())
+}
+
+/// Unloads what nothing needs any more.
+///
+/// # Safety
+/// Whoever opened a library and closed it uses nothing of it any more.
+unsafe fn sweep<P: Probe + ?Sized>(namespace: &Namespace, lock: &Lock, report: Report<'_, P>) {
     // A destructor that closes a library only notes it; whoever sweeps looks again. As in glibc.
     if namespace.change(lock, |members| std::mem::replace(&mut members.sweeping, true)) {
-        return Ok(());
+        return;
     }
     loop {
         let unneeded = namespace.members(lock).unneeded();
@@ -139,7 +149,20 @@ pub(crate) unsafe fn close<P: Probe + ?Sized>(
     if namespace.members(lock).is_empty() {
         forget(namespace, lock);
     }
-    Ok(())
+}
+
+/// The same in every namespace: after the last thread-local destructor of a library that was closed before.
+pub(crate) fn sweep_everywhere(lock: &Lock) {
+    for namespace in namespaces(lock) {
+        let request = Request::begin();
+        // SAFETY: closed by its users, and the last code that had to run in it did.
+        unsafe {
+            match &namespace.probe {
+                None => sweep(&namespace, lock, request.report(&Silent, Stage::Close)),
+                Some(probe) => sweep(&namespace, lock, request.report(&**probe, Stage::Close)),
+            }
+        }
+    }
 }
 
 /// Destructors in order, then memory.

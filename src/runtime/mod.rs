@@ -4,3 +4,4 @@
 pub(crate) mod caller;
 pub(crate) mod ifunc;
 pub(crate) mod init;
+pub(crate) mod tls;

@@ -83,7 +83,10 @@ impl Atlas {
                 place.bias = Some(*bias);
                 place.span = (address.0, *length);
             }
-            Kind::Adopt { bias, .. } => place.bias = Some(*bias),
+            Kind::Adopt { bias, address, length, .. } => {
+                place.bias = Some(*bias);
+                place.span = (address.0, *length);
+            }
             Kind::DynamicEntry { tag, value, .. } => place.dynamic.push((tag.clone(), value.0)),
             Kind::Relocation { kind, name, .. } => {
                 self.last_relocation = Some(PutOff { kind: kind.clone(), name: name.clone() });

@@ -4,7 +4,7 @@
 //! make sense and not a few lines later: a path's outcome beside the path, a file's headers with the object that
 //! they become, a known dependency beside whoever needs it.
 
-use dlscope::event::{Arrival, Event, Kind, LoadId, Stage, Tag};
+use dlscope::event::{Event, Kind, LoadId, Stage, Tag};
 
 /// A run of events about one stage of one object.
 pub struct Section<'e> {
@@ -46,9 +46,9 @@ pub fn sections(events: &[Event]) -> Vec<Section<'_>> {
     sections
 }
 
-/// A request begins or ends: never part of what was before.
+/// A request begins or ends, or another file is looked for: never part of what was before.
 fn is_boundary(kind: &Kind) -> bool {
-    matches!(kind, Kind::Begin { .. } | Kind::End { .. })
+    matches!(kind, Kind::Begin { .. } | Kind::End { .. } | Kind::Search { .. })
 }
 
 /// The stage and object to tell event `at` under.
@@ -76,21 +76,15 @@ fn belongs(events: &[Event], at: usize) -> (Stage, Option<&Tag>) {
     }
 }
 
-/// The dependency that the search at event `at` is for: the next one that is settled as new.
+/// The dependency that the search at event `at` is for; `None` for the library that was asked for.
 fn wanted(events: &[Event], at: usize) -> Option<(&str, &Tag)> {
     let load = events[at].load;
-    let mut next = events[at..].iter().filter(|event| event.load == load);
-    next.find_map(|event| match &event.kind {
-        Kind::Needed { name, how: Arrival::New | Arrival::Shared, .. } => Some((name.as_str(), event.object.as_ref()?)),
+    let mut before = events[..=at].iter().rev().filter(|event| event.load == load);
+    before.find_map(|event| match &event.kind {
+        Kind::Search { name, needed_by } => Some((name.as_str(), needed_by.as_ref())),
         _ => None,
     })
-    .filter(|_| !matches!(events[at].kind, Kind::Begin { .. }) && !is_first_search(events, at))
-}
-
-/// The library that was asked for is wanted by the caller, not by an object.
-fn is_first_search(events: &[Event], at: usize) -> bool {
-    let load = events[at].load;
-    !events[..at].iter().any(|event| event.load == load && matches!(event.kind, Kind::Planned { .. }))
+    .and_then(|(name, needed_by)| Some((name, needed_by?)))
 }
 
 /// The object that a load is about: the first that it plans to map.

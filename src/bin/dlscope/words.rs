@@ -37,6 +37,10 @@ pub fn of_kind(kind: &Kind) -> [&'static str; 2] {
             "The name means an object that is already in the process, so no file is searched.",
             "One libc for all: a second copy would have its own heap and its own idea of the current thread.",
         ],
+        Kind::Search { .. } => [
+            "A name without a known meaning: the search for its file begins.",
+            "A name with a '/' is a path; any other is looked for by the rules of ld.so(8).",
+        ],
         Kind::Rule { .. } => [
             "One rule of ld.so(8) gives its directories, in the order in which they will be tried.",
             "The order of the rules: RPATH, LD_LIBRARY_PATH, RUNPATH, ld.so.cache, the default directories.",
@@ -142,6 +146,14 @@ pub fn of_kind(kind: &Kind) -> [&'static str; 2] {
         Kind::Store { .. } => [
             "A word of memory was written: what stood there, and what stands there now.",
             "For a private page the first store makes the kernel copy it.",
+        ],
+        Kind::StaticTls { .. } => [
+            "The library's code wants its thread-local variables at a fixed distance from the thread pointer.",
+            "So it gets a part of the arena that every thread has had since its start (initial exec).",
+        ],
+        Kind::InstallTls { .. } => [
+            "The first values of those variables were written into every running thread,",
+            "and into the template from which the C library fills the threads to come.",
         ],
         Kind::Publish { .. } => [
             "The new objects are part of the namespace: other loads may find them.",

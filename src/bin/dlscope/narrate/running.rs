@@ -139,7 +139,7 @@ pub fn host(t: &mut Teller, section: &Section<'_>) {
                 );
                 t.page.prose(&line, 2);
             }
-            Kind::Adopt { bias, tls_offset } => {
+            Kind::Adopt { bias, tls_offset, .. } => {
                 let name = event.object.as_ref().map_or("", |object| object.short());
                 let tls =
                     tls_offset.map_or(String::new(), |o| format!("thread-local block {o:#x} below the thread pointer"));

@@ -1,0 +1,231 @@
+//! The arena: room for initial-exec variables in every thread, set aside at start-up.
+//!
+//! It is a thread-local array of our own module, so glibc puts it at one distance from the thread pointer in
+//! every thread. A library's block is carved out of it; its image then has to reach every thread:
+//!
+//! - *threads to come* copy it from the template: the initial image of our module (`PT_TLS`), from which glibc
+//!   fills the static block of each new thread. It is made writable for the moment.
+//! - *running threads* are found by the kernel's help alone. `get_robust_list` gives, for each thread, an
+//!   address inside its `struct pthread`, at a distance from the thread pointer that is the same for all; and
+//!   `process_vm_writev` on our own process writes there, or says `EFAULT` if the thread has just gone.
+//!
+//! One window stays, and glibc has it too: a thread that has copied the old template and is not yet a task.
+
+use std::arch::{global_asm, naked_asm};
+use std::io::IoSlice;
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use goblin::elf64::program_header::PT_GNU_RELRO;
+use nix::libc;
+use nix::sys::mman::{ProtFlags, mprotect};
+use nix::sys::uio::{RemoteIoVec, process_vm_writev};
+use nix::unistd::{Pid, gettid};
+
+use super::{Module, thread_pointer};
+use crate::elf::addr::{Addr, PAGE, page_down};
+use crate::error::ErrorKind;
+use crate::event::{Kind, Probe, Report};
+use crate::host::Host;
+
+/// Bytes of the arena in each thread: 8 KiB, or what `DLSCOPE_TLS_ARENA` said when dlscope was built. 16 KiB
+/// would make `pthread_create` fail for threads with stacks of 16 KiB. A program that is itself loaded late (a
+/// plugin) has no static TLS to spare: it is built with `DLSCOPE_TLS_ARENA=0` and does without initial exec.
+pub(super) const SIZE: usize = match option_env!("DLSCOPE_TLS_ARENA") {
+    None => 8192,
+    Some(text) => parse(text),
+};
+
+/// The first words are not for libraries: this thread's table of dynamic blocks, and a generation.
+pub(super) const HEADER: usize = 64;
+/// The alignment of the arena, so the largest `p_align` it can serve.
+const ALIGN: u64 = 64;
+/// TLS descriptors work without the arena, too; they get no more than this part of it.
+const PART: u64 = SIZE as u64 / 4;
+
+const fn parse(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let (mut value, mut at) = (0, 0);
+    while at < bytes.len() {
+        assert!(bytes[at].is_ascii_digit(), "DLSCOPE_TLS_ARENA is a number of bytes");
+        value = value * 10 + (bytes[at] - b'0') as usize;
+        at += 1;
+    }
+    value
+}
+
+// In `.tdata`, not `.tbss`: only what has bytes in the file has a template to write to.
+global_asm!(
+    ".pushsection .tdata,\"awT\",@progbits",
+    ".balign 64",
+    ".globl __dlscope_tls_arena",
+    ".hidden __dlscope_tls_arena",
+    ".type __dlscope_tls_arena, @object",
+    ".size __dlscope_tls_arena, {size}",
+    "__dlscope_tls_arena:",
+    ".zero {size}",
+    ".popsection",
+    size = const SIZE + HEADER,
+);
+
+/// Bytes from the thread pointer to the arena; negative.
+#[unsafe(naked)]
+pub(super) extern "C" fn offset() -> i64 {
+    naked_asm!("mov rax, qword ptr [rip + __dlscope_tls_arena@GOTTPOFF]", "ret")
+}
+
+/// Which part of the arena may be used up.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Share {
+    Whole,
+    Part,
+}
+
+/// The ranges in use, as offsets into the arena, ascending.
+struct Taken {
+    ranges: Vec<Range<u64>>,
+    by_part: u64,
+}
+
+static TAKEN: Mutex<Taken> = Mutex::new(Taken { ranges: Vec::new(), by_part: 0 });
+
+fn taken() -> MutexGuard<'static, Taken> {
+    TAKEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How many bytes are not in use.
+pub(super) fn left() -> u64 {
+    SIZE as u64 - taken().ranges.iter().map(|r| r.end - r.start).sum::<u64>()
+}
+
+/// Takes `size` bytes at an address that is `skew` modulo `align` in every thread. Returns the distance from
+/// the thread pointer.
+pub(super) fn take(size: u64, align: u64, skew: u64, share: Share) -> Result<i64, String> {
+    if align > ALIGN || !align.is_power_of_two() {
+        return Err(format!("the arena is aligned to {ALIGN} bytes only"));
+    }
+    let mut taken = taken();
+    if share == Share::Part && taken.by_part + size > PART {
+        return Err("the part of the arena for descriptors is used up".into());
+    }
+    // First fit: before the first range, between two, or behind the last.
+    let mut at = HEADER as u64;
+    let place = |from: u64| from + (skew + align - from % align) % align;
+    let mut index = 0;
+    for range in &taken.ranges {
+        if place(at) + size <= range.start {
+            break;
+        }
+        at = range.end;
+        index += 1;
+    }
+    let start = place(at);
+    if start + size > (HEADER + SIZE) as u64 {
+        return Err("no gap in it is large enough".into());
+    }
+    // A block without bytes takes one: no two have the same distance.
+    taken.ranges.insert(index, start..start + size.max(1));
+    taken.by_part += if share == Share::Part { size } else { 0 };
+    Ok(offset() + start as i64)
+}
+
+/// Ends the use of what [`take`] gave.
+pub(super) fn give_back(at: i64, _size: u64) {
+    let start = (at - offset()) as u64;
+    taken().ranges.retain(|range| range.start != start);
+}
+
+/// Writes the initial image of a library in the arena into every thread, and into the template for threads to
+/// come. The library is relocated: the image may hold addresses.
+///
+/// # Errors
+/// Where the template is, or a call that the kernel refuses.
+pub(crate) fn install<P: Probe + ?Sized>(module: &Module, host: &Host, report: Report<'_, P>) -> Result<(), ErrorKind> {
+    let at = module.static_offset.load(Ordering::Relaxed);
+    let image = module.initial();
+    let template = write_template(at, &image, host)?;
+    let own = std::ptr::with_exposed_provenance_mut::<u8>(thread_pointer().wrapping_add_signed(at) as usize);
+    // SAFETY: this thread's own arena: `take` gave these bytes to the module, and nobody has used them yet.
+    unsafe { own.copy_from_nonoverlapping(image.as_ptr(), image.len()) };
+    // Twice: a thread that was created during the first walk by one that the walk had not reached yet.
+    let mut threads = 0;
+    for _ in 0..2 {
+        threads = write_running_threads(at, &image);
+    }
+    report.tell(|| Kind::InstallTls { offset: at, length: image.len() as u64, template, threads });
+    Ok(())
+}
+
+/// Writes into the initial image of our own module's TLS block.
+fn write_template(at: i64, image: &[u8], host: &Host) -> Result<Addr, ErrorKind> {
+    let unknown = |what: &str| ErrorKind::Unsupported {
+        what: "initial-exec thread-local storage in a program without a known static TLS block".into(),
+        detail: what.into(),
+    };
+    let here = Addr(offset as *const () as u64);
+    let ours = host.owner(here).ok_or_else(|| unknown("dlscope's own object is not in the host's list"))?;
+    let block =
+        host.tls_offset(ours).ok_or_else(|| unknown("glibc does not tell its place, or it is a dynamic one"))?;
+    let segment = ours.image.tls().ok_or_else(|| unknown("dlscope's own object has no PT_TLS"))?;
+    // From the start of our block, which is at `tp - block`, to the bytes at `tp + at`.
+    let inside = (block as i64 + at) as u64;
+    if inside + image.len() as u64 > segment.filesz {
+        return Err(unknown("the arena is not in the initial image"));
+    }
+    let address = ours.bias() + segment.vaddr;
+    let address = Addr(address.0 + inside);
+    // Initial images lie in RELRO: opened for the moment, then shut again.
+    let vaddr = ours.bias().vaddr(address);
+    let in_relro = ours.image.segment(PT_GNU_RELRO).is_some_and(|r| vaddr >= r.vaddr && vaddr.0 < r.vaddr.0 + r.memsz);
+    let start = page_down(address.0);
+    let length = (address.0 + image.len() as u64).next_multiple_of(PAGE) - start;
+    if in_relro {
+        protect(start, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
+    }
+    let target = std::ptr::with_exposed_provenance_mut::<u8>(address.0 as usize);
+    // SAFETY: inside the initial image of our own module, writable now. glibc reads it for new threads only.
+    unsafe { target.copy_from_nonoverlapping(image.as_ptr(), image.len()) };
+    if in_relro {
+        protect(start, length, ProtFlags::PROT_READ)?;
+    }
+    Ok(address)
+}
+
+fn protect(start: u64, length: u64, prot: ProtFlags) -> Result<(), ErrorKind> {
+    let page = std::ptr::NonNull::new(std::ptr::with_exposed_provenance_mut(start as usize));
+    let call = || format!("mprotect({start:#x}, {length}, …)");
+    let page = page.ok_or_else(|| ErrorKind::System { call: call(), errno: nix::errno::Errno::EINVAL })?;
+    // SAFETY: pages of our own module's initial TLS image, which stay readable all the time.
+    unsafe { mprotect(page, length as usize, prot) }.map_err(|errno| ErrorKind::System { call: call(), errno })
+}
+
+/// Writes to the same place in the arena of every other running thread. Returns how many there were.
+fn write_running_threads(at: i64, image: &[u8]) -> usize {
+    let Some(own) = robust_list(0) else { return 0 };
+    let distance = own.wrapping_sub(thread_pointer());
+    let me = gettid().as_raw();
+    let mut written = 0;
+    for tid in std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
+        let Some(tid) = tid.file_name().to_str().and_then(|t| t.parse::<i32>().ok()).filter(|&t| t != me) else {
+            continue;
+        };
+        // A thread that glibc did not make has no list, and no arena.
+        let Some(list) = robust_list(tid) else { continue };
+        let thread_pointer = list.wrapping_sub(distance);
+        let remote = RemoteIoVec { base: thread_pointer.wrapping_add_signed(at) as usize, len: image.len() };
+        // EFAULT: the thread has gone, and its stack with it.
+        if process_vm_writev(Pid::this(), &[IoSlice::new(image)], &[remote]).is_ok() {
+            written += 1;
+        }
+    }
+    written
+}
+
+/// The head of a thread's list of robust mutexes, which glibc keeps inside `struct pthread`. 0: this thread.
+fn robust_list(tid: i32) -> Option<u64> {
+    let (mut head, mut length) = (0_u64, 0_usize);
+    // SAFETY: the kernel writes two words to where we say, and changes nothing.
+    let result = unsafe { libc::syscall(libc::SYS_get_robust_list, tid, &raw mut head, &raw mut length) };
+    (result == 0 && head != 0).then_some(head)
+}

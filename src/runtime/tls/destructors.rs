@@ -1,0 +1,78 @@
+//! Destructors of `thread_local` variables (C++, Rust) of loaded libraries.
+//!
+//! Itanium C++ ABI; glibc `__cxa_thread_atexit_impl`. The compiler registers each with the library's own
+//! `__dso_handle`, so that the library stays mapped until it ran. glibc looks that up in its own list, where our
+//! objects are not; so loaded libraries reach these functions instead. They register with glibc all the same,
+//! which keeps the order among all destructors of the thread, but with a wrapper that counts for *our* object.
+
+use std::ffi::{c_int, c_void};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::elf::addr::Addr;
+use crate::lock::Lock;
+use crate::object::Object;
+use crate::runtime::init;
+
+type Destructor = unsafe extern "C-unwind" fn(*mut c_void);
+
+unsafe extern "C" {
+    #[link_name = "__cxa_thread_atexit_impl"]
+    fn of_glibc(destructor: Destructor, argument: *mut c_void, dso: *const c_void) -> c_int;
+}
+
+/// One registered destructor of a loaded library.
+struct Registered {
+    destructor: Destructor,
+    argument: *mut c_void,
+    /// Counted up while this waits. Holding the object also keeps it mapped.
+    object: Option<Arc<Object>>,
+}
+
+/// `__cxa_thread_atexit_impl` for loaded libraries.
+pub(crate) unsafe extern "C" fn thread_atexit_impl(
+    destructor: Destructor,
+    argument: *mut c_void,
+    dso: *const c_void,
+) -> c_int {
+    let object = {
+        let lock = Lock::acquire();
+        let at = Addr(dso as u64);
+        init::namespaces(&lock).into_iter().find_map(|n| n.members(&lock).objects().find(|o| o.memory.contains(at)))
+    };
+    if let Some(object) = &object {
+        object.thread_destructors.fetch_add(1, Ordering::SeqCst);
+    }
+    let registered = Box::new(Registered { destructor, argument, object });
+    let own = (&raw const HERE).cast();
+    // SAFETY: a function and its argument, which glibc calls once; the DSO is dlscope's own, which is in glibc's
+    // list (or, unknown to it, counts as the program's).
+    unsafe { of_glibc(run, Box::into_raw(registered).cast(), own) }
+}
+
+/// `__cxa_thread_atexit` of libstdc++: the same, under the name of the C++ ABI.
+pub(crate) unsafe extern "C" fn thread_atexit(
+    destructor: Destructor,
+    argument: *mut c_void,
+    dso: *const c_void,
+) -> c_int {
+    // SAFETY: the caller's.
+    unsafe { thread_atexit_impl(destructor, argument, dso) }
+}
+
+/// An address in dlscope's own object.
+static HERE: u8 = 0;
+
+unsafe extern "C-unwind" fn run(registered: *mut c_void) {
+    // SAFETY: what `thread_atexit_impl` gave to glibc, which calls this once.
+    let Registered { destructor, argument, object } = *unsafe { Box::from_raw(registered.cast::<Registered>()) };
+    // SAFETY: as the library registered it; the object is mapped, `object` holds it.
+    unsafe { destructor(argument) };
+    let Some(object) = object else { return };
+    let was_last = object.thread_destructors.fetch_sub(1, Ordering::SeqCst) == 1;
+    drop(object);
+    // If the library was closed meanwhile, this was what kept it. Whoever has the lock sweeps later.
+    if was_last && let Some(lock) = Lock::try_acquire() {
+        init::sweep_everywhere(&lock);
+    }
+}

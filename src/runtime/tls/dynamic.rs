@@ -1,0 +1,243 @@
+//! Dynamic blocks: made for a thread when it first asks, found in two memory accesses from then on.
+//!
+//! glibc `__tls_get_addr` and `tls_get_addr_tail`, musl `__tls_get_addr`. Each thread has a table of its blocks
+//! by slot; its address stands in the first word of the thread's arena. The fast path takes no lock and
+//! allocates nothing.
+
+use std::alloc::{Layout, alloc, dealloc};
+use std::arch::naked_asm;
+use std::ffi::c_void;
+use std::ptr;
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
+
+use nix::libc;
+
+use super::{Index, Module, OURS, SLOT_MASK, Use, arena, thread_pointer};
+
+unsafe extern "C" {
+    /// The host's own, for its own modules.
+    fn __tls_get_addr(index: *const Index) -> *mut u8;
+}
+
+/// A thread's blocks. The assembly below knows this layout.
+#[repr(C)]
+pub(super) struct Table {
+    entries: *mut Entry,
+    /// How many entries there are.
+    length: u64,
+    /// In which round of key destructors the thread is.
+    round: u32,
+}
+
+/// One block. 32 bytes, so that an index is a shift.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Entry {
+    /// The module's whole id: an old block in a slot that was used again does not match.
+    id: u64,
+    block: *mut u8,
+    /// What to free; null for a block in the arena.
+    allocation: *mut u8,
+    size: u32,
+    align: u32,
+}
+
+const EMPTY: Entry = Entry { id: 0, block: ptr::null_mut(), allocation: ptr::null_mut(), size: 0, align: 1 };
+
+/// `__tls_get_addr` for loaded libraries: `rdi` points to module and offset, the answer goes to `rax`.
+///
+/// Some compilers call it with a misaligned stack, so the way to Rust code realigns it.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn get_addr(index: *const Index) -> *mut u8 {
+    naked_asm!(
+        "mov rax, [rdi]",                                             // the module's id
+        "test rax, rax",
+        "jns {host}",                                                 // without our bit: glibc's own
+        "mov rdx, qword ptr [rip + __dlscope_tls_arena@GOTTPOFF]",
+        "mov rdx, fs:[rdx]",                                          // this thread's table
+        "test rdx, rdx",
+        "jz 2f",
+        "mov ecx, eax",
+        "and ecx, {slot_mask}",
+        "cmp rcx, [rdx + 8]",                                         // inside the table?
+        "jae 2f",
+        "shl rcx, 5",
+        "add rcx, [rdx]",
+        "cmp [rcx], rax",                                             // this very module?
+        "jne 2f",
+        "mov rax, [rcx + 8]",
+        "add rax, [rdi + 8]",
+        "ret",
+        "2:",
+        "push rbp",
+        "mov rbp, rsp",
+        "and rsp, -16",
+        "call {slow}",
+        "leave",
+        "ret",
+        host = sym __tls_get_addr,
+        slot_mask = const SLOT_MASK,
+        slow = sym slow,
+    )
+}
+
+/// Finds or makes the block. Also for ids of the host, which TLS descriptors bring here.
+pub(super) unsafe extern "C" fn slow(index: *const Index) -> *mut u8 {
+    // SAFETY: the caller passes a `tls_index`.
+    let Index { module, offset } = unsafe { index.read() };
+    if module & OURS == 0 {
+        // SAFETY: glibc's own function for glibc's own module.
+        return unsafe { __tls_get_addr(index) };
+    }
+    block(module).wrapping_add(offset as usize)
+}
+
+/// The calling thread's variable at `offset` of the module `id`, ours or the host's: what `dlsym` answers.
+pub(crate) fn variable(id: u64, offset: u64) -> *mut u8 {
+    // SAFETY: a `tls_index`; the caller has the id from a module that is there.
+    unsafe { slow(&Index { module: id, offset }) }
+}
+
+/// This thread's block of the module `id`.
+pub(super) fn block(id: u64) -> *mut u8 {
+    let slot = (id & SLOT_MASK) as usize;
+    let table = table();
+    // SAFETY: the table is this thread's own, and nobody else has a reference to it.
+    let table = unsafe { &mut *table };
+    table.reach(slot);
+    // SAFETY: `reach` made the table that long.
+    let entry = unsafe { &mut *table.entries.add(slot) };
+    if entry.id != id {
+        entry.free();
+        let Some(module) = Module::find(id) else {
+            // Only code of the library itself has its id.
+            eprintln!("dlscope: a thread-local variable of a library that is not loaded any more was used");
+            std::process::abort();
+        };
+        *entry = module.make_block();
+    }
+    entry.block
+}
+
+impl Module {
+    fn make_block(&self) -> Entry {
+        let mut state = self.deciding();
+        if *state == Use::Arena {
+            let at = thread_pointer().wrapping_add_signed(self.static_offset.load(Ordering::Relaxed));
+            return Entry { id: self.id, block: ptr::with_exposed_provenance_mut(at as usize), ..EMPTY };
+        }
+        *state = Use::Dynamic;
+        drop(state);
+        let image = self.initial();
+        let align = self.align.max(16) as usize;
+        // The block begins `skew` bytes behind an aligned address.
+        let size = self.skew as usize + image.len().max(1);
+        let (Ok(layout), Ok(small_size)) = (Layout::from_size_align(size, align), u32::try_from(size)) else {
+            panic!("a TLS block of {size} bytes, aligned to {align}");
+        };
+        // SAFETY: the size is not 0.
+        let allocation = unsafe { alloc(layout) };
+        if allocation.is_null() {
+            std::alloc::handle_alloc_error(layout);
+        }
+        // SAFETY: the allocation has room for the skew and the whole image.
+        let block = unsafe {
+            let block = allocation.add(self.skew as usize);
+            block.copy_from_nonoverlapping(image.as_ptr(), image.len());
+            block
+        };
+        Entry { id: self.id, block, allocation, size: small_size, align: align as u32 }
+    }
+}
+
+impl Entry {
+    fn free(&mut self) {
+        if !self.allocation.is_null() {
+            // SAFETY: allocated by `make_block` with this size and alignment.
+            unsafe {
+                dealloc(self.allocation, Layout::from_size_align_unchecked(self.size as usize, self.align as usize))
+            };
+        }
+        *self = EMPTY;
+    }
+}
+
+impl Table {
+    /// Makes the table long enough for `slot`.
+    fn reach(&mut self, slot: usize) {
+        if (slot as u64) < self.length {
+            return;
+        }
+        let mut entries = self.take_entries();
+        entries.resize((slot + 1).next_power_of_two().max(8), EMPTY);
+        let entries = entries.into_boxed_slice();
+        self.length = entries.len() as u64;
+        self.entries = Box::into_raw(entries).cast();
+    }
+
+    fn take_entries(&mut self) -> Vec<Entry> {
+        if self.entries.is_null() {
+            return Vec::new();
+        }
+        let slice = ptr::slice_from_raw_parts_mut(self.entries, self.length as usize);
+        (self.entries, self.length) = (ptr::null_mut(), 0);
+        // SAFETY: made by `reach` from a box of this length.
+        unsafe { Box::from_raw(slice) }.into_vec()
+    }
+}
+
+/// The word of this thread's arena that holds its table.
+fn table_word() -> *mut *mut Table {
+    ptr::with_exposed_provenance_mut(thread_pointer().wrapping_add_signed(arena::offset()) as usize)
+}
+
+/// This thread's table, made if there is none.
+fn table() -> *mut Table {
+    // SAFETY: the first word of this thread's own arena, which only this thread reads and writes.
+    unsafe {
+        if (*table_word()).is_null() {
+            let table = Box::into_raw(Box::new(Table { entries: ptr::null_mut(), length: 0, round: 0 }));
+            *table_word() = table;
+            libc::pthread_setspecific(key(), table.cast());
+        }
+        *table_word()
+    }
+}
+
+/// The key whose destructor frees a thread's blocks.
+fn key() -> libc::pthread_key_t {
+    static KEY: OnceLock<libc::pthread_key_t> = OnceLock::new();
+    *KEY.get_or_init(|| {
+        let mut key = 0;
+        // SAFETY: room for a key, and a function of the right type.
+        let result = unsafe { libc::pthread_key_create(&mut key, Some(thread_ends)) };
+        assert!(result == 0, "no pthread key is left");
+        key
+    })
+}
+
+/// Makes the key before any library can make one: the key made first is destroyed first, and in the last round
+/// that is late enough for all others.
+pub(super) fn prepare() {
+    key();
+}
+
+/// Other keys' destructors may still use thread-local variables: so this waits until the last of the four
+/// rounds that POSIX grants (`PTHREAD_DESTRUCTOR_ITERATIONS`).
+unsafe extern "C" fn thread_ends(table: *mut c_void) {
+    let table = table.cast::<Table>();
+    // SAFETY: what `table` stored; this thread's own.
+    unsafe {
+        (*table).round += 1;
+        if (*table).round < 4 {
+            libc::pthread_setspecific(key(), table.cast());
+            return;
+        }
+        *table_word() = ptr::null_mut();
+        let mut table = Box::from_raw(table);
+        for mut entry in table.take_entries() {
+            entry.free();
+        }
+    }
+}

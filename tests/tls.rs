@@ -1,0 +1,289 @@
+//! Thread-local storage of loaded libraries: every model, in the opening thread, in threads that ran before and
+//! in threads that came after; what glibc refuses; destructors; and that threads cost what they cost before.
+
+mod common;
+
+use std::ffi::{c_int, c_void};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
+use std::{env, fs, thread};
+
+use common::{in_own_process, library, maps};
+use dlscope::{ErrorKind, Library, Loader};
+
+/// Compiles a C (or C++) library for one test; `None` where there is no such compiler.
+fn compile(name: &str, source: &str, flags: &[&str]) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tls");
+    fs::create_dir_all(&folder).unwrap();
+    let (source_file, library) = (folder.join(format!("{name}.c")), folder.join(format!("lib{name}.so")));
+    fs::write(&source_file, source).unwrap();
+    let compiler = env::var("CC").unwrap_or_else(|_| "cc".into());
+    let mut command = Command::new(compiler);
+    command.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(&source_file).args(flags);
+    assert!(command.status().unwrap().success(), "{name}");
+    library
+}
+
+/// Three variables: with a value, without one, and aligned; each thread must find its own, fresh.
+const VARIABLES: &str = r#"
+static __thread int answer = 42;
+static __thread int zero;
+static __thread char aligned[64] __attribute__((aligned(64)));
+int look(void) {
+    int first = answer == 42 && zero == 0 && aligned[0] == 0 && ((unsigned long)aligned & 63) == 0;
+    answer = 1; zero = 2; aligned[0] = 3;
+    return first && answer == 1 && zero == 2;
+}
+"#;
+
+/// One model in main, in a thread that was there before the load, and in new threads, while others churn.
+fn every_thread_finds_its_own(name: &'static str, flags: &[&str]) {
+    let path = compile(name, VARIABLES, flags);
+    let start = Arc::new(Barrier::new(2));
+    let loaded = Arc::new(Barrier::new(2));
+    let stop = Arc::new(AtomicBool::new(false));
+    static LOOK: std::sync::OnceLock<unsafe extern "C" fn() -> c_int> = std::sync::OnceLock::new();
+    // SAFETY: `look` of the library, which stays open to the end.
+    let look = || unsafe { LOOK.get().unwrap()() };
+    let old = {
+        let (start, loaded) = (start.clone(), loaded.clone());
+        thread::spawn(move || {
+            start.wait();
+            loaded.wait();
+            look()
+        })
+    };
+    let churn = {
+        let stop = stop.clone();
+        thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                thread::spawn(|| {}).join().unwrap();
+            }
+        })
+    };
+    start.wait();
+    // SAFETY: the library above.
+    let library = unsafe { Library::open(&path) }.unwrap_or_else(|e| panic!("{e}"));
+    // SAFETY: its only function.
+    LOOK.set(unsafe { *library.get("look").unwrap() }).unwrap();
+    loaded.wait();
+    assert_eq!(look(), 1, "the opening thread");
+    assert_eq!(old.join().unwrap(), 1, "the thread that was there before");
+    for _ in 0..3 {
+        assert_eq!(thread::spawn(look).join().unwrap(), 1, "a new thread");
+    }
+    stop.store(true, Ordering::Relaxed);
+    churn.join().unwrap();
+    library.close().unwrap();
+}
+
+macro_rules! model {
+    ($name:ident, $flags:expr) => {
+        #[test]
+        fn $name() {
+            in_own_process(stringify!($name), || every_thread_finds_its_own(stringify!($name), &$flags));
+        }
+    };
+}
+
+model!(general_dynamic_variables_are_each_threads_own, ["-ftls-model=global-dynamic"]);
+model!(local_dynamic_variables_are_each_threads_own, ["-ftls-model=local-dynamic"]);
+model!(initial_exec_variables_are_each_threads_own, ["-ftls-model=initial-exec"]);
+model!(variables_behind_descriptors_are_each_threads_own, ["-mtls-dialect=gnu2"]);
+
+#[test]
+fn a_descriptor_keeps_every_vector_register() {
+    in_own_process("a_descriptor_keeps_every_vector_register", || {
+        if !std::arch::is_x86_feature_detected!("avx") {
+            return;
+        }
+        // Too large for the part of the arena that descriptors get: the dynamic way, slow in each new thread.
+        let source = r#"
+            #include <immintrin.h>
+            __thread char big[8192];
+            int check(void) {
+                register __m256d a asm("ymm5") = _mm256_set_pd(1, 2, 3, 4);
+                register __m256d b asm("ymm15") = _mm256_set_pd(5, 6, 7, 8);
+                asm volatile("" : "+x"(a), "+x"(b));
+                char *place;
+                asm volatile("lea big@tlsdesc(%%rip), %%rax\n\tcall *big@tlscall(%%rax)\n\tadd %%fs:0, %%rax"
+                             : "=a"(place), "+x"(a), "+x"(b) : : "cc", "memory");
+                double x[4], y[4];
+                _mm256_storeu_pd(x, a); _mm256_storeu_pd(y, b);
+                place[0]++; place[8191]++;
+                return x[0] == 4 && x[3] == 1 && y[0] == 8 && y[3] == 5 && place[0] == place[8191];
+            }
+        "#;
+        let path = compile("descriptor", source, &["-mtls-dialect=gnu2", "-mavx"]);
+        // SAFETY: the library above.
+        let library = unsafe { Library::open(&path) }.unwrap_or_else(|e| panic!("{e}"));
+        // SAFETY: its only function.
+        let check: unsafe extern "C" fn() -> c_int = unsafe { *library.get("check").unwrap() };
+        for _ in 0..3 {
+            // SAFETY: as above.
+            assert_eq!(thread::spawn(move || unsafe { check() + check() }).join().unwrap(), 2);
+        }
+    });
+}
+
+#[test]
+fn a_variable_found_by_name_is_the_calling_threads() {
+    in_own_process("a_variable_found_by_name_is_the_calling_threads", || {
+        let path = compile("named", "__thread int number = 7; int *where(void) { return &number; }", &[]);
+        // SAFETY: the library above.
+        let library = Arc::new(unsafe { Library::open(&path) }.unwrap());
+        let ask = |library: &Library| {
+            // SAFETY: the types of the source above.
+            unsafe {
+                let place = *library.get::<*mut c_int>("number").unwrap();
+                assert_eq!(place, library.get::<unsafe extern "C" fn() -> *mut c_int>("where").unwrap()());
+                assert_eq!(*place, 7);
+                *place += 1;
+                place as usize
+            }
+        };
+        let here = ask(&library);
+        let there = thread::spawn({ let library = library.clone(); move || ask(&library) }).join().unwrap();
+        assert_ne!(here, there);
+    });
+}
+
+#[test]
+fn jemalloc_which_glibc_refuses_serves_three_threads() {
+    in_own_process("jemalloc_which_glibc_refuses_serves_three_threads", || {
+        if library("libjemalloc.so.2").is_none() {
+            return;
+        }
+        static FUNCTIONS: std::sync::OnceLock<[usize; 2]> = std::sync::OnceLock::new();
+        let use_it = || {
+            let [malloc, free] = *FUNCTIONS.get().unwrap();
+            // SAFETY: malloc and free of stdlib.h, which jemalloc exports.
+            unsafe {
+                let malloc: unsafe extern "C" fn(usize) -> *mut u8 = std::mem::transmute(malloc);
+                let free: unsafe extern "C" fn(*mut u8) = std::mem::transmute(free);
+                let blocks: Vec<_> = (1..2000_usize).map(|n| (malloc(n), n)).collect();
+                for &(block, n) in &blocks {
+                    block.write_bytes(n as u8, n);
+                }
+                for (block, n) in blocks {
+                    assert_eq!(*block.add(n - 1), n as u8);
+                    free(block);
+                }
+            }
+        };
+        let (start, loaded) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+        let old = thread::spawn({
+            let (start, loaded) = (start.clone(), loaded.clone());
+            move || {
+                start.wait();
+                loaded.wait();
+                use_it();
+            }
+        });
+        start.wait();
+        // SAFETY: a library of the system.
+        let jemalloc = unsafe { Library::open("libjemalloc.so.2") }.unwrap_or_else(|e| panic!("{e}"));
+        // SAFETY: the addresses are used as what they are, above.
+        let find = |name: &str| unsafe { jemalloc.get::<*const c_void>(name).unwrap().as_raw_ptr() as usize };
+        FUNCTIONS.set(["malloc", "free"].map(find)).unwrap();
+        loaded.wait();
+        use_it();
+        thread::spawn(use_it).join().unwrap();
+        old.join().unwrap();
+        std::mem::forget(jemalloc);
+    });
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_the_numbers() {
+    in_own_process("what_does_not_fit_is_refused_with_the_numbers", || {
+        let source = "static __thread char huge[100000]; char *where(void) { return huge; }";
+        let path = compile("huge", source, &["-ftls-model=initial-exec"]);
+        // SAFETY: the library above.
+        let error = unsafe { Library::open(&path) }.map(drop).unwrap_err();
+        assert!(matches!(error.kind, ErrorKind::StaticTls { asked: 100_000, left: 8192, .. }), "{error}");
+        assert!(error.to_string().contains("cannot allocate memory in static TLS block"), "{error}");
+        // A hundred libraries one after the other: their room is given back.
+        let small = compile("small", "static __thread char some[5000] = {1}; char *where(void) { return some; }", &["-ftls-model=initial-exec"]);
+        for _ in 0..100 {
+            // SAFETY: the library above.
+            unsafe { Loader::new().open(&small) }.unwrap_or_else(|e| panic!("{e}")).close().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_thread_with_a_small_stack_still_starts() {
+    in_own_process("a_thread_with_a_small_stack_still_starts", || {
+        extern "C" fn nothing(_: *mut c_void) -> *mut c_void {
+            std::ptr::null_mut()
+        }
+        // SAFETY: plain use of pthread.h.
+        unsafe {
+            let mut attributes: nix::libc::pthread_attr_t = std::mem::zeroed();
+            nix::libc::pthread_attr_init(&mut attributes);
+            assert_eq!(nix::libc::pthread_attr_setstacksize(&mut attributes, 16384), 0);
+            let mut id = 0;
+            assert_eq!(nix::libc::pthread_create(&mut id, &attributes, nothing, std::ptr::null_mut()), 0);
+            nix::libc::pthread_join(id, std::ptr::null_mut());
+        }
+        drop(Loader::new().prepare("libz.so.1"));
+    });
+}
+
+/// A C library that registers a destructor as a C++ compiler would.
+const WITH_DESTRUCTOR: &str = r#"
+extern int __cxa_thread_atexit_impl(void (*)(void *), void *, void *);
+extern void *__dso_handle;
+static void ends(void *count) { ++*(int *)count; }
+void remember(int *count) { __cxa_thread_atexit_impl(ends, count, &__dso_handle); }
+"#;
+
+#[test]
+fn a_destructor_runs_once_at_the_end_of_its_thread_and_the_library_waits_for_it() {
+    in_own_process("a_destructor_runs_once_at_the_end_of_its_thread_and_the_library_waits_for_it", || {
+        let path = compile("destructor", WITH_DESTRUCTOR, &[]);
+        let mapped = || maps().iter().any(|line| line.contains("libdestructor.so"));
+        // SAFETY: the library above.
+        let library = unsafe { Library::open(&path) }.unwrap_or_else(|e| panic!("{e}"));
+        let (registered, closed) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+        static mut COUNT: c_int = 0;
+        // SAFETY: the type of the source above.
+        let remember: unsafe extern "C" fn(*mut c_int) = unsafe { *library.get("remember").unwrap() };
+        let other = thread::spawn({
+            let (registered, closed) = (registered.clone(), closed.clone());
+            move || {
+                // SAFETY: a static, which outlives the thread.
+                unsafe { remember(&raw mut COUNT) };
+                registered.wait();
+                closed.wait();
+            }
+        });
+        registered.wait();
+        library.close().unwrap();
+        assert!(mapped(), "a destructor waits in the other thread");
+        closed.wait();
+        other.join().unwrap();
+        // SAFETY: the thread is over.
+        assert_eq!(unsafe { COUNT }, 1);
+        assert!(!mapped(), "nothing needs it any more");
+    });
+}
+
+#[test]
+fn unloading_and_loading_again_gives_fresh_variables() {
+    in_own_process("unloading_and_loading_again_gives_fresh_variables", || {
+        for (name, flags) in [("again_gd", "-ftls-model=global-dynamic"), ("again_ie", "-ftls-model=initial-exec")] {
+            let path = compile(name, VARIABLES, &[flags]);
+            for round in 0..20 {
+                // SAFETY: the library above.
+                let library = unsafe { Library::open(&path) }.unwrap_or_else(|e| panic!("{e}"));
+                // SAFETY: its only function.
+                let fresh = unsafe { library.get::<unsafe extern "C" fn() -> c_int>("look").unwrap()() };
+                assert_eq!(fresh, 1, "{name}, round {round}");
+            }
+        }
+    });
+}
