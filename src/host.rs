@@ -23,6 +23,7 @@ use crate::event::{Kind, Probe, Report, Stage};
 use crate::lock::{Guarded, Lock};
 use crate::memory::Arguments;
 use crate::object::{HostPart, LinkMap, Object};
+use crate::runtime::unwind::Iterate;
 
 /// `struct r_debug` of `<link.h>`, as far as it is used.
 #[repr(C)]
@@ -168,8 +169,10 @@ pub(crate) fn look<P: Probe + ?Sized>(lock: &Lock, report: Report<'_, P>) -> Res
     if let Some(host) = &known {
         (walk.seen_adds, walk.seen_subs) = (host.adds, host.subs);
     }
-    // SAFETY: the callback takes exactly this argument, and copies everything out while glibc holds its lock.
-    unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut walk).cast()) };
+    if let Some(iterate) = real_iterate() {
+        // SAFETY: the callback takes exactly this argument, and copies everything out while glibc holds its lock.
+        unsafe { iterate(Some(visit), (&raw mut walk).cast()) };
+    }
     match known {
         Some(host) if walk.unchanged => Ok(host),
         known => {
@@ -225,6 +228,47 @@ fn take_over(walk: &Walk, before: Option<&Host>) -> Result<Host> {
     };
     let tls_fields = before.map_or_else(fields, |host| host.tls_fields);
     Ok(Host { objects: objects.into(), startup, adds: walk.adds, subs: walk.subs, tls_fields })
+}
+
+/// glibc's own `dl_iterate_phdr`, where the name means something else in this program.
+static REAL_ITERATE: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
+
+/// glibc's own `dl_iterate_phdr`.
+pub(crate) fn real_iterate() -> Option<Iterate> {
+    let real = REAL_ITERATE.load(Ordering::Relaxed);
+    if real.is_null() {
+        return Some(libc::dl_iterate_phdr);
+    }
+    // SAFETY: a function of this name and so of this type, found in glibc.
+    Some(unsafe { std::mem::transmute::<*mut (), Iterate>(real) })
+}
+
+/// Finds glibc's functions of those names that `interpose!` gives to the program. Before `main`, while no other
+/// thread exists: so the list may be walked without glibc's lock, which only the real functions could take.
+pub(crate) fn find_real_functions(found_find_object: impl Fn(*mut ())) {
+    let mut walk = Walk::default();
+    // SAFETY: only this thread exists.
+    unsafe { walk_list(&mut walk) };
+    for listed in
+        walk.list.iter_mut().filter(|l| l.name.ends_with(b"/libc.so.6") || l.name.ends_with(b"/ld-linux-x86-64.so.2"))
+    {
+        // glibc's objects begin with their ELF header, and the program headers follow it.
+        let table = (listed.bias + 64) as *const ProgramHeader;
+        // SAFETY: the first page of a mapped object: the header's `e_phnum`, and the table behind the header.
+        unsafe {
+            let count = ((listed.bias + 56) as *const u16).read();
+            listed.headers = plain_bytes(std::slice::from_raw_parts(table, count.into())).to_vec();
+        }
+        let Ok(object) = adopt(listed, true) else { continue };
+        for (name, store) in [
+            (&b"dl_iterate_phdr"[..], &(|f| REAL_ITERATE.store(f, Ordering::Relaxed)) as &dyn Fn(*mut ())),
+            (b"_dl_find_object", &found_find_object),
+        ] {
+            if let Some((_, symbol)) = object.symbols().find(&Wanted::new(name, Want::Newest, Class::Plt), &mut ()) {
+                store(std::ptr::with_exposed_provenance_mut(symbol.address(object.bias()).0 as usize));
+            }
+        }
+    }
 }
 
 /// Called by glibc for each object, with its lock held; the first call does everything.

@@ -67,6 +67,9 @@ mod object;
 pub mod replay;
 mod runtime;
 
+#[doc(hidden)]
+pub use runtime::unwind;
+
 pub use error::{Error, ErrorKind, Result, Where};
 pub use event::{Event, Probe, Recorder, Silent};
 pub use library::{Export, Library, LoadedObject, Symbol};

@@ -9,6 +9,7 @@ use std::ptr;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use goblin::elf64::program_header::ProgramHeader;
 use goblin::elf64::reloc::Rela;
 
 use crate::elf::addr::{Bias, FileOffset, Vaddr, Word};
@@ -20,7 +21,7 @@ use crate::error::{ErrorKind, Result};
 use crate::event::{Kind, Probe, Report, Request, Silent, Stage, Tag};
 use crate::link::search::{self, OpenFile};
 use crate::memory::Memory;
-use crate::runtime::tls;
+use crate::runtime::{tls, unwind};
 
 /// Device and inode: what makes two names the same file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +75,8 @@ pub(crate) struct Object {
     pub needed: Vec<Box<str>>,
     pub paths: SearchPaths,
     pub host: Option<HostPart>,
+    /// Its unwind table, while the unwinder knows it.
+    pub frames: Mutex<Option<unwind::Registered>>,
     /// Its thread-local variables, if it is ours and has some.
     pub tls: Option<tls::Owned>,
     /// Destructors of thread-local variables that wait for the end of their thread: they keep the object here.
@@ -186,6 +189,7 @@ impl Object {
         };
         Ok(Object {
             tls,
+            frames: Mutex::default(),
             thread_destructors: AtomicUsize::new(0),
             descriptors: Mutex::default(),
             tag,
@@ -249,6 +253,22 @@ impl Object {
     /// What a C caller of `dlopen` gets: points at a `link_map`.
     pub(crate) fn handle(&self) -> *const LinkMap {
         &raw const *self.handle
+    }
+
+    /// Its program headers in memory, for those who ask as in C; empty where no segment holds them.
+    pub(crate) fn program_headers(&self) -> &[ProgramHeader] {
+        let length = usize::from(self.image.e_phnum) * size_of::<ProgramHeader>();
+        let holds = |s: &&Segment| {
+            s.offset <= self.image.e_phoff
+                && self.image.e_phoff.0 + length as u64 <= s.offset.0 + s.filesz
+                && s.flags.readable()
+                && !s.flags.writable()
+        };
+        let Some(segment) = self.image.loads().find(holds) else { return &[] };
+        let at = Vaddr(segment.vaddr.0 + (self.image.e_phoff.0 - segment.offset.0));
+        // SAFETY: the slice is lent no longer than the object, which keeps the memory.
+        let bytes = unsafe { self.memory.constant_tail(at) };
+        bytes.and_then(|b| plain::slice_from_bytes(b.get(..length)?).ok()).unwrap_or_default()
     }
 
     /// Where in the file the byte at `at` came from.

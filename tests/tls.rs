@@ -145,7 +145,12 @@ fn a_variable_found_by_name_is_the_calling_threads() {
             }
         };
         let here = ask(&library);
-        let there = thread::spawn({ let library = library.clone(); move || ask(&library) }).join().unwrap();
+        let there = thread::spawn({
+            let library = library.clone();
+            move || ask(&library)
+        })
+        .join()
+        .unwrap();
         assert_ne!(here, there);
     });
 }
@@ -206,7 +211,11 @@ fn what_does_not_fit_is_refused_with_the_numbers() {
         assert!(matches!(error.kind, ErrorKind::StaticTls { asked: 100_000, left: 8192, .. }), "{error}");
         assert!(error.to_string().contains("cannot allocate memory in static TLS block"), "{error}");
         // A hundred libraries one after the other: their room is given back.
-        let small = compile("small", "static __thread char some[5000] = {1}; char *where(void) { return some; }", &["-ftls-model=initial-exec"]);
+        let small = compile(
+            "small",
+            "static __thread char some[5000] = {1}; char *where(void) { return some; }",
+            &["-ftls-model=initial-exec"],
+        );
         for _ in 0..100 {
             // SAFETY: the library above.
             unsafe { Loader::new().open(&small) }.unwrap_or_else(|e| panic!("{e}")).close().unwrap();

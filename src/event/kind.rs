@@ -349,6 +349,12 @@ pub enum Kind {
         objects: Vec<Tag>,
     },
 
+    /// The object's unwind table was given to the unwinder (`__register_frame`).
+    RegisterFrames {
+        /// Where `.eh_frame` begins.
+        address: Addr,
+    },
+
     // ── 11 init, and every other call of foreign code ────────────────────────────────────────────
     /// The order of constructors or destructors.
     Order {
@@ -653,6 +659,7 @@ impl Kind {
             Kind::StaticTls { .. } => "static_tls",
             Kind::InstallTls { .. } => "install_tls",
             Kind::Publish { .. } => "publish",
+            Kind::RegisterFrames { .. } => "register_frames",
             Kind::Order { .. } => "order",
             Kind::Call { .. } => "call",
             Kind::Return { .. } => "return",

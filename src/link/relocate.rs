@@ -357,7 +357,11 @@ fn refused(table: &'static str, index: usize, kind: RelocKind, entry: &Entry, pr
             "a copy relocation moves a variable into the program; in a library it means nothing (psABI, \"Relocation Types\")",
         ),
         Problem::Overflow(value) => (
-            format!("the result {value:#x} does not fit into 32 bits"),
+            format!(
+                "the result {}{:#x} does not fit into 32 bits",
+                if value < 0 { "-" } else { "" },
+                value.unsigned_abs()
+            ),
             "psABI, \"Relocation Types\": 32-bit results must not be cut off; recompile with -fPIC",
         ),
     };

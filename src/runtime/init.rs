@@ -4,7 +4,7 @@
 //! `do_init_fini`. This is where the library's own code runs. It may open and close libraries itself, so no
 //! borrow of the namespace is held; the process-wide lock is, as in glibc.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use crate::elf::addr::{Addr, Vaddr};
 use crate::elf::dynamic::Table;
@@ -15,6 +15,7 @@ use crate::lock::{Guarded, Lock};
 use crate::memory::{self, Around, Memory};
 use crate::namespace::{Life, Namespace};
 use crate::object::Object;
+use crate::runtime::unwind;
 
 /// Every namespace that has an object: they live on without their `Loader`, because an object may be there for
 /// good. For the end of the process, and to find a caller's own.
@@ -51,6 +52,8 @@ pub(crate) unsafe fn run<P: Probe + ?Sized>(namespace: &Namespace, order: &[u32]
     for &id in order {
         // A nested open in an earlier constructor may have been here before us.
         let Some(object) = advance(namespace, lock, id, Life::Fresh, Life::Initialising) else { continue };
+        let frames = unwind::announce(&object, lock, report.about(&object.tag));
+        *object.frames.lock().unwrap_or_else(PoisonError::into_inner) = frames;
         // SAFETY: the caller's.
         unsafe { construct(&object, &(namespace, lock), report.about(&object.tag)) };
         advance(namespace, lock, id, Life::Initialising, Life::Ready);
@@ -170,6 +173,7 @@ unsafe fn unload<P: Probe + ?Sized>(namespace: &Namespace, unneeded: &[u32], loc
     report.tell(|| Kind::Unneeded { objects: tags(namespace, unneeded, lock) });
     // SAFETY: the caller's.
     unsafe { finish(namespace, unneeded, lock, report) };
+    unwind::publish_without(unneeded, lock);
     for &id in unneeded {
         let member = namespace.change(lock, |members| members.remove(id));
         // Here the memory goes, unless a library that is being closed on another thread still holds it.

@@ -5,3 +5,4 @@ pub(crate) mod caller;
 pub(crate) mod ifunc;
 pub(crate) mod init;
 pub(crate) mod tls;
+pub mod unwind;

@@ -80,11 +80,12 @@ fn belongs(events: &[Event], at: usize) -> (Stage, Option<&Tag>) {
 fn wanted(events: &[Event], at: usize) -> Option<(&str, &Tag)> {
     let load = events[at].load;
     let mut before = events[..=at].iter().rev().filter(|event| event.load == load);
-    before.find_map(|event| match &event.kind {
-        Kind::Search { name, needed_by } => Some((name.as_str(), needed_by.as_ref())),
-        _ => None,
-    })
-    .and_then(|(name, needed_by)| Some((name, needed_by?)))
+    before
+        .find_map(|event| match &event.kind {
+            Kind::Search { name, needed_by } => Some((name.as_str(), needed_by.as_ref())),
+            _ => None,
+        })
+        .and_then(|(name, needed_by)| Some((name, needed_by?)))
 }
 
 /// The object that a load is about: the first that it plans to map.

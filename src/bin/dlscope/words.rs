@@ -159,6 +159,10 @@ pub fn of_kind(kind: &Kind) -> [&'static str; 2] {
             "The new objects are part of the namespace: other loads may find them.",
             "Until here a failure would have undone everything.",
         ],
+        Kind::RegisterFrames { .. } => [
+            "The unwinder was told where the object's unwind tables are.",
+            "Otherwise no exception and no backtrace would find its way through the object's code.",
+        ],
         Kind::Order { .. } => [
             "The order in which objects get their constructors (or destructors) called.",
             "What an object needs is started before it, and stopped after it.",

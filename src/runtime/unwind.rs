@@ -1,0 +1,307 @@
+//! Unwinding: how an exception, a panic or `backtrace()` finds its way through loaded code.
+//!
+//! LSB "Exception Frames" (`.eh_frame`, `.eh_frame_hdr`); glibc `_dl_find_object`. The unwinder of libgcc asks,
+//! for each return address, which object it lies in and where that object's unwind tables are. It asks glibc, and
+//! glibc does not know our objects. There are two ways to tell it:
+//!
+//! - **[`interpose!`](crate::interpose)** in a program's main crate defines the functions that the unwinder asks,
+//!   `_dl_find_object` and `dl_iterate_phdr`. They answer for our objects from a snapshot that is read without
+//!   any lock, and pass everything else on to glibc's. The `dlscope` command does this.
+//! - Without it, each object's table is registered with the unwinder (`__register_frame`) before its constructors
+//!   run. That always works, and has a price: the first throw sorts every registered table (3 ms for libcrypto,
+//!   35 ms for libLLVM), and a backtrace in a signal handler may deadlock on the unwinder's lock.
+
+use std::ffi::{c_int, c_void};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
+
+use goblin::elf64::program_header::PT_GNU_EH_FRAME;
+
+use crate::elf::addr::{Addr, Vaddr};
+use crate::elf::{u16_at, u32_at};
+use crate::event::{Kind, Probe, Report};
+use crate::host;
+use crate::lock::{Guarded, Lock};
+use crate::object::Object;
+use crate::runtime::init;
+
+unsafe extern "C" {
+    // libgcc_s, which every Rust program has for its own panics.
+    fn __register_frame(table: *const u8);
+    fn __deregister_frame(table: *const u8);
+}
+
+// ── where an object's tables are ─────────────────────────────────────────────────────────────────────────
+
+/// The address of `.eh_frame`, if the object has one that ends properly inside its segment: the unwinder walks a
+/// registered table to its end and trusts it.
+fn eh_frame(object: &Object) -> Option<Addr> {
+    let header = object.image.segment(PT_GNU_EH_FRAME)?;
+    let bytes = object.memory.copy(header.vaddr.span(8)?)?;
+    // Version 1, and the usual encoding of the pointer: 32 bits, signed, relative to itself.
+    if u16_at(&bytes, 0)? != 0x1b01 {
+        return None;
+    }
+    let distance = u32_at(&bytes, 4)? as i32;
+    let table = Vaddr(header.vaddr.0.checked_add(4)?.checked_add_signed(distance.into())?);
+    let records = object.memory.copy_tail(table)?;
+    let mut at = 0_usize;
+    loop {
+        match u32_at(&records, at)? {
+            0 => return Some(object.bias() + table),
+            // The 64-bit form, which nobody emits for x86_64.
+            u32::MAX => return None,
+            length => at = at.checked_add(4)?.checked_add(length as usize)?,
+        }
+    }
+}
+
+/// An object's table with the unwinder; dropping this takes it back.
+pub(crate) struct Registered(Addr);
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        // SAFETY: registered by `announce`, once.
+        unsafe { __deregister_frame(ptr::with_exposed_provenance(self.0.0 as usize)) };
+    }
+}
+
+/// Makes an object known to the unwinder: before its constructors, and never in `prepare`.
+pub(crate) fn announce<P: Probe + ?Sized>(object: &Object, lock: &Lock, report: Report<'_, P>) -> Option<Registered> {
+    if is_interposed() {
+        publish(lock);
+        return None;
+    }
+    let table = eh_frame(object)?;
+    // SAFETY: a table that was walked to its end; it stays mapped until `Registered` is dropped.
+    unsafe { __register_frame(ptr::with_exposed_provenance(table.0 as usize)) };
+    report.tell(|| Kind::RegisterFrames { address: table });
+    Some(Registered(table))
+}
+
+// ── answers without a lock ───────────────────────────────────────────────────────────────────────────────
+
+/// `struct dl_find_object` of `<dlfcn.h>`.
+#[allow(missing_debug_implementations)]
+#[repr(C)]
+pub struct DlFindObject {
+    dlfo_flags: u64,
+    dlfo_map_start: *mut c_void,
+    dlfo_map_end: *mut c_void,
+    dlfo_link_map: *mut c_void,
+    dlfo_eh_frame: *mut c_void,
+    reserved: [u64; 7],
+}
+
+type FindObject = unsafe extern "C" fn(*mut c_void, *mut DlFindObject) -> c_int;
+/// The callback of `dl_iterate_phdr`.
+pub type Visit = unsafe extern "C" fn(*mut nix::libc::dl_phdr_info, usize, *mut c_void) -> c_int;
+pub(crate) type Iterate = unsafe extern "C" fn(Option<Visit>, *mut c_void) -> c_int;
+
+/// glibc's own functions, found at start-up by our own lookup: their names mean ours in an interposed program.
+static REAL_FIND: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+
+fn is_interposed() -> bool {
+    !REAL_FIND.load(Ordering::Relaxed).is_null()
+}
+
+/// One of our objects, for the unwinder.
+#[derive(Default)]
+struct Place {
+    start: AtomicU64,
+    end: AtomicU64,
+    /// `PT_GNU_EH_FRAME`.
+    eh_frame_hdr: AtomicU64,
+    link_map: AtomicU64,
+}
+
+/// A sorted list of places. Two of them take turns: readers use one while a writer fills the other.
+struct List {
+    length: AtomicUsize,
+    places: Box<[Place]>,
+}
+
+/// Which list is current (its lowest bit), and how often it changed.
+static VERSION: AtomicU64 = AtomicU64::new(0);
+static LISTS: [AtomicPtr<List>; 2] = [AtomicPtr::new(ptr::null_mut()), AtomicPtr::new(ptr::null_mut())];
+
+/// Fills the list that is not in use with the objects as they are now, and makes it the current one.
+fn publish(lock: &Lock) {
+    publish_without(&[], lock);
+}
+
+/// The same without the objects `gone`, which are about to be unmapped.
+pub(crate) fn publish_without(gone: &[u32], lock: &Lock) {
+    if !is_interposed() {
+        return;
+    }
+    static SORTED: Guarded<Vec<[u64; 4]>> = Guarded::new(Vec::new());
+    let mut sorted = SORTED.borrow(lock);
+    sorted.clear();
+    for namespace in init::namespaces(lock) {
+        for member in namespace.members(lock).iter().filter(|m| !gone.contains(&m.object.tag.id)) {
+            let object = &member.object;
+            let span = object.memory.span();
+            let header = object.image.segment(PT_GNU_EH_FRAME).map_or(0, |s| (object.bias() + s.vaddr).0);
+            let (start, end) = ((object.bias() + span.start).0, (object.bias() + span.end).0);
+            sorted.push([start, end, header, object.handle() as u64]);
+        }
+    }
+    sorted.sort_unstable();
+    let version = VERSION.load(Ordering::Relaxed);
+    let slot = &LISTS[(version + 1) as usize % 2];
+    let mut list = slot.load(Ordering::Relaxed);
+    // SAFETY: a list is never freed.
+    if list.is_null() || unsafe { (&(*list).places).len() } < sorted.len() {
+        // The smaller one is left to readers that may still look at it; sizes double, so that is little.
+        let places = (0..sorted.len().next_power_of_two().max(64)).map(|_| Place::default()).collect();
+        list = Box::into_raw(Box::new(List { length: AtomicUsize::new(0), places }));
+        slot.store(list, Ordering::Release);
+    }
+    // SAFETY: as above; only the holder of the loader's lock writes, and all fields are atomic.
+    let list = unsafe { &*list };
+    for (place, &[start, end, header, map]) in list.places.iter().zip(sorted.iter()) {
+        place.start.store(start, Ordering::Relaxed);
+        place.end.store(end, Ordering::Relaxed);
+        place.eh_frame_hdr.store(header, Ordering::Relaxed);
+        place.link_map.store(map, Ordering::Relaxed);
+    }
+    list.length.store(sorted.len(), Ordering::Relaxed);
+    VERSION.store(version + 1, Ordering::Release);
+}
+
+/// The object of ours that `pc` lies in: `[start, end, eh_frame_hdr, link_map]`. Takes no lock and allocates
+/// nothing: called from signal handlers.
+fn find(pc: u64) -> Option<[u64; 4]> {
+    loop {
+        let version = VERSION.load(Ordering::Acquire);
+        let list = LISTS[version as usize % 2].load(Ordering::Acquire);
+        let found = if list.is_null() {
+            None
+        } else {
+            // SAFETY: a list is never freed.
+            let list = unsafe { &*list };
+            let places = &list.places[..list.length.load(Ordering::Relaxed).min(list.places.len())];
+            let after = places.partition_point(|p| p.start.load(Ordering::Relaxed) <= pc);
+            places[..after]
+                .last()
+                .map(|p| [&p.start, &p.end, &p.eh_frame_hdr, &p.link_map].map(|v| v.load(Ordering::Relaxed)))
+        };
+        // Written to meanwhile? Then what was read may be half of one and half of the other.
+        fence(Ordering::Acquire);
+        if VERSION.load(Ordering::Relaxed) == version {
+            return found.filter(|place| pc < place[1]);
+        }
+    }
+}
+
+/// `_dl_find_object` of an interposed program.
+///
+/// # Safety
+/// As glibc's: `result` has room for the answer.
+#[doc(hidden)]
+pub unsafe extern "C" fn find_object(pc: *mut c_void, result: *mut DlFindObject) -> c_int {
+    if let Some([start, end, header, map]) = find(pc as u64).filter(|place| place[2] != 0) {
+        let at = |address: u64| ptr::with_exposed_provenance_mut::<c_void>(address as usize);
+        // SAFETY: the caller's.
+        unsafe {
+            (*result).dlfo_flags = 0;
+            (*result).dlfo_map_start = at(start);
+            (*result).dlfo_map_end = at(end);
+            (*result).dlfo_link_map = at(map);
+            (*result).dlfo_eh_frame = at(header);
+        }
+        return 0;
+    }
+    let real = REAL_FIND.load(Ordering::Relaxed);
+    if real.is_null() {
+        return -1;
+    }
+    // SAFETY: glibc's function of this type, found by name.
+    unsafe { std::mem::transmute::<*mut (), FindObject>(real)(pc, result) }
+}
+
+/// `dl_iterate_phdr` of an interposed program: glibc's objects, then ours.
+///
+/// # Safety
+/// As glibc's.
+#[doc(hidden)]
+pub unsafe extern "C" fn iterate_phdr(visit: Option<Visit>, data: *mut c_void) -> c_int {
+    let (Some(iterate), Some(visit)) = (host::real_iterate(), visit) else { return 0 };
+    // SAFETY: glibc's function, the caller's arguments.
+    let stopped = unsafe { iterate(Some(visit), data) };
+    if stopped != 0 {
+        return stopped;
+    }
+    // A copy first: no lock is held while the callback runs. It may ask for symbols or open libraries.
+    let objects: Vec<_> = {
+        let lock = Lock::acquire();
+        let all = init::namespaces(&lock);
+        all.iter().flat_map(|n| n.members(&lock).iter().map(|m| m.object.clone()).collect::<Vec<_>>()).collect()
+    };
+    let changes = VERSION.load(Ordering::Relaxed);
+    for object in objects {
+        let headers = object.program_headers();
+        // SAFETY: an all-zero `dl_phdr_info` is valid.
+        let mut info: nix::libc::dl_phdr_info = unsafe { std::mem::zeroed() };
+        info.dlpi_addr = object.bias().0;
+        // SAFETY: the handle lives as long as the object.
+        info.dlpi_name = unsafe { (*object.handle()).l_name };
+        info.dlpi_phdr = headers.as_ptr().cast();
+        info.dlpi_phnum = headers.len() as u16;
+        info.dlpi_adds = changes;
+        // SAFETY: the caller's callback, with what glibc would pass.
+        let stopped = unsafe { visit(&mut info, size_of::<nix::libc::dl_phdr_info>(), data) };
+        if stopped != 0 {
+            return stopped;
+        }
+    }
+    0
+}
+
+/// Called before `main` in an interposed program.
+#[doc(hidden)]
+pub extern "C" fn interposed() {
+    host::find_real_functions(|find_object| REAL_FIND.store(find_object, Ordering::Relaxed));
+}
+
+/// Lets exceptions, panics and `backtrace()` find their way through loaded libraries at full speed, and without
+/// any lock. To be put once into a program's main crate (`main.rs`), at module level:
+///
+/// ```no_run
+/// dlscope::interpose!();
+/// fn main() {}
+/// ```
+///
+/// It defines `_dl_find_object` and `dl_iterate_phdr` in the program. The unwinder of libgcc, which asks these two
+/// functions where unwind tables are, then reaches dlscope's, which know dlscope's objects and ask glibc for all
+/// others. Without the macro everything works, too, but each library's table is registered with the unwinder:
+/// the first exception then sorts all of them, and a backtrace from a signal handler may deadlock.
+#[macro_export]
+macro_rules! interpose {
+    () => {
+        const _: () = {
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn _dl_find_object(
+                pc: *mut ::core::ffi::c_void,
+                result: *mut $crate::unwind::DlFindObject,
+            ) -> ::core::ffi::c_int {
+                // SAFETY: the caller's.
+                unsafe { $crate::unwind::find_object(pc, result) }
+            }
+
+            #[unsafe(no_mangle)]
+            unsafe extern "C" fn dl_iterate_phdr(
+                visit: ::core::option::Option<$crate::unwind::Visit>,
+                data: *mut ::core::ffi::c_void,
+            ) -> ::core::ffi::c_int {
+                // SAFETY: the caller's.
+                unsafe { $crate::unwind::iterate_phdr(visit, data) }
+            }
+
+            #[used]
+            #[unsafe(link_section = ".init_array")]
+            static AT_START: extern "C" fn() = $crate::unwind::interposed;
+        };
+    };
+}
