@@ -9,13 +9,13 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::event::{Kind, Probe, Report, Stage, Tag};
 use crate::host::Host;
-use crate::link::needed::{Held, Node};
+use crate::link::needed::{Held, Node, search_order};
 use crate::link::order::dependencies_first;
 use crate::link::relocate::{self, Outcome};
 use crate::link::scope::{Defined, Scope};
 use crate::link::versions;
 use crate::memory::{Around, Memory};
-use crate::namespace::{Member, Members, Namespace};
+use crate::namespace::{Edges, Member, Members, Namespace};
 use crate::object::Object;
 use crate::runtime::{init, tls};
 
@@ -42,7 +42,8 @@ impl<S> Batch<S> {
 
     /// Every object, in the order of the local scope.
     pub(crate) fn objects(&self) -> impl Iterator<Item = &Object> {
-        self.nodes.iter().map(|n| &*n.object)
+        let filtees: Vec<_> = self.nodes.iter().map(|n| n.filtees.clone()).collect();
+        search_order(&filtees).into_iter().map(|at| &*self.nodes[at].object)
     }
 
     /// The new objects, dependencies first.
@@ -216,12 +217,17 @@ impl Batch<Sealed> {
             let Sealed(outcomes) = self.stage;
             let mut unique = HashMap::new();
             for (at, (node, outcome)) in self.nodes.into_iter().zip(outcomes).enumerate() {
+                let filtees = node.filtees.iter().map(|&filtee| ids[filtee]).collect();
                 let needs = node.needs.iter().map(|&need| ids[need]).collect();
                 let object = match node.object {
                     Held::New(object) => {
                         let object = Arc::new(*object);
                         unique.extend(outcome.unique.into_iter().map(|(name, object, index)| (name, (object, index))));
-                        members.insert(Member::new(object.clone(), node.names, needs, outcome.bound));
+                        members.insert(Member::new(
+                            object.clone(),
+                            node.names,
+                            Edges { needs, filtees, bound: outcome.bound },
+                        ));
                         object
                     }
                     Held::Known(object) => {

@@ -97,10 +97,10 @@ fn open(name: &str, mode: c_int, from: Addr, lock: &Lock) -> Result<*const LinkM
 
 fn apply_flags(loader: &Loader, library: &Library, mode: c_int, lock: &Lock) {
     loader.namespace.change(lock, |members| {
-        for (at, object) in library.scope().iter().enumerate() {
+        for object in library.scope() {
             if let Some(member) = members.get_mut(object.tag.id) {
                 member.global |= mode & libc::RTLD_GLOBAL != 0;
-                member.pinned |= at == 0 && mode & libc::RTLD_NODELETE != 0;
+                member.pinned |= library.is_root(object) && mode & libc::RTLD_NODELETE != 0;
             }
         }
     });

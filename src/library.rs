@@ -39,14 +39,16 @@ use crate::runtime::{ifunc, init, tls};
 /// ```
 pub struct Library {
     namespace: Arc<Namespace>,
-    /// The library first, then its dependencies, breadth first: where symbols are looked for. Held here, so
-    /// that a lookup takes no lock. Empty once it is closed.
+    /// `None` once it is closed.
+    root: Option<Arc<Object>>,
+    /// The library and its dependencies, breadth first: where symbols are looked for. Held here, so that a
+    /// lookup takes no lock.
     scope: Arc<[Arc<Object>]>,
 }
 
 impl Library {
-    pub(crate) fn of(namespace: Arc<Namespace>, scope: Arc<[Arc<Object>]>) -> Library {
-        Library { namespace, scope }
+    pub(crate) fn of(namespace: Arc<Namespace>, root: Arc<Object>, scope: Arc<[Arc<Object>]>) -> Library {
+        Library { namespace, root: Some(root), scope }
     }
 
     /// Loads a library into the process-wide namespace; see [`Loader::open`].
@@ -155,10 +157,9 @@ impl Library {
     }
 
     fn end(&mut self) -> Result<()> {
-        let scope = std::mem::replace(&mut self.scope, Arc::new([]));
-        let Some(root) = scope.first().map(|o| o.tag.id) else { return Ok(()) };
+        let Some(root) = self.root.take().map(|o| o.tag.id) else { return Ok(()) };
         // Before the lock: what is held here must not keep memory alive.
-        drop(scope);
+        self.scope = Arc::new([]);
         match &self.namespace.probe {
             None => end(&self.namespace, root, &Silent),
             Some(probe) => end(&self.namespace, root, &**probe),
@@ -170,8 +171,17 @@ impl Library {
         &self.scope
     }
 
+    /// Whether `object` is the library itself, not a dependency.
+    pub(crate) fn is_root(&self, object: &Object) -> bool {
+        self.root().tag == object.tag
+    }
+
     fn root(&self) -> &Object {
-        &self.scope[0]
+        match &self.root {
+            Some(root) => root,
+            // Only closing takes it, and that takes `self`.
+            None => unreachable!("a closed library is used"),
+        }
     }
 
     /// Where the library was found; the name given, for one from bytes.
@@ -205,7 +215,7 @@ impl Library {
     pub(crate) fn into_handle(mut self) -> *const crate::object::LinkMap {
         let handle = self.root().handle();
         // Given away: `dlclose` ends this use.
-        self.scope = Arc::new([]);
+        self.root = None;
         handle
     }
 }

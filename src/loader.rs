@@ -249,7 +249,7 @@ impl Loader {
 
     pub(crate) fn library(&self, root: Arc<Object>, host: &Host, lock: &Lock) -> Library {
         let scope = self.namespace.members(lock).closure(&root, host);
-        Library::of(self.namespace.clone(), scope.into())
+        Library::of(self.namespace.clone(), root, scope.into())
     }
 }
 

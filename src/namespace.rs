@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use crate::elf::dynamic::DF_1_NODELETE;
 use crate::event::Probe;
 use crate::host::Host;
+use crate::link::needed::search_order;
 use crate::link::order::dependencies_first;
 use crate::link::scope::Defined;
 use crate::lock::{Guarded, Lock};
@@ -53,10 +54,7 @@ pub(crate) struct Member {
     pub object: Arc<Object>,
     /// Every name that means it.
     names: Vec<Box<str>>,
-    /// Its direct dependencies, by tag, in the order of `DT_NEEDED`.
-    pub needs: Vec<u32>,
-    /// Objects whose symbols it uses, by tag. glibc: `l_reldeps`.
-    bound: Vec<u32>,
+    pub edges: Edges,
     /// How often it was opened and not closed.
     pub opens: usize,
     /// Opened with `RTLD_GLOBAL`: in everybody's scope.
@@ -66,10 +64,21 @@ pub(crate) struct Member {
     pub life: Life,
 }
 
+/// What an object keeps in the process, by tag.
+#[derive(Clone)]
+pub(crate) struct Edges {
+    /// Its direct dependencies in the order of `DT_NEEDED`, then what it filters.
+    pub needs: Vec<u32>,
+    /// What is asked for symbols before it is.
+    pub filtees: Vec<u32>,
+    /// Objects whose symbols it uses. glibc: `l_reldeps`.
+    pub bound: Vec<u32>,
+}
+
 impl Member {
-    pub(crate) fn new(object: Arc<Object>, names: Vec<Box<str>>, needs: Vec<u32>, bound: Vec<u32>) -> Member {
+    pub(crate) fn new(object: Arc<Object>, names: Vec<Box<str>>, edges: Edges) -> Member {
         let pinned = object.dynamic.flags_1 & DF_1_NODELETE != 0;
-        Member { object, names, needs, bound, opens: 0, global: false, pinned, life: Life::Fresh }
+        Member { object, names, edges, opens: 0, global: false, pinned, life: Life::Fresh }
     }
 }
 
@@ -194,9 +203,12 @@ impl Members {
         while let Some(object) = found.get(at).cloned() {
             at += 1;
             let needs: Vec<Arc<Object>> = match self.get(object.tag.id) {
-                Some(member) => {
-                    member.needs.iter().filter_map(|&id| self.object(id).or_else(|| host_by_id(host, id))).collect()
-                }
+                Some(member) => member
+                    .edges
+                    .needs
+                    .iter()
+                    .filter_map(|&id| self.object(id).or_else(|| host_by_id(host, id)))
+                    .collect(),
                 None => object.needed.iter().filter_map(|name| host_by_soname(host, name)).collect(),
             };
             for need in needs {
@@ -205,7 +217,12 @@ impl Members {
                 }
             }
         }
-        found
+        let place = |id: &u32| found.iter().position(|o| o.tag.id == *id);
+        let filtees = |o: &Arc<Object>| {
+            self.get(o.tag.id).map_or(Vec::new(), |m| m.edges.filtees.iter().filter_map(place).collect())
+        };
+        let filtees: Vec<Vec<usize>> = found.iter().map(filtees).collect();
+        search_order(&filtees).into_iter().map(|at| found[at].clone()).collect()
     }
 
     /// The members that nothing uses any more, in the order of their destructors: users before what they use.
@@ -222,7 +239,7 @@ impl Members {
             if let Some(member) = self.list.get(&id)
                 && kept.insert(id)
             {
-                to_visit.extend(member.needs.iter().chain(&member.bound));
+                to_visit.extend(member.edges.needs.iter().chain(&member.edges.bound));
             }
         }
         self.fini_order(|id| !kept.contains(&id))
@@ -235,7 +252,7 @@ impl Members {
         let needs: Vec<Vec<usize>> = self
             .list
             .values()
-            .map(|m| m.needs.iter().chain(&m.bound).filter_map(|id| place.get(id).copied()).collect())
+            .map(|m| m.edges.needs.iter().chain(&m.edges.bound).filter_map(|id| place.get(id).copied()).collect())
             .collect();
         dependencies_first(&needs).into_iter().rev().map(|at| ids[at]).filter(|&id| chosen(id)).collect()
     }

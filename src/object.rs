@@ -73,6 +73,8 @@ pub(crate) struct Object {
     pub dynamic: Dynamic,
     pub soname: Option<Box<str>>,
     pub needed: Vec<Box<str>>,
+    /// `DT_FILTER` (`true`) and `DT_AUXILIARY`, by name.
+    pub filters: Vec<(Box<str>, bool)>,
     pub paths: SearchPaths,
     pub host: Option<HostPart>,
     /// Its unwind table, while the unwinder knows it.
@@ -169,6 +171,8 @@ impl Object {
         check_code(&dynamic, &image)?;
         let soname = dynamic.soname.map(|s| string(s, "DT_SONAME")).transpose()?;
         let needed = dynamic.needed.iter().map(|&n| string(n, "DT_NEEDED")).collect::<Result<_, _>>()?;
+        let filters = dynamic.filters.iter().map(|&(n, must)| Ok((string(n, "DT_FILTER")?, must)));
+        let filters = filters.collect::<Result<_, _>>()?;
         let rpath = dynamic.rpath.map(|s| string(s, "DT_RPATH")).transpose()?;
         let runpath = dynamic.runpath.map(|s| string(s, "DT_RUNPATH")).transpose()?;
         if report.listening() {
@@ -199,6 +203,7 @@ impl Object {
             dynamic,
             soname,
             needed,
+            filters,
             paths,
             host,
             tables,

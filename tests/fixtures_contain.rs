@@ -151,7 +151,9 @@ fn is_known(kind: &str) -> bool {
     let is_tag = |number: u64| tag(number) == kind;
     match kind.split('_').next() {
         Some("R") => (0..=42).any(|number| relocation(number) == kind),
-        Some("DT") => (0..=40).any(is_tag) || os_specific.rev().take(0x300).any(is_tag),
+        Some("DT") => {
+            (0..=40).chain([0x7fff_fffd, 0x7fff_ffff]).any(is_tag) || os_specific.rev().take(0x300).any(is_tag)
+        }
         Some("PT") => PROGRAM_HEADERS.iter().any(|p_type| ph::pt_to_str(*p_type) == kind),
         Some("STB") => (0..=10).any(|number| binding(number) == kind),
         Some("STT") => (0..=10).any(|number| symbol_type(number) == kind),
@@ -185,7 +187,9 @@ fn facts(fixture: &Fixture, file: &str) -> Vec<Fact> {
         });
     }
     for entry in elf.dynamic.iter().flat_map(|dynamic| &dynamic.dyns) {
-        let is_string = [dynamic::DT_NEEDED, dynamic::DT_SONAME, dynamic::DT_RPATH, dynamic::DT_RUNPATH];
+        let (auxiliary, filter) = (0x7fff_fffd, 0x7fff_ffff);
+        let is_string =
+            [dynamic::DT_NEEDED, dynamic::DT_SONAME, dynamic::DT_RPATH, dynamic::DT_RUNPATH, auxiliary, filter];
         let text = is_string.contains(&entry.d_tag).then(|| elf.dynstrtab.get_at(entry.d_val as usize));
         let mut fact = Fact::new(tag(entry.d_tag), text.flatten().unwrap_or(""));
         fact.fields.push(("d_val", entry.d_val));
@@ -248,12 +252,14 @@ const PROGRAM_HEADERS: [u32; 8] = [
     ph::PT_GNU_RELRO,
 ];
 
-/// goblin does not know the three tags of DT_RELR yet.
+/// goblin does not know these tags yet.
 fn tag(number: u64) -> &'static str {
     match number {
         35 => "DT_RELRSZ",
         36 => "DT_RELR",
         37 => "DT_RELRENT",
+        0x7fff_fffd => "DT_AUXILIARY",
+        0x7fff_ffff => "DT_FILTER",
         _ => dynamic::tag_to_str(number),
     }
 }

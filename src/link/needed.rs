@@ -38,8 +38,10 @@ pub(crate) struct Node {
     pub object: Held,
     /// The names by which it was asked for.
     pub names: Vec<Box<str>>,
-    /// Its direct dependencies, as indices of nodes, in the order of `DT_NEEDED`.
+    /// Its direct dependencies, as indices of nodes, in the order of `DT_NEEDED`; then what it filters.
     pub needs: Vec<usize>,
+    /// `DT_FILTER` and `DT_AUXILIARY`: the objects that are asked before it is.
+    pub filtees: Vec<usize>,
 }
 
 impl Node {
@@ -101,6 +103,19 @@ pub(crate) fn gather<P: Probe + ?Sized>(
     Ok(graph.nodes)
 }
 
+/// The order in which objects are asked for symbols: that of their discovery, but each behind what it filters.
+pub(crate) fn search_order(filtees: &[Vec<usize>]) -> Vec<usize> {
+    let mut order = Vec::with_capacity(filtees.len());
+    for (at, before) in filtees.iter().enumerate() {
+        for &next in before.iter().chain([&at]) {
+            if !order.contains(&next) {
+                order.push(next);
+            }
+        }
+    }
+    order
+}
+
 struct Graph<'a> {
     around: &'a Around<'a>,
     nodes: Vec<Node>,
@@ -141,6 +156,22 @@ impl Graph<'_> {
                 });
             }
         }
+        if is_new { self.add_filtees_of(at, report) } else { Ok(()) }
+    }
+
+    /// `DT_FILTER`: the object is only a list of names, and another one implements them. `DT_AUXILIARY`: another
+    /// one implements some of them better, if it is there. gABI "Dynamic Section".
+    fn add_filtees_of<P: Probe + ?Sized>(&mut self, at: usize, report: Report<'_, P>) -> Result<()> {
+        for (name, must_be_there) in self.nodes[at].object.filters.clone() {
+            match self.add(&name, None, Some(at), report) {
+                Ok(index) => {
+                    self.nodes[at].needs.push(index);
+                    self.nodes[at].filtees.push(index);
+                }
+                Err(error) if must_be_there => return Err(error),
+                Err(_) => {}
+            }
+        }
         Ok(())
     }
 
@@ -151,7 +182,7 @@ impl Graph<'_> {
             return in_host(self.around.host, name).map(|(object, _)| object);
         }
         let members = self.around.members;
-        let needs = &members.get(object.tag.id)?.needs;
+        let needs = &members.get(object.tag.id)?.edges.needs;
         let place = object.needed.iter().position(|n| **n == *name)?;
         let id = *needs.get(place)?;
         members.object(id).or_else(|| self.around.host.objects.iter().find(|o| o.tag.id == id).cloned())
@@ -287,7 +318,7 @@ impl Graph<'_> {
     }
 
     fn push(&mut self, object: Held) -> usize {
-        self.nodes.push(Node { object, names: Vec::new(), needs: Vec::new() });
+        self.nodes.push(Node { object, names: Vec::new(), needs: Vec::new(), filtees: Vec::new() });
         self.nodes.len() - 1
     }
 }

@@ -1,0 +1,2 @@
+// The filtee: what DT_FILTER names.
+int answer(void) { return 42; }
