@@ -165,7 +165,7 @@ fn run_dlscope(fixture: &Fixture) -> Result<String, String> {
 
 /// What differs from run to run is no part of the table.
 fn without_addresses(text: &str) -> String {
-    let is_address = |word: &str| word.len() > 10 && word.starts_with("0x");
+    let is_address = |word: &str| word.len() > 10 && word.trim_start_matches('-').starts_with("0x");
     text.split(' ').map(|word| if is_address(word) { "0x…" } else { word }).collect::<Vec<_>>().join(" ")
 }
 
