@@ -12,9 +12,9 @@ use crate::host::Host;
 use crate::link::needed::{Held, Node, search_order};
 use crate::link::order::dependencies_first;
 use crate::link::relocate::{self, Outcome};
-use crate::link::scope::{Defined, Scope};
+use crate::link::scope::{Defined, Scope, Unique};
 use crate::link::versions;
-use crate::memory::{Around, Memory};
+use crate::memory::{Around, Memory, Watch};
 use crate::namespace::{Edges, Member, Members, Namespace};
 use crate::object::Object;
 use crate::runtime::{init, tls};
@@ -22,11 +22,17 @@ use crate::runtime::{init, tls};
 /// Every object is mapped, nothing is patched.
 pub(crate) struct Mapped;
 /// Pass 1 is done: only what needs resolvers of new objects is missing. One outcome for each node.
-pub(crate) struct Bound(Vec<Outcome>);
+pub(crate) struct Bound(Outcomes);
 /// Every relocation is done.
-pub(crate) struct Relocated(Vec<Outcome>);
+pub(crate) struct Relocated(Outcomes);
 /// `PT_GNU_RELRO` is read-only.
-pub(crate) struct Sealed(Vec<Outcome>);
+pub(crate) struct Sealed(Outcomes);
+
+/// What relocating leaves to be remembered: for each node, and the unique symbols that were chosen.
+pub(crate) struct Outcomes {
+    nodes: Vec<Outcome>,
+    unique: HashMap<Box<[u8]>, (u32, u32)>,
+}
 
 /// The objects of one load, new ones and those that were here, in the order of the local scope.
 pub(crate) struct Batch<S> {
@@ -94,7 +100,7 @@ impl Batch<Mapped> {
         let report = report.at(Stage::Relocate);
         let order = self.new_in_order();
         let mut outcomes: Vec<Outcome> = self.nodes.iter().map(|_| Outcome::default()).collect();
-        {
+        let unique = {
             let scope = self.scope(members, host, defined);
             report.tell(|| Kind::Scope {
                 global: scope.global.iter().map(|o| o.tag.clone()).collect(),
@@ -105,15 +111,15 @@ impl Batch<Mapped> {
                 let object = &*self.nodes[at].object;
                 outcomes[at] = relocate::first_pass(object, &scope, report.about(&object.tag))?;
             }
-        }
-        Ok(Batch { nodes: self.nodes, stage: Bound(outcomes) })
+            scope.unique.chosen()
+        };
+        Ok(Batch { nodes: self.nodes, stage: Bound(Outcomes { nodes: outcomes, unique }) })
     }
 
     fn scope<'a>(&'a self, members: &'a Members, host: &'a Host, defined: &'a Defined) -> Scope<'a> {
         let startup = host.startup().iter().map(|o| &**o);
         let global = startup.chain(members.global()).collect();
-        let unique = members.unique(host);
-        Scope { defined, global, local: self.objects().collect(), unique, host }
+        Scope { defined, global, local: self.objects().collect(), unique: Unique::new(members, host), host }
     }
 }
 
@@ -127,16 +133,25 @@ impl Batch<Bound> {
     /// A relocation that cannot be applied; everything is unmapped again.
     pub(crate) unsafe fn resolve<P: Probe + ?Sized>(self, report: Report<'_, P>) -> Result<Batch<Relocated>> {
         let report = report.at(Stage::Relocate);
-        let Bound(outcomes) = &self.stage;
+        let outcomes = &self.stage.0.nodes;
         let order: Vec<_> = self.new_in_order().into_iter().filter(|&at| !outcomes[at].deferred.is_empty()).collect();
         if !order.is_empty() {
             report.tell(|| Kind::Pass { pass: 2, objects: self.tags(&order) });
         }
+        let mut watch = Watch::default();
         for at in order {
             let object = &*self.nodes[at].object;
             // SAFETY: the whole batch has been through pass 1, and pass 2 goes dependencies first; that
             // resolvers are called at all is the caller's promise.
-            unsafe { relocate::second_pass(object, &outcomes[at].deferred, &*self.nodes, report.about(&object.tag)) }?;
+            unsafe {
+                relocate::second_pass(
+                    object,
+                    &outcomes[at].deferred,
+                    &*self.nodes,
+                    &mut watch,
+                    report.about(&object.tag),
+                )
+            }?;
         }
         Ok(Batch { nodes: self.nodes, stage: Relocated(self.stage.0) })
     }
@@ -214,15 +229,13 @@ impl Batch<Sealed> {
         });
         let mut root = None;
         namespace.change(lock, |members| {
-            let Sealed(outcomes) = self.stage;
-            let mut unique = HashMap::new();
+            let Sealed(Outcomes { nodes: outcomes, unique }) = self.stage;
             for (at, (node, outcome)) in self.nodes.into_iter().zip(outcomes).enumerate() {
                 let filtees = node.filtees.iter().map(|&filtee| ids[filtee]).collect();
                 let needs = node.needs.iter().map(|&need| ids[need]).collect();
                 let object = match node.object {
                     Held::New(object) => {
                         let object = Arc::new(*object);
-                        unique.extend(outcome.unique.into_iter().map(|(name, object, index)| (name, (object, index))));
                         members.insert(Member::new(
                             object.clone(),
                             node.names,

@@ -180,12 +180,12 @@ pub(crate) unsafe extern "C" fn dlvsym_from(
 }
 
 fn symbol(handle: *mut c_void, name: &[u8], version: Option<&[u8]>, from: Addr) -> Result<Addr, String> {
-    let scope = {
+    let (namespace, scope) = {
         let lock = Lock::acquire();
-        scope_of(handle, from, &lock)?
+        (loader_of(from, &lock).namespace, scope_of(handle, from, &lock)?)
     };
     let request = Request::current();
-    let found = find_in_scope(&scope, name, version, request.report(&Silent, Stage::Lookup));
+    let found = find_in_scope(&namespace, &scope, name, version, request.report(&Silent, Stage::Lookup));
     let address = found.map_err(|e| e.to_string())?;
     // Whoever asks for `dlopen` by name gets the same as whoever is linked against it.
     let owner = scope.iter().find(|o| o.memory.contains(address));

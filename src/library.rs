@@ -15,10 +15,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Asked, Kind, Probe, Report, Request, Silent, Stage};
 use crate::host;
 use crate::link::needed::Target;
-use crate::link::scope;
+use crate::link::scope::{self, Definition};
 use crate::loader::{Loader, no_such_symbol};
 use crate::lock::Lock;
-use crate::memory::NothingAround;
+use crate::memory::{NothingAround, Watch};
 use crate::namespace::Namespace;
 use crate::object::Object;
 use crate::runtime::{ifunc, init, tls};
@@ -133,7 +133,13 @@ impl Library {
 
     fn find<P: Probe + ?Sized>(&self, symbol: &[u8], version: Option<&[u8]>, probe: &P) -> Result<Addr> {
         if !probe.listening() {
-            return find_in_scope(&self.scope, symbol, version, Request::current().report(probe, Stage::Lookup));
+            return find_in_scope(
+                &self.namespace,
+                &self.scope,
+                symbol,
+                version,
+                Request::current().report(probe, Stage::Lookup),
+            );
         }
         let request = Request::begin();
         let report = request.report(probe, Stage::Lookup);
@@ -142,7 +148,7 @@ impl Library {
             name: String::from_utf8_lossy(symbol).into_owned(),
             caller: None,
         });
-        let result = find_in_scope(&self.scope, symbol, version, report);
+        let result = find_in_scope(&self.namespace, &self.scope, symbol, version, report);
         report.tell(|| Kind::End { error: result.as_ref().err().map(first_line) });
         result
     }
@@ -239,6 +245,7 @@ pub(crate) fn end<P: Probe + ?Sized>(namespace: &Namespace, root: u32, probe: &P
 
 /// The address of `symbol` in the first object of `scope` that defines it.
 pub(crate) fn find_in_scope<P: Probe + ?Sized>(
+    namespace: &Namespace,
     scope: &[Arc<Object>],
     symbol: &[u8],
     version: Option<&[u8]>,
@@ -250,6 +257,10 @@ pub(crate) fn find_in_scope<P: Probe + ?Sized>(
     };
     let wanted = Wanted::new(symbol, want, Class::Address);
     let found = scope::find_by_name(scope.iter().map(|o| &**o), &wanted, report);
+    let found = match found {
+        Some(definition) if definition.symbol.is_unique() => Some(unique(definition, symbol, namespace)?),
+        found => found,
+    };
     let Some(definition) = found else {
         let root = scope.first().map_or_else(
             || {
@@ -283,7 +294,7 @@ pub(crate) fn find_in_scope<P: Probe + ?Sized>(
     }
     if definition.symbol.is_ifunc() {
         // SAFETY: a library in a scope is complete; its resolvers may be called.
-        return Ok(unsafe { ifunc::resolve(definition.address, &NothingAround, report) });
+        return Ok(unsafe { ifunc::resolve(definition.address, &NothingAround, &mut Watch::default(), report) });
     }
     Ok(definition.address)
 }
@@ -291,6 +302,19 @@ pub(crate) fn find_in_scope<P: Probe + ?Sized>(
 /// What `Kind::End` says of an error.
 pub(crate) fn first_line(error: &Error) -> String {
     error.to_string().lines().next().unwrap_or_default().into()
+}
+
+/// The definition of a unique symbol that counts in this namespace: the first that anyone found or bound to.
+fn unique<'o>(found: Definition<'o>, name: &[u8], namespace: &Namespace) -> Result<Definition<'o>> {
+    let Some(object) = found.object.filter(|o| !o.is_host()) else { return Ok(found) };
+    let lock = Lock::acquire();
+    let host = host::look(&lock, Request::current().report(&Silent, Stage::Host))?;
+    let first = namespace.members(&lock).unique(name, &host).map(|(o, index)| (o.bias(), o.symbols().get(index)));
+    if let Some((bias, Some(symbol))) = first {
+        return Ok(Definition { symbol, address: symbol.address(bias), ..found });
+    }
+    namespace.change(&lock, |members| members.add_unique([(name.into(), (object.tag.id, found.index))].into()));
+    Ok(found)
 }
 
 fn host_tls_module(object: &Object) -> Result<Option<u64>> {

@@ -4,6 +4,7 @@
 //! be missing from the stream. What to do is decided elsewhere ([`Plan`](crate::elf::plan::Plan),
 //! [`Write`](crate::elf::reloc::Write)); this file only does it.
 
+use std::collections::BTreeMap;
 use std::ffi::{c_char, c_int};
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -177,10 +178,18 @@ impl Memory {
         Some(bytes)
     }
 
-    /// Copies of the whole pages of our own writable segments, with their addresses.
-    fn writable_bytes(&self) -> Vec<(Addr, Vec<u8>)> {
-        let writable = self.regions.iter().filter(|r| r.prot.readable() && r.prot.writable() && self.owned.is_some());
-        writable.filter_map(|r| Some((self.bias + r.range.start, self.copy(r.range.clone())?))).collect()
+    /// Our own writable segments: their address and range.
+    fn writable_ranges(&self) -> impl Iterator<Item = (Addr, Range<Vaddr>)> + '_ {
+        let writable = |r: &&Region| r.prot.readable() && r.prot.writable() && self.owned.is_some();
+        self.regions.iter().filter(writable).map(|r| (self.bias + r.range.start, r.range.clone()))
+    }
+
+    /// Whether the bytes from `at` on, which lie in a readable segment, are others than `expected`.
+    fn differs(&self, at: Vaddr, expected: &[u8]) -> bool {
+        let here = pointer(self.bias + at);
+        // SAFETY: the range was listed as readable; `memcmp` reads it through raw pointers, so no reference into
+        // memory that others may write exists.
+        unsafe { nix::libc::memcmp(here.cast(), expected.as_ptr().cast(), expected.len()) != 0 }
     }
 
     /// The 64-bit word at `at`, if it is in a readable segment.
@@ -447,6 +456,7 @@ pub(crate) unsafe fn call_init<P: Probe + ?Sized>(
     purpose: Purpose,
     args: Arguments,
     around: &(impl Around + ?Sized),
+    watch: &mut Watch,
     report: Report<'_, P>,
 ) {
     type Constructor = unsafe extern "C-unwind" fn(c_int, *const *const c_char, *const *const c_char);
@@ -457,7 +467,7 @@ pub(crate) unsafe fn call_init<P: Probe + ?Sized>(
             constructor(args.argc, args.argv, args.envp);
         }
     };
-    watched(address, purpose, around, report, call, |()| None);
+    watched(address, purpose, around, watch, report, call, |()| None);
 }
 
 /// Calls a destructor.
@@ -469,6 +479,7 @@ pub(crate) unsafe fn call_fini<P: Probe + ?Sized>(
     address: Addr,
     purpose: Purpose,
     around: &(impl Around + ?Sized),
+    watch: &mut Watch,
     report: Report<'_, P>,
 ) {
     let call = || {
@@ -478,7 +489,7 @@ pub(crate) unsafe fn call_fini<P: Probe + ?Sized>(
             destructor();
         }
     };
-    watched(address, purpose, around, report, call, |()| None);
+    watched(address, purpose, around, watch, report, call, |()| None);
 }
 
 /// Asks an IFUNC resolver which implementation to use.
@@ -489,6 +500,7 @@ pub(crate) unsafe fn call_fini<P: Probe + ?Sized>(
 pub(crate) unsafe fn call_resolver<P: Probe + ?Sized>(
     address: Addr,
     around: &(impl Around + ?Sized),
+    watch: &mut Watch,
     report: Report<'_, P>,
 ) -> Addr {
     let call = || {
@@ -498,7 +510,7 @@ pub(crate) unsafe fn call_resolver<P: Probe + ?Sized>(
             Addr(resolver())
         }
     };
-    watched(address, Purpose::Resolver, around, report, call, |&answer| Some(answer))
+    watched(address, Purpose::Resolver, around, watch, report, call, |&answer| Some(answer))
 }
 
 /// Makes a call, and tells of it, of its answer, and of the bytes that differ afterwards.
@@ -508,6 +520,7 @@ fn watched<R, P: Probe + ?Sized>(
     address: Addr,
     purpose: Purpose,
     around: &(impl Around + ?Sized),
+    watch: &mut Watch,
     report: Report<'_, P>,
     call: impl FnOnce() -> R,
     answer: impl FnOnce(&R) -> Option<Addr>,
@@ -516,23 +529,59 @@ fn watched<R, P: Probe + ?Sized>(
         return call();
     }
     report.tell(|| Kind::Call { address, purpose });
-    let mut before = Vec::new();
-    around.each(&mut |memory| before.extend(memory.writable_bytes()));
+    watch.look(around);
     let result = call();
     report.tell(|| Kind::Return { address, value: answer(&result) });
-    let mut changes = Vec::new();
-    // Objects that came or went meanwhile have told so themselves.
-    around.each(&mut |memory| {
-        for (at, now) in memory.writable_bytes() {
-            if let Some((_, old)) = before.iter().find(|(known, bytes)| *known == at && bytes.len() == now.len()) {
-                changes.extend(differences(at, old, &now));
-            }
-        }
-    });
-    for (address, before, after) in changes {
+    for (address, before, after) in watch.changes(around) {
         report.tell(|| Kind::Changed { address, before: Hex(before), after: Hex(after) });
     }
     result
+}
+
+/// The writable memory of objects as it was last seen. Kept from call to call, so that each call costs one
+/// comparison and not two copies.
+#[derive(Default)]
+pub(crate) struct Watch {
+    seen: BTreeMap<Addr, Vec<u8>>,
+}
+
+impl Watch {
+    /// Takes note of objects that came since the last look, and forgets those that went.
+    fn look(&mut self, around: &(impl Around + ?Sized)) {
+        let mut here = Vec::new();
+        around.each(&mut |memory| {
+            for (at, range) in memory.writable_ranges() {
+                let length = range.end.0 - range.start.0;
+                if self.seen.get(&at).is_none_or(|seen| seen.len() as u64 != length) {
+                    self.seen.insert(at, memory.copy(range).unwrap_or_default());
+                }
+                here.push(at);
+            }
+        });
+        self.seen.retain(|at, _| here.contains(at));
+    }
+
+    /// What differs from what was seen: address, before, after. Objects that came or went meanwhile have told so
+    /// themselves.
+    fn changes(&mut self, around: &(impl Around + ?Sized)) -> Vec<(Addr, Vec<u8>, Vec<u8>)> {
+        let mut changes = Vec::new();
+        around.each(&mut |memory| {
+            for (at, range) in memory.writable_ranges() {
+                let Some(seen) = self.seen.get_mut(&at) else { continue };
+                // Page by page: most did not change.
+                for (number, old) in seen.chunks_mut(PAGE as usize).enumerate() {
+                    let from = number as u64 * PAGE;
+                    let page = Vaddr(range.start.0 + from)..Vaddr(range.start.0 + from + old.len() as u64);
+                    if memory.differs(page.start, old) {
+                        let now = memory.copy(page).unwrap_or_default();
+                        changes.extend(differences(Addr(at.0 + from), old, &now));
+                        old.copy_from_slice(&now);
+                    }
+                }
+            }
+        });
+        changes
+    }
 }
 
 /// The runs of bytes in which two states of the same memory differ.

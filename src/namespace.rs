@@ -175,15 +175,12 @@ impl Members {
         self.list.values().filter(|m| m.global && m.life != Life::Closing).map(|m| &*m.object)
     }
 
-    /// The unique symbols in use, with their objects.
-    pub(crate) fn unique<'a>(&'a self, host: &'a Host) -> HashMap<Box<[u8]>, (&'a Object, u32)> {
-        let object = |id: u32| {
-            self.list
-                .get(&id)
-                .map(|m| &*m.object)
-                .or_else(|| host.objects.iter().find(|o| o.tag.id == id).map(|o| &**o))
-        };
-        self.unique.iter().filter_map(|(name, &(id, index))| Some((name.clone(), (object(id)?, index)))).collect()
+    /// The definition of a unique symbol in use: its object and index.
+    pub(crate) fn unique<'a>(&'a self, name: &[u8], host: &'a Host) -> Option<(&'a Object, u32)> {
+        let &(id, index) = self.unique.get(name)?;
+        let own = self.list.get(&id).map(|m| &*m.object);
+        let object = own.or_else(|| host.objects.iter().find(|o| o.tag.id == id).map(|o| &**o))?;
+        Some((object, index))
     }
 
     /// Notes unique symbols that were bound to for the first time; their objects stay for good.

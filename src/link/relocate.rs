@@ -14,7 +14,7 @@ use crate::elf::symbol::Class;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Kind, Probe, Report, Stage};
 use crate::link::scope::{Definition, Scope};
-use crate::memory::{Around, NothingAround};
+use crate::memory::{Around, NothingAround, Watch};
 use crate::object::Object;
 use crate::runtime::{ifunc, tls};
 
@@ -35,8 +35,6 @@ pub(crate) struct Outcome {
     pub deferred: Vec<Deferred>,
     /// The objects (by tag) whose definitions this one uses: they stay mapped as long as it does.
     pub bound: Vec<u32>,
-    /// `STB_GNU_UNIQUE` definitions that were bound to: name, object, symbol index.
-    pub unique: Vec<(Box<[u8]>, u32, u32)>,
 }
 
 /// One object in pass 1.
@@ -132,16 +130,10 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
         }
         let wanted_by = || format!("relocation {index} of {table} ({})", kind.name());
         let definition = self.scope.bind(self.object, entry.symbol, class, wanted_by, self.report)?;
-        if let Some(Definition { object: Some(object), index, symbol, .. }) = definition {
-            if !self.outcome.bound.contains(&object.tag.id) {
-                self.outcome.bound.push(object.tag.id);
-            }
-            if symbol.is_unique() {
-                let name = object.symbols().name(&symbol);
-                if !self.outcome.unique.iter().any(|(known, ..)| **known == *name) {
-                    self.outcome.unique.push((name.into(), object.tag.id, index));
-                }
-            }
+        if let Some(Definition { object: Some(object), .. }) = definition
+            && !self.outcome.bound.contains(&object.tag.id)
+        {
+            self.outcome.bound.push(object.tag.id);
         }
         self.last = Some((entry.symbol, class, definition));
         Ok(definition)
@@ -181,7 +173,7 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
         let mut value = Value { address: d.address.0, size: d.symbol.size(), ..Value::default() };
         if d.symbol.is_ifunc() && d.object.is_some() {
             // SAFETY: `must_wait` let it through: the resolver of a start-up object, complete and relocated.
-            value.address = unsafe { ifunc::resolve(d.address, &NothingAround, self.report) }.0;
+            value.address = unsafe { ifunc::resolve(d.address, &NothingAround, &mut Watch::default(), self.report) }.0;
         }
         value
     }
@@ -280,12 +272,13 @@ pub(crate) unsafe fn second_pass<P: Probe + ?Sized>(
     object: &Object,
     deferred: &[Deferred],
     around: &(impl Around + ?Sized),
+    watch: &mut Watch,
     report: Report<'_, P>,
 ) -> Result<()> {
     let wrap = |kind: ErrorKind| -> Error { kind.of(object.label(), Stage::Relocate) };
     for d in deferred {
         // SAFETY: the caller's.
-        let answer = unsafe { ifunc::resolve(d.resolver, around, report) };
+        let answer = unsafe { ifunc::resolve(d.resolver, around, watch, report) };
         let value = Value { address: answer.0, ..Value::default() };
         let write = match d.kind {
             RelocKind::IRelative => Ok(Write::Word(answer.0)),

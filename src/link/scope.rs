@@ -3,6 +3,7 @@
 //! ld.so(8) and gABI "Shared Object Dependencies"; glibc `_dl_lookup_symbol_x`, musl `find_sym`. A scope is a
 //! list of objects, asked in order; the first definition wins, weak or not.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::CStr;
 
@@ -11,6 +12,7 @@ use crate::elf::symbol::{Class, Probing, Symbol, SymbolTable, Trail, Want, Wante
 use crate::error::ErrorKind;
 use crate::event::{Binding, Candidate, Kind, Probe, Report};
 use crate::host::Host;
+use crate::namespace::Members;
 use crate::object::Object;
 
 /// Symbols that the user gave with `Loader::define`.
@@ -24,10 +26,40 @@ pub(crate) struct Scope<'a> {
     pub global: Vec<&'a Object>,
     /// The opened library and its dependencies, breadth first.
     pub local: Vec<&'a Object>,
-    /// `STB_GNU_UNIQUE` definitions that were chosen in earlier loads.
-    pub unique: HashMap<Box<[u8]>, (&'a Object, u32)>,
+    /// `STB_GNU_UNIQUE` definitions that were chosen so far.
+    pub unique: Unique<'a>,
     /// What is known of the host.
     pub host: &'a Host,
+}
+
+/// The table of `STB_GNU_UNIQUE` symbols: one definition for the whole namespace, the first that anyone bound to,
+/// whatever its version. It fills while a batch is relocated. glibc `do_lookup_unique`.
+pub(crate) struct Unique<'a> {
+    members: &'a Members,
+    host: &'a Host,
+    /// Chosen by this batch.
+    fresh: RefCell<Chosen<'a>>,
+}
+
+/// From a name to the object that has it, and its symbol's index there.
+type Chosen<'a> = HashMap<Box<[u8]>, (&'a Object, u32)>;
+
+impl<'a> Unique<'a> {
+    pub(crate) fn new(members: &'a Members, host: &'a Host) -> Unique<'a> {
+        Unique { members, host, fresh: RefCell::default() }
+    }
+
+    /// The definition of `name` that counts, when symbol `index` of `object` was found.
+    fn first(&self, name: &[u8], object: &'a Object, index: u32) -> (&'a Object, u32) {
+        let known = self.members.unique(name, self.host);
+        known.unwrap_or_else(|| *self.fresh.borrow_mut().entry(name.into()).or_insert((object, index)))
+    }
+
+    /// What this batch chose, by tag.
+    pub(crate) fn chosen(self) -> HashMap<Box<[u8]>, (u32, u32)> {
+        let chosen = self.fresh.into_inner().into_iter();
+        chosen.map(|(name, (object, index))| (name, (object.tag.id, index))).collect()
+    }
 }
 
 /// What a reference is bound to.
@@ -159,11 +191,9 @@ impl<'a> Scope<'a> {
             witness.asked(object, trail);
             let Some((index, symbol)) = found else { continue };
             if symbol.is_unique() {
-                // One definition for the whole namespace: the first that anyone bound to.
-                if let Some(&(first, index)) = self.unique.get(wanted.name) {
-                    let symbol = first.symbols().get(index).unwrap_or(symbol);
-                    return Some(definition(first, index, symbol));
-                }
+                let (first, index) = self.unique.first(wanted.name, object, index);
+                let symbol = first.symbols().get(index).unwrap_or(symbol);
+                return Some(definition(first, index, symbol));
             }
             return Some(definition(object, index, symbol));
         }

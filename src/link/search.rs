@@ -7,7 +7,6 @@
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
-use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -52,24 +51,40 @@ impl Level {
     }
 }
 
+/// What glibc found out about the processor at start-up, `<sys/platform/x86.h>`: one leaf of `CPUID`, as the
+/// processor says (`cpuid`) and as far as the system lets it be used (`active`). Asking the processor again would
+/// cost tens of microseconds in a virtual machine, where each `CPUID` is a trap.
+#[repr(C)]
+struct CpuidLeaf {
+    cpuid: [u32; 4],
+    /// EAX, EBX, ECX, EDX.
+    active: [u32; 4],
+}
+
+unsafe extern "C" {
+    /// Exported by ld.so since glibc 2.33.
+    fn __x86_get_cpuid_feature_leaf(leaf: u32) -> *const CpuidLeaf;
+}
+
 /// The level of this processor.
 pub(crate) fn cpu_level() -> Level {
-    static LEVEL: OnceLock<Level> = OnceLock::new();
-    *LEVEL.get_or_init(|| {
-        macro_rules! all {
-            ($($feature:tt)*) => { true $(&& std::arch::is_x86_feature_detected!($feature))* };
-        }
-        // LAHF has no name there; every processor with SSE4.2 has it.
-        if !all!("cmpxchg16b" "popcnt" "sse3" "sse4.1" "sse4.2" "ssse3") {
-            Level::Base
-        } else if !all!("avx" "avx2" "bmi1" "bmi2" "f16c" "fma" "lzcnt" "movbe") {
-            Level::V2
-        } else if !all!("avx512f" "avx512bw" "avx512cd" "avx512dq" "avx512vl") {
-            Level::V3
-        } else {
-            Level::V4
-        }
-    })
+    // SAFETY: glibc answers every leaf number with a table of zeros or its own.
+    let active = |leaf: u32| unsafe { (*__x86_get_cpuid_feature_leaf(leaf)).active };
+    // glibc's numbers of the leaves 1, 7 and 0x8000_0001.
+    let [[_, _, c1, _], [_, b7, _, _], [_, _, cx, _]] = [active(0), active(1), active(2)];
+    let all = |register: u32, bits: &[u32]| bits.iter().all(|bit| register >> bit & 1 == 1);
+    // SSE3, SSSE3, CMPXCHG16B, SSE4.1, SSE4.2, POPCNT; LAHF.
+    if !all(c1, &[0, 9, 13, 19, 20, 23]) || !all(cx, &[0]) {
+        Level::Base
+    // FMA, MOVBE, AVX, F16C; BMI1, AVX2, BMI2; LZCNT.
+    } else if !all(c1, &[12, 22, 28, 29]) || !all(b7, &[3, 5, 8]) || !all(cx, &[5]) {
+        Level::V2
+    // AVX512F, DQ, CD, BW, VL.
+    } else if !all(b7, &[16, 17, 28, 30, 31]) {
+        Level::V3
+    } else {
+        Level::V4
+    }
 }
 
 /// The directories built into ld.so, which are nowhere written down for others: Debian's, or everybody else's.
@@ -448,6 +463,19 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
 
     use super::*;
+
+    #[test]
+    fn glibc_and_the_processor_agree_on_its_level() {
+        let asked = match () {
+            () if std::arch::is_x86_feature_detected!("avx512vl") => Level::V4,
+            () if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("bmi2") => {
+                Level::V3
+            }
+            () if std::arch::is_x86_feature_detected!("sse4.2") => Level::V2,
+            () => Level::Base,
+        };
+        assert_eq!(cpu_level(), asked);
+    }
 
     #[test]
     fn tokens_are_replaced_with_and_without_braces_and_others_stay() {

@@ -9,7 +9,7 @@
 
 use crate::elf::addr::Addr;
 use crate::event::{Probe, Report};
-use crate::memory::{self, Around};
+use crate::memory::{self, Around, Watch};
 
 /// The implementation that the resolver at `resolver` chooses. `around` is what it may change.
 ///
@@ -19,8 +19,9 @@ use crate::memory::{self, Around};
 pub(crate) unsafe fn resolve<P: Probe + ?Sized>(
     resolver: Addr,
     around: &(impl Around + ?Sized),
+    watch: &mut Watch,
     report: Report<'_, P>,
 ) -> Addr {
     // SAFETY: the caller's.
-    unsafe { memory::call_resolver(resolver, around, report) }
+    unsafe { memory::call_resolver(resolver, around, watch, report) }
 }

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::event::{Asked, Kind, Probe, Purpose, Report, Request, Silent, Stage, Tag};
 use crate::host;
 use crate::lock::{Guarded, Lock};
-use crate::memory::{self, Around, Memory};
+use crate::memory::{self, Around, Memory, Watch};
 use crate::namespace::{Life, Namespace};
 use crate::object::Object;
 use crate::runtime::unwind;
@@ -49,13 +49,14 @@ fn forget(namespace: &Namespace, lock: &Lock) {
 /// They are relocated and published, and stand in the right order.
 pub(crate) unsafe fn run<P: Probe + ?Sized>(namespace: &Namespace, order: &[u32], lock: &Lock, report: Report<'_, P>) {
     report.tell(|| Kind::Order { objects: tags(namespace, order, lock) });
+    let mut watch = Watch::default();
     for &id in order {
         // A nested open in an earlier constructor may have been here before us.
         let Some(object) = advance(namespace, lock, id, Life::Fresh, Life::Initialising) else { continue };
         let frames = unwind::announce(&object, lock, report.about(&object.tag));
         *object.frames.lock().unwrap_or_else(PoisonError::into_inner) = frames;
         // SAFETY: the caller's.
-        unsafe { construct(&object, &(namespace, lock), report.about(&object.tag)) };
+        unsafe { construct(&object, &(namespace, lock), &mut watch, report.about(&object.tag)) };
         advance(namespace, lock, id, Life::Initialising, Life::Ready);
     }
 }
@@ -77,26 +78,31 @@ fn advance(namespace: &Namespace, lock: &Lock, id: u32, from: Life, to: Life) ->
 }
 
 /// `DT_INIT`, then `DT_INIT_ARRAY` in order.
-unsafe fn construct<P: Probe + ?Sized>(object: &Object, around: &impl Around, report: Report<'_, P>) {
+unsafe fn construct<P: Probe + ?Sized>(
+    object: &Object,
+    around: &impl Around,
+    watch: &mut Watch,
+    report: Report<'_, P>,
+) {
     if let Some(init) = object.dynamic.init {
         // SAFETY: `Object::build` saw that it lies in executable memory of the object.
-        unsafe { memory::call_init(object.bias() + init, Purpose::Init, host::arguments(), around, report) };
+        unsafe { memory::call_init(object.bias() + init, Purpose::Init, host::arguments(), around, watch, report) };
     }
     for (index, address) in functions(object, object.dynamic.init_array) {
         // SAFETY: the relocated word of the object's own list of constructors.
-        unsafe { memory::call_init(address, Purpose::InitArray(index), host::arguments(), around, report) };
+        unsafe { memory::call_init(address, Purpose::InitArray(index), host::arguments(), around, watch, report) };
     }
 }
 
 /// `DT_FINI_ARRAY` in reverse, then `DT_FINI`.
-unsafe fn destruct<P: Probe + ?Sized>(object: &Object, around: &impl Around, report: Report<'_, P>) {
+unsafe fn destruct<P: Probe + ?Sized>(object: &Object, around: &impl Around, watch: &mut Watch, report: Report<'_, P>) {
     for (index, address) in functions(object, object.dynamic.fini_array).rev() {
         // SAFETY: the relocated word of the object's own list of destructors, whose constructors ran.
-        unsafe { memory::call_fini(address, Purpose::FiniArray(index), around, report) };
+        unsafe { memory::call_fini(address, Purpose::FiniArray(index), around, watch, report) };
     }
     if let Some(fini) = object.dynamic.fini {
         // SAFETY: as for `DT_INIT`.
-        unsafe { memory::call_fini(object.bias() + fini, Purpose::Fini, around, report) };
+        unsafe { memory::call_fini(object.bias() + fini, Purpose::Fini, around, watch, report) };
     }
 }
 
@@ -191,9 +197,10 @@ fn tags(namespace: &Namespace, ids: &[u32], lock: &Lock) -> Vec<Tag> {
 unsafe fn finish<P: Probe + ?Sized>(namespace: &Namespace, order: &[u32], lock: &Lock, report: Report<'_, P>) {
     let ready: Vec<_> =
         order.iter().filter_map(|&id| advance(namespace, lock, id, Life::Ready, Life::Closing)).collect();
+    let mut watch = Watch::default();
     for object in ready {
         // SAFETY: its constructors ran, and its users' destructors ran before it.
-        unsafe { destruct(&object, &(namespace, lock), report.about(&object.tag)) };
+        unsafe { destruct(&object, &(namespace, lock), &mut watch, report.about(&object.tag)) };
     }
 }
 

@@ -152,7 +152,8 @@ pub(crate) fn publish_without(gone: &[u32], lock: &Lock) {
     let slot = &LISTS[(version + 1) as usize % 2];
     let mut list = slot.load(Ordering::Relaxed);
     // SAFETY: a list is never freed.
-    if list.is_null() || unsafe { (&(*list).places).len() } < sorted.len() {
+    let room = unsafe { list.as_ref() }.map_or(0, |list| list.places.len());
+    if room < sorted.len() || list.is_null() {
         // The smaller one is left to readers that may still look at it; sizes double, so that is little.
         let places = (0..sorted.len().next_power_of_two().max(64)).map(|_| Place::default()).collect();
         list = Box::into_raw(Box::new(List { length: AtomicUsize::new(0), places }));
