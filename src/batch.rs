@@ -14,6 +14,7 @@ use crate::link::order::dependencies_first;
 use crate::link::relocate::{self, Outcome};
 use crate::link::scope::{Defined, Scope, Unique};
 use crate::link::versions;
+use crate::lock::Lock;
 use crate::memory::{Around, Memory, Watch};
 use crate::namespace::{Edges, Member, Members, Namespace};
 use crate::object::Object;
@@ -95,17 +96,20 @@ impl Batch<Mapped> {
         members: &Members,
         host: &Host,
         defined: &Defined,
+        lock: &Lock,
         report: Report<'_, P>,
     ) -> Result<Batch<Bound>> {
         let report = report.at(Stage::Relocate);
         let order = self.new_in_order();
         let mut outcomes: Vec<Outcome> = self.nodes.iter().map(|_| Outcome::default()).collect();
         let unique = {
-            let scope = self.scope(members, host, defined);
+            let everybodys: Vec<&Object> = host.startup().iter().map(|o| &**o).chain(members.global()).collect();
             report.tell(|| Kind::Scope {
-                global: scope.global.iter().map(|o| o.tag.clone()).collect(),
-                local: scope.local.iter().map(|o| o.tag.clone()).collect(),
+                global: everybodys.iter().map(|o| o.tag.clone()).collect(),
+                local: self.objects().map(|o| o.tag.clone()).collect(),
             });
+            let references = order.iter().map(|&at| self.nodes[at].object.reference_count()).sum();
+            let scope = Scope::new(defined, everybodys, self.objects(), Unique::new(members, host), references, lock);
             report.tell(|| Kind::Pass { pass: 1, objects: self.tags(&order) });
             for &at in &order {
                 let object = &*self.nodes[at].object;
@@ -114,12 +118,6 @@ impl Batch<Mapped> {
             scope.unique.chosen()
         };
         Ok(Batch { nodes: self.nodes, stage: Bound(Outcomes { nodes: outcomes, unique }) })
-    }
-
-    fn scope<'a>(&'a self, members: &'a Members, host: &'a Host, defined: &'a Defined) -> Scope<'a> {
-        let startup = host.startup().iter().map(|o| &**o);
-        let global = startup.chain(members.global()).collect();
-        Scope { defined, global, local: self.objects().collect(), unique: Unique::new(members, host), host }
     }
 }
 
@@ -213,7 +211,7 @@ impl Batch<Sealed> {
     pub(crate) fn publish<P: Probe + ?Sized>(
         self,
         namespace: &Arc<Namespace>,
-        lock: &crate::lock::Lock,
+        lock: &Lock,
         report: Report<'_, P>,
     ) -> Published {
         let order = self.new_in_order();

@@ -180,7 +180,7 @@ impl Loader {
             return Ok(self.already_here(batch, lock));
         }
         batch.check_versions(report)?; // 7 versions
-        let bound = batch.bind(&namespace.members(lock), host, &namespace.policy.defined, report)?; // 8 relocate, pass 1
+        let bound = batch.bind(&namespace.members(lock), host, &namespace.policy.defined, lock, report)?; // 8 relocate, pass 1
         // SAFETY: the caller agreed to run the library's code.
         let relocated = unsafe { bound.resolve(report) }?; // 8 relocate, pass 2
         let sealed = relocated.seal(report)?; // 9 seal
@@ -202,7 +202,7 @@ impl Loader {
             let batch = self.gather(Target::Name(name), caller.as_deref(), &host, &lock, report)?;
             batch.check_versions(report)?;
             let members = self.namespace.members(&lock);
-            Ok(Prepared { batch: batch.bind(&members, &host, &self.namespace.policy.defined, report)? })
+            Ok(Prepared { batch: batch.bind(&members, &host, &self.namespace.policy.defined, &lock, report)? })
         })();
         tell_end(result.as_ref().err(), report);
         result

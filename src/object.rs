@@ -234,6 +234,11 @@ impl Object {
         self.tables.relr
     }
 
+    /// How many relocations refer to a symbol, about: the linker says how many do not.
+    pub(crate) fn reference_count(&self) -> usize {
+        (self.rela().len() + self.jmprel().len()).saturating_sub(self.dynamic.relative_count as usize)
+    }
+
     /// `B`.
     #[inline]
     pub(crate) fn bias(&self) -> Bias {

@@ -14,13 +14,7 @@ use dlscope::event::{Asked, Kind};
 use dlscope::{Event, Library, Loader, Probe, Recorder};
 
 fn unpack(name: &str) -> PathBuf {
-    let fixture = fixtures::FIXTURES.iter().find(|f| f.name == name).unwrap();
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("events").join(name);
-    for (file, bytes) in fixture.files {
-        fs::create_dir_all(folder.join(file).parent().unwrap()).unwrap();
-        fs::write(folder.join(file), bytes).unwrap();
-    }
-    folder.join(fixture.main)
+    fixtures::unpack(name, "events")
 }
 
 /// The names of all kinds, from the one place that lists them.

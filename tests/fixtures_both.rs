@@ -11,12 +11,12 @@
 
 mod fixtures;
 
-use fixtures::{FIXTURES, Fixture};
+use fixtures::{FIXTURES, Fixture, unpack};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::os::unix::{fs::OpenOptionsExt, process::ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output};
-use std::{env, fs, io::Write};
+use std::{env, fs};
 
 /// Exit status of a child whose loader said no.
 const REFUSED: i32 = 3;
@@ -103,7 +103,8 @@ fn run(fixture: &Fixture) -> Result<Row, String> {
     let system = run_system(fixture)?;
     let dlscope = run_dlscope(fixture)?;
     if let Some(host) = fixture.host {
-        let folder = unpack(fixture, "host")?;
+        unpack(fixture.name, "fixtures_both/host");
+        let folder = folder(fixture, "host");
         let output = Command::new(folder.join("host")).current_dir("/").output().map_err(|e| e.to_string())?;
         if !output.status.success() {
             return Err(format!("  {host} host: {}: {}", output.status, String::from_utf8_lossy(&output.stderr)));
@@ -181,20 +182,9 @@ fn folder(fixture: &Fixture, for_whom: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("fixtures_both").join(for_whom).join(fixture.name)
 }
 
-/// Writes the fixture's files to a folder of their own.
-fn unpack(fixture: &Fixture, for_whom: &str) -> Result<PathBuf, String> {
-    let folder = folder(fixture, for_whom);
-    for (name, bytes) in fixture.files {
-        let path = folder.join(name);
-        fs::create_dir_all(path.parent().unwrap()).map_err(|e| e.to_string())?;
-        let file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o755).open(&path);
-        file.and_then(|mut file| file.write_all(bytes)).map_err(|e| e.to_string())?;
-    }
-    Ok(folder)
-}
-
 fn run_child(fixture: &Fixture, loader: &str) -> Result<(Output, String), String> {
-    let folder = unpack(fixture, loader)?;
+    unpack(fixture.name, &format!("fixtures_both/{loader}"));
+    let folder = folder(fixture, loader);
     let mut itself = Command::new(env::current_exe().map_err(|e| e.to_string())?);
     let output = itself.args([loader, fixture.name]).current_dir(&folder).output().map_err(|e| e.to_string())?;
     let complaint = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -49,16 +49,8 @@ fn temporary(name: &str, bytes: &[u8]) -> PathBuf {
     path
 }
 
-/// A fixture's main file, in a folder with its dependencies.
 fn fixture(name: &str) -> PathBuf {
-    let fixture = fixtures::FIXTURES.iter().find(|f| f.name == name).unwrap();
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("refusals").join(name);
-    for (file, bytes) in fixture.files {
-        let path = folder.join(file);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
-    }
-    folder.join(fixture.main)
+    fixtures::unpack(name, "refusals")
 }
 
 /// libz with one byte changed.

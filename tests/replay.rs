@@ -8,7 +8,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
@@ -107,16 +107,6 @@ fn files_and_events_rebuild_libsqlite3() {
     in_own_process("files_and_events_rebuild_libsqlite3", || rebuild_named("libsqlite3.so.0"));
 }
 
-fn unpack(fixture: &fixtures::Fixture) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("replay").join(fixture.name);
-    for (file, bytes) in fixture.files {
-        let path = folder.join(file);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
-    }
-    folder.join(fixture.main)
-}
-
 #[test]
 fn files_and_events_rebuild_every_fixture() {
     if let Ok(name) = std::env::var("REBUILD_FIXTURE") {
@@ -124,7 +114,7 @@ fn files_and_events_rebuild_every_fixture() {
     }
     let mut rebuilt = 0;
     for fixture in fixtures::FIXTURES.iter().filter(|f| f.refuse.is_none() && f.policy.is_none() && f.later.is_none()) {
-        let path = unpack(fixture);
+        let path = fixtures::unpack(fixture.name, "replay");
         let mut child = Command::new(std::env::current_exe().unwrap());
         child.args(["files_and_events_rebuild_every_fixture", "--exact", "--nocapture"]).env("REBUILD_FIXTURE", &path);
         let output = child.output().unwrap();

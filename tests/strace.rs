@@ -4,7 +4,7 @@
 mod common;
 mod fixtures;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::{env, fs};
@@ -87,16 +87,6 @@ fn compare(library: &Path) -> usize {
     events.len()
 }
 
-fn unpack(name: &str) -> PathBuf {
-    let fixture = fixtures::FIXTURES.iter().find(|f| f.name == name).unwrap();
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("strace").join(name);
-    for (file, bytes) in fixture.files {
-        fs::create_dir_all(folder.join(file).parent().unwrap()).unwrap();
-        fs::write(folder.join(file), bytes).unwrap();
-    }
-    folder.join(fixture.main)
-}
-
 #[test]
 fn events_equal_what_the_kernel_saw() {
     if Command::new("strace").arg("-V").output().is_err() {
@@ -105,7 +95,7 @@ fn events_equal_what_the_kernel_saw() {
         return;
     }
     for name in ["add", "bss", "aligned-2m", "diamond", "text-relocations", "readonly-bss"] {
-        assert!(compare(&unpack(name)) >= 10, "{name}");
+        assert!(compare(&fixtures::unpack(name, "strace")) >= 10, "{name}");
     }
     assert!(compare(Path::new("libz.so.1")) >= 10);
 }

@@ -105,6 +105,26 @@ impl<'a> GnuHash<'a> {
         (word >> (hash % 64)) & (word >> ((hash >> self.bloom_shift) % 64)) & 1 == 1
     }
 
+    /// The same for a hash of which the lowest bit is not known.
+    #[inline]
+    pub fn may_have_half(&self, hash: u32) -> bool {
+        // With a shift of 0 that bit would count twice.
+        self.bloom_shift == 0 || self.may_have(hash & !1) || self.may_have(hash | 1)
+    }
+
+    /// The word of symbol `index` in the chain.
+    #[inline]
+    pub(crate) fn chain_place(&self, index: u32) -> Option<&'a u32> {
+        self.chain.get(index.checked_sub(self.symoffset)? as usize)
+    }
+
+    /// What the chain keeps of the hash of symbol `index`: all but its lowest bit. `None` for one that is not
+    /// hashed, because it is undefined.
+    #[inline]
+    pub fn half_hash(&self, index: u32) -> Option<u32> {
+        self.chain_place(index).map(|entry| entry & !1)
+    }
+
     /// One more than the highest symbol index in the table; the symbols below `symoffset` are not hashed
     /// (they are undefined). `None` for an empty table, which does not tell.
     pub fn symbol_count(&self) -> Option<u32> {

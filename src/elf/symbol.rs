@@ -87,7 +87,7 @@ impl Symbol {
     /// is one too: the canonical PLT entry of a program that is not position-independent, which is the
     /// function's address for everything but the calls through the PLT.
     #[inline]
-    fn defines(&self, class: Class) -> bool {
+    pub(crate) fn defines(&self, class: Class) -> bool {
         if self.0.st_value == 0 && !self.is_absolute() && !self.is_tls() {
             return false;
         }
@@ -99,7 +99,7 @@ impl Symbol {
 
     /// Whether other objects may bind to it.
     #[inline]
-    fn is_exported(&self) -> bool {
+    pub(crate) fn is_exported(&self) -> bool {
         matches!(self.bind(), STB_GLOBAL | STB_WEAK | STB_GNU_UNIQUE)
             && matches!(self.visibility(), STV_DEFAULT | STV_PROTECTED)
     }
@@ -306,6 +306,24 @@ impl<'a> SymbolTable<'a> {
         self.symbols.get(index as usize).copied().map(Symbol)
     }
 
+    /// Where symbol `index` lies, to fetch it before it is needed.
+    #[inline]
+    pub fn place(&self, index: u32) -> Option<&'a Sym> {
+        self.symbols.get(index as usize)
+    }
+
+    /// What a lookup of symbol `index` reads first: its word in its own hash chain if it is defined here, else its
+    /// name. To fetch it before it is needed.
+    #[inline]
+    pub fn key_place(&self, index: u32) -> Option<*const u8> {
+        let symbol = self.place(index)?;
+        let chain = self.gnu.filter(|_| u32::from(symbol.st_shndx) != SHN_UNDEF).and_then(|gnu| gnu.chain_place(index));
+        match chain {
+            Some(word) => Some(std::ptr::from_ref(word).cast()),
+            None => self.strings.get(symbol.st_name as usize).map(std::ptr::from_ref),
+        }
+    }
+
     /// A string of the dynamic string table, without its NUL.
     pub fn string(&self, offset: u64) -> Option<&'a [u8]> {
         c_str_at(self.strings, usize::try_from(offset).ok()?)
@@ -350,6 +368,24 @@ impl<'a> SymbolTable<'a> {
             (None, Some(_)) => "DT_HASH",
             (None, None) => "none",
         }
+    }
+
+    /// The newer hash table, where there is one.
+    #[inline]
+    pub fn gnu_hash(&self) -> Option<GnuHash<'a>> {
+        self.gnu
+    }
+
+    /// Whether no name can be found here at all.
+    pub fn has_no_hash(&self) -> bool {
+        self.gnu.is_none() && self.sysv.is_none()
+    }
+
+    /// The hash of every symbol that can be found, without its lowest bit, as the chains have it. `None` where
+    /// only the older table is there, which keeps no hashes.
+    pub fn half_hashes(&self) -> Option<impl Iterator<Item = u32> + '_> {
+        let hashed = self.gnu.map(|gnu| (0..self.count()).filter_map(move |index| gnu.half_hash(index)));
+        (self.gnu.is_some() || self.has_no_hash()).then(|| hashed.into_iter().flatten())
     }
 
     /// How many symbols the hash table knows of; 0 where it has none.

@@ -1,5 +1,6 @@
 //! Who finds what: files by name, dependencies, symbols over several objects, and orders.
 
+pub(crate) mod filter;
 pub(crate) mod ldcache;
 pub(crate) mod needed;
 pub(crate) mod order;

@@ -14,7 +14,7 @@ use crate::elf::symbol::Class;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Kind, Probe, Report, Stage};
 use crate::link::scope::{Definition, Scope};
-use crate::memory::{Around, NothingAround, Watch};
+use crate::memory::{self, Around, NothingAround, Watch};
 use crate::object::Object;
 use crate::runtime::{ifunc, tls};
 
@@ -40,6 +40,8 @@ pub(crate) struct Outcome {
 /// One object in pass 1.
 struct Pass<'a, 'r, P: Probe + ?Sized> {
     object: &'a Object,
+    /// Where it stands in the scope.
+    place: usize,
     scope: &'r Scope<'a>,
     report: Report<'r, P>,
     outcome: Outcome,
@@ -60,7 +62,8 @@ pub(crate) fn first_pass<'a, P: Probe + ?Sized>(
     if object.dynamic.textrel {
         object.memory.open_text(report).map_err(wrap)?;
     }
-    let mut pass = Pass { object, scope, report, outcome: Outcome::default(), last: None };
+    let place = scope.place(object);
+    let mut pass = Pass { object, place, scope, report, outcome: Outcome::default(), last: None };
     pass.relative().map_err(wrap)?;
     pass.table("DT_RELA", object.dynamic.rela, object.rela()).map_err(wrap)?;
     pass.table("DT_JMPREL", object.dynamic.jmprel, object.jmprel()).map_err(wrap)?;
@@ -87,6 +90,7 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
     /// `DT_RELA` or `DT_JMPREL`, entry by entry.
     fn table(&mut self, table: &'static str, at: Option<Table>, entries: &[Rela]) -> Result<(), ErrorKind> {
         for (index, rela) in entries.iter().enumerate() {
+            self.fetch_ahead(&entries[index..]);
             let entry = Entry::from(rela);
             let kind = RelocKind::from_raw(entry.kind).ok_or_else(|| unknown(table, index, &entry))?;
             let definition = if kind.needs_symbol() { self.definition(table, index, kind, &entry)? } else { None };
@@ -112,6 +116,19 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
         Ok(())
     }
 
+    /// Relocating waits for memory more than for anything else: symbols and names lie all over the file. So those
+    /// of a few entries ahead are asked for now.
+    #[inline(always)]
+    fn fetch_ahead(&self, entries: &[Rela]) {
+        let symbols = self.object.symbols();
+        if let Some(symbol) = entries.get(16).and_then(|rela| symbols.place((rela.r_info >> 32) as u32)) {
+            memory::prefetch(symbol);
+        }
+        if let Some(key) = entries.get(8).and_then(|rela| symbols.key_place((rela.r_info >> 32) as u32)) {
+            memory::prefetch(key);
+        }
+    }
+
     /// What the symbol of `entry` is bound to. `None`: nothing, and that is allowed.
     #[inline]
     fn definition(
@@ -129,8 +146,9 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
             return Ok(definition);
         }
         let wanted_by = || format!("relocation {index} of {table} ({})", kind.name());
-        let definition = self.scope.bind(self.object, entry.symbol, class, wanted_by, self.report)?;
+        let definition = self.scope.bind((self.object, self.place), entry.symbol, class, wanted_by, self.report)?;
         if let Some(Definition { object: Some(object), .. }) = definition
+            && self.outcome.bound.last() != Some(&object.tag.id)
             && !self.outcome.bound.contains(&object.tag.id)
         {
             self.outcome.bound.push(object.tag.id);

@@ -6,12 +6,16 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ffi::CStr;
+use std::sync::Arc;
 
 use crate::elf::addr::Addr;
+use crate::elf::gnu_hash::GnuHash;
 use crate::elf::symbol::{Class, Probing, Symbol, SymbolTable, Trail, Want, Wanted};
 use crate::error::ErrorKind;
 use crate::event::{Binding, Candidate, Kind, Probe, Report};
 use crate::host::Host;
+use crate::link::filter::Filter;
+use crate::lock::Lock;
 use crate::namespace::Members;
 use crate::object::Object;
 
@@ -21,15 +25,37 @@ pub(crate) type Defined = HashMap<Box<[u8]>, Addr>;
 /// Where the references of a batch are looked for.
 pub(crate) struct Scope<'a> {
     /// Given by the user: before everything else.
-    pub defined: &'a Defined,
-    /// Everybody's: start-up objects, then those opened with `RTLD_GLOBAL`.
-    pub global: Vec<&'a Object>,
-    /// The opened library and its dependencies, breadth first.
-    pub local: Vec<&'a Object>,
+    defined: &'a Defined,
+    /// The objects in the order in which they are asked, each once: everybody's (start-up objects, then those
+    /// opened with `RTLD_GLOBAL`), then the opened library and its dependencies, breadth first.
+    asked: Vec<Asked<'a>>,
+    /// How many of them are everybody's.
+    everybodys: usize,
+    /// Says "no" for everybody's objects together, where it was worth to build one.
+    filter: Option<Arc<Filter>>,
     /// `STB_GNU_UNIQUE` definitions that were chosen so far.
     pub unique: Unique<'a>,
     /// What is known of the host.
     pub host: &'a Host,
+}
+
+/// One object of a scope, with the table that says "no" for it: side by side, since most answers are "no".
+struct Asked<'a> {
+    gnu: Option<GnuHash<'a>>,
+    object: &'a Object,
+}
+
+impl Asked<'_> {
+    /// Whether the object may define a name with this hash.
+    #[inline(always)]
+    fn may_have(&self, hash: u32) -> bool {
+        self.gnu.is_none_or(|gnu| gnu.may_have(hash))
+    }
+
+    #[inline(always)]
+    fn may_have_half(&self, hash: u32) -> bool {
+        self.gnu.is_none_or(|gnu| gnu.may_have_half(hash))
+    }
 }
 
 /// The table of `STB_GNU_UNIQUE` symbols: one definition for the whole namespace, the first that anyone bound to,
@@ -78,30 +104,78 @@ pub(crate) struct Definition<'a> {
 /// Keeps the objects asked and what each said; `()` does not.
 trait Witness {
     type Trail: Trail + Default;
+    /// Whether every object that is asked must be seen to be asked.
+    const WATCHES: bool;
     fn asked(&mut self, object: &Object, trail: Self::Trail);
 }
 
 impl Witness for () {
     type Trail = ();
+    const WATCHES: bool = false;
     #[inline(always)]
     fn asked(&mut self, _: &Object, (): ()) {}
 }
 
 impl Witness for Vec<Candidate> {
     type Trail = Vec<Probing>;
+    const WATCHES: bool = true;
     fn asked(&mut self, object: &Object, steps: Vec<Probing>) {
         self.push(Candidate { object: object.tag.clone(), steps });
     }
 }
 
 impl<'a> Scope<'a> {
+    /// The scope of a batch. `references` says how many symbols will be looked for, about.
+    pub(crate) fn new(
+        defined: &'a Defined,
+        everybodys: Vec<&'a Object>,
+        local: impl Iterator<Item = &'a Object>,
+        unique: Unique<'a>,
+        references: usize,
+        lock: &Lock,
+    ) -> Scope<'a> {
+        // Below that, building the filter takes longer than it saves.
+        let filter = if references > 300 { Filter::over(&everybodys, lock) } else { None };
+        let count = everybodys.len();
+        let mut objects = everybodys;
+        for object in local {
+            // Asked before, and it said no.
+            if !objects[..count].iter().any(|o| o.tag == object.tag) {
+                objects.push(object);
+            }
+        }
+        let asked = objects.into_iter().map(|object| Asked { gnu: object.symbols().gnu_hash(), object }).collect();
+        Scope { defined, asked, everybodys: count, filter, host: unique.host, unique }
+    }
+
+    /// Where `object` stands among those that are asked.
+    pub(crate) fn place(&self, object: &Object) -> usize {
+        self.asked.iter().position(|a| a.object.tag == object.tag).unwrap_or(usize::MAX)
+    }
+
+    /// Whether symbol `index` of `from`, which defines it, is its own first definition, because nobody who is
+    /// asked before can have the name. The name is not even read: the hash stands in the object's own chain.
+    #[inline]
+    fn is_first(&self, from: &Object, place: usize, index: u32) -> bool {
+        let Some(hash) = self.asked.get(place).and_then(|own| own.gnu?.half_hash(index)) else { return false };
+        if from.dynamic.symbolic {
+            return true;
+        }
+        let start = match &self.filter {
+            Some(filter) if filter.may_have(hash) => return false,
+            Some(_) => self.everybodys.min(place),
+            None => 0,
+        };
+        !self.asked[start..place].iter().any(|asked| asked.may_have_half(hash))
+    }
+
     /// Binds the reference that symbol `index` of `from` is. `None`: undefined, and weak.
     ///
     /// # Errors
     /// [`ErrorKind::UndefinedSymbol`], whose `wanted_by` the caller fills in, or [`ErrorKind::Malformed`].
     pub(crate) fn bind<P: Probe + ?Sized>(
         &self,
-        from: &'a Object,
+        (from, place): (&'a Object, usize),
         index: u32,
         class: Class,
         wanted_by: impl FnOnce() -> String,
@@ -115,6 +189,15 @@ impl<'a> Scope<'a> {
         };
         let own = Definition { object: Some(from), index, symbol: reference, address: reference.address(from.bias()) };
         if reference.binds_locally() {
+            return Ok(Some(own));
+        }
+        let is_definition = !reference.is_undefined() && reference.defines(class) && reference.is_exported();
+        if is_definition
+            && !report.listening()
+            && self.defined.is_empty()
+            && !reference.is_unique()
+            && self.is_first(from, place, index)
+        {
             return Ok(Some(own));
         }
         let wanted = wanted(symbols, index, &reference, class);
@@ -138,21 +221,10 @@ impl<'a> Scope<'a> {
         }
     }
 
-    /// The objects that were asked, each once, for an error.
-    fn searched(&self, from: &'a Object) -> Vec<String> {
-        let mut names: Vec<String> = Vec::new();
-        for name in self.objects(from).map(|o| o.tag.short()) {
-            if !names.iter().any(|known| known == name) {
-                names.push(name.into());
-            }
-        }
-        names
-    }
-
-    /// The objects in the order in which they are asked on behalf of `from`.
-    fn objects(&self, from: &'a Object) -> impl Iterator<Item = &'a Object> + '_ {
+    /// The objects that were asked, for an error.
+    fn searched(&self, from: &Object) -> Vec<String> {
         let first = from.dynamic.symbolic.then_some(from);
-        first.into_iter().chain(self.global.iter().copied()).chain(self.local.iter().copied())
+        first.into_iter().chain(self.asked.iter().map(|a| a.object)).map(|o| o.tag.short().into()).collect()
     }
 
     fn find_for<W: Witness>(
@@ -185,7 +257,16 @@ impl<'a> Scope<'a> {
     }
 
     fn find<W: Witness>(&self, from: &'a Object, wanted: &Wanted<'_>, witness: &mut W) -> Option<Definition<'a>> {
-        for object in self.objects(from) {
+        let own = Asked { gnu: None, object: from };
+        let first = from.dynamic.symbolic.then_some(&own);
+        // Who watches sees every object say "no" by itself.
+        let all_say_no = !W::WATCHES && self.filter.as_ref().is_some_and(|filter| !filter.may_have(wanted.hash));
+        let start = if all_say_no { self.everybodys } else { 0 };
+        for asked in first.into_iter().chain(&self.asked[start..]) {
+            if !W::WATCHES && !asked.may_have(wanted.hash) {
+                continue;
+            }
+            let object = asked.object;
             let mut trail = W::Trail::default();
             let found = object.symbols().find(wanted, &mut trail);
             witness.asked(object, trail);
