@@ -16,7 +16,7 @@ use crate::link::scope::{Defined, Scope, Unique};
 use crate::link::versions;
 use crate::lock::Lock;
 use crate::memory::{Around, Memory, Watch};
-use crate::namespace::{Edges, Member, Members, Namespace};
+use crate::namespace::{Edges, Member, Members, Mode, Namespace};
 use crate::object::Object;
 use crate::runtime::{init, tls};
 
@@ -67,6 +67,11 @@ impl<S> Batch<S> {
 impl Batch<Mapped> {
     pub(crate) fn new(nodes: Vec<Node>) -> Batch<Mapped> {
         Batch { nodes, stage: Mapped }
+    }
+
+    /// The tags of all objects.
+    pub(crate) fn ids(&self) -> Vec<u32> {
+        self.nodes.iter().map(|n| n.object.tag.id).collect()
     }
 
     /// The opened library, when it was here before.
@@ -211,6 +216,7 @@ impl Batch<Sealed> {
     pub(crate) fn publish<P: Probe + ?Sized>(
         self,
         namespace: &Arc<Namespace>,
+        mode: Mode,
         lock: &Lock,
         report: Report<'_, P>,
     ) -> Published {
@@ -251,7 +257,7 @@ impl Batch<Sealed> {
                 }
             }
             members.add_unique(unique);
-            members.opened(ids[0]);
+            members.opened(ids[0], &ids, mode);
         });
         init::remember(namespace, lock);
         let Some(root) = root else { unreachable!("a batch has at least its target") };

@@ -18,11 +18,12 @@ use crate::elf::addr::Addr;
 use crate::error::Result;
 use crate::event::{Request, Silent, Stage};
 use crate::host::{self, Host};
-use crate::library::{self, Library, find_in_scope};
+use crate::library::{self, find_in_scope};
 use crate::link::needed::Target;
 use crate::link::scope::c_name;
 use crate::loader::Loader;
 use crate::lock::Lock;
+use crate::namespace::Mode;
 use crate::object::{LinkMap, Object};
 use crate::runtime::{caller, init, tls};
 
@@ -89,21 +90,10 @@ fn open(name: &str, mode: c_int, from: Addr, lock: &Lock) -> Result<*const LinkM
             return Err(format!("{name}: not loaded, and RTLD_NOLOAD was given"));
         }
     }
+    let flags = Mode { global: mode & libc::RTLD_GLOBAL != 0, pinned: mode & libc::RTLD_NODELETE != 0 };
     // SAFETY: the library that calls `dlopen` answers for what it opens.
-    let library = unsafe { loader.open_target(Target::Name(name), Some(from)) }.map_err(|e| e.to_string())?;
-    apply_flags(&loader, &library, mode, lock);
+    let library = unsafe { loader.open_target(Target::Name(name), flags, Some(from)) }.map_err(|e| e.to_string())?;
     Ok(library.into_handle())
-}
-
-fn apply_flags(loader: &Loader, library: &Library, mode: c_int, lock: &Lock) {
-    loader.namespace.change(lock, |members| {
-        for object in library.scope() {
-            if let Some(member) = members.get_mut(object.tag.id) {
-                member.global |= mode & libc::RTLD_GLOBAL != 0;
-                member.pinned |= library.is_root(object) && mode & libc::RTLD_NODELETE != 0;
-            }
-        }
-    });
 }
 
 /// The namespace of the calling library; of anyone else, the process-wide one.

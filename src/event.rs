@@ -19,7 +19,10 @@ use crate::elf::plan::Plan;
 use crate::elf::symbol::Probing;
 
 mod kind;
+mod parts;
+mod show;
 pub use kind::*;
+pub use parts::*;
 
 /// The version of the stream's form; it goes up when a reader of an older stream would misread a newer one.
 pub const STREAM_VERSION: u32 = 1;

@@ -19,7 +19,7 @@ use crate::link::scope::{self, Definition};
 use crate::loader::{Loader, no_such_symbol};
 use crate::lock::Lock;
 use crate::memory::{NothingAround, Watch};
-use crate::namespace::Namespace;
+use crate::namespace::{Mode, Namespace};
 use crate::object::Object;
 use crate::runtime::{ifunc, init, tls};
 
@@ -93,7 +93,7 @@ impl Library {
     /// As [`Library::open`].
     pub unsafe fn from_bytes(name: &str, bytes: &[u8]) -> Result<Library> {
         // SAFETY: the caller's.
-        unsafe { Loader::process_wide().open_target(Target::Bytes(name, bytes), None) }
+        unsafe { Loader::process_wide().open_target(Target::Bytes(name, bytes), Mode::default(), None) }
     }
 
     /// Finds a function or variable by name, in the library and then in its dependencies, as `dlsym` does. A
@@ -170,16 +170,6 @@ impl Library {
             None => end(&self.namespace, root, &Silent),
             Some(probe) => end(&self.namespace, root, &**probe),
         }
-    }
-
-    /// The library and its dependencies, breadth first.
-    pub(crate) fn scope(&self) -> &[Arc<Object>] {
-        &self.scope
-    }
-
-    /// Whether `object` is the library itself, not a dependency.
-    pub(crate) fn is_root(&self, object: &Object) -> bool {
-        self.root().tag == object.tag
     }
 
     fn root(&self) -> &Object {

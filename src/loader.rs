@@ -13,7 +13,7 @@ use crate::library::{Export, Library, exports, first_line};
 use crate::link::needed::{self, Around, Target};
 use crate::lock::Lock;
 use crate::memory;
-use crate::namespace::{Namespace, Policy};
+use crate::namespace::{Mode, Namespace, Policy};
 use crate::object::Object;
 use crate::runtime::init;
 
@@ -94,7 +94,22 @@ impl Loader {
     pub unsafe fn open(&self, name: impl AsRef<OsStr>) -> Result<Library> {
         let name = name.as_ref().to_string_lossy();
         // SAFETY: the caller's.
-        unsafe { self.open_target(Target::Name(&name), None) }
+        unsafe { self.open_target(Target::Name(&name), Mode::default(), None) }
+    }
+
+    /// The same, and the library with all that it needs becomes part of everybody's scope: libraries that are
+    /// loaded later in this namespace find its symbols without needing it. `dlopen` with `RTLD_GLOBAL`.
+    ///
+    /// # Errors
+    /// As [`Loader::open`].
+    ///
+    /// # Safety
+    /// As [`Loader::open`].
+    pub unsafe fn open_global(&self, name: impl AsRef<OsStr>) -> Result<Library> {
+        let name = name.as_ref().to_string_lossy();
+        let mode = Mode { global: true, ..Mode::default() };
+        // SAFETY: the caller's.
+        unsafe { self.open_target(Target::Name(&name), mode, None) }
     }
 
     /// Loads a library from bytes; `name` stands for it in events and errors.
@@ -106,7 +121,7 @@ impl Loader {
     /// As [`Loader::open`].
     pub unsafe fn open_bytes(&self, name: &str, bytes: &[u8]) -> Result<Library> {
         // SAFETY: the caller's.
-        unsafe { self.open_target(Target::Bytes(name, bytes), None) }
+        unsafe { self.open_target(Target::Bytes(name, bytes), Mode::default(), None) }
     }
 
     /// Loads a library as far as it goes without running any of its code: mapped, and relocated but for what
@@ -132,18 +147,19 @@ impl Loader {
     ///
     /// # Safety
     /// As [`Loader::open`].
-    pub(crate) unsafe fn open_target(&self, target: Target<'_>, caller: Option<Addr>) -> Result<Library> {
+    pub(crate) unsafe fn open_target(&self, target: Target<'_>, mode: Mode, caller: Option<Addr>) -> Result<Library> {
         match &self.namespace.probe {
             // SAFETY: the caller's.
-            None => unsafe { self.run_open(target, caller, &Silent) },
+            None => unsafe { self.run_open(target, mode, caller, &Silent) },
             // SAFETY: the caller's.
-            Some(probe) => unsafe { self.run_open(target, caller, &**probe) },
+            Some(probe) => unsafe { self.run_open(target, mode, caller, &**probe) },
         }
     }
 
     unsafe fn run_open<P: Probe + ?Sized>(
         &self,
         target: Target<'_>,
+        mode: Mode,
         caller: Option<Addr>,
         probe: &P,
     ) -> Result<Library> {
@@ -155,7 +171,7 @@ impl Loader {
             let caller = self.caller(caller, &host, &lock);
             tell_begin(Asked::Open, target.name(), caller.as_deref(), report);
             // SAFETY: the caller's.
-            let root = unsafe { self.load(target, caller.as_deref(), &host, &lock, report) }?;
+            let root = unsafe { self.load(target, mode, caller.as_deref(), &host, &lock, report) }?;
             Ok(self.library(root, &host, &lock))
         })();
         tell_end(result.as_ref().err(), report);
@@ -169,6 +185,7 @@ impl Loader {
     unsafe fn load<P: Probe + ?Sized>(
         &self,
         target: Target<'_>,
+        mode: Mode,
         caller: Option<&Object>,
         host: &Host,
         lock: &Lock,
@@ -177,7 +194,7 @@ impl Loader {
         let namespace = &*self.namespace;
         let batch = self.gather(target, caller, host, lock, report)?; // 1 find, 2 read, 3 plan, 4 map, 5 dynamic, 6 needed
         if batch.is_empty() {
-            return Ok(self.already_here(batch, lock));
+            return Ok(self.already_here(batch, mode, lock));
         }
         batch.check_versions(report)?; // 7 versions
         let bound = batch.bind(&namespace.members(lock), host, &namespace.policy.defined, lock, report)?; // 8 relocate, pass 1
@@ -185,7 +202,7 @@ impl Loader {
         let relocated = unsafe { bound.resolve(report) }?; // 8 relocate, pass 2
         let sealed = relocated.seal(report)?; // 9 seal
         sealed.install_tls(host, report)?;
-        let Published { root, init_order } = sealed.publish(&self.namespace, lock, report); // 10 publish
+        let Published { root, init_order } = sealed.publish(&self.namespace, mode, lock, report); // 10 publish
         // SAFETY: as above; everything is relocated and published, and no borrow is held.
         unsafe { init::run(namespace, &init_order, lock, report.at(Stage::Init)) }; // 11 init
         Ok(root)
@@ -232,9 +249,10 @@ impl Loader {
     }
 
     /// The library was loaded before: one more use of it.
-    fn already_here(&self, batch: Batch<Mapped>, lock: &Lock) -> Arc<Object> {
+    fn already_here(&self, batch: Batch<Mapped>, mode: Mode, lock: &Lock) -> Arc<Object> {
+        let ids = batch.ids();
         let root = batch.into_root();
-        self.namespace.change(lock, |members| members.opened(root.tag.id));
+        self.namespace.change(lock, |members| members.opened(root.tag.id, &ids, mode));
         root
     }
 

@@ -5,10 +5,12 @@
 //! runs. [`Guarded`] checks the latter: a borrow that is still held when foreign code comes back in is a panic
 //! here, not a corrupted list.
 
+use std::any::Any;
 use std::cell::{RefCell, RefMut};
 use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
 use std::sync::Once;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 /// The owner: the address of a thread-local variable, unique to each living thread and unchanged in the child
 /// of a fork. 0: nobody.
@@ -35,8 +37,10 @@ impl Lock {
     pub(crate) fn acquire() -> Lock {
         static FORK: Once = Once::new();
         FORK.call_once(|| {
-            // SAFETY: `after_fork` is a plain function that only touches atomics.
-            unsafe { nix::libc::pthread_atfork(None, None, Some(after_fork)) };
+            // SAFETY: plain functions of the right type.
+            unsafe {
+                nix::libc::pthread_atfork(Some(before_fork), Some(after_fork_in_parent), Some(after_fork_in_child))
+            };
         });
         let me = me();
         if OWNER.load(Ordering::Relaxed) != me {
@@ -89,14 +93,45 @@ fn futex(operation: i32, value: u32) {
     unsafe { nix::libc::syscall(nix::libc::SYS_futex, RELEASES.as_ptr(), operation, value, no_timeout) };
 }
 
-/// In the child of a fork only the forking thread lives on. If another one held the lock, nobody would ever
-/// release it.
-extern "C" fn after_fork() {
+// ── fork ─────────────────────────────────────────────────────────────────────────────────────────────────
+//
+// In the child only the forking thread lives on. If another one held the lock, nobody would ever release it, so
+// the child resets it; and what that thread was just changing must be whole. So a fork waits for borrows of
+// guarded state, which are short: none is held while foreign code runs.
+
+/// A fork is under way: no new borrow begins.
+static FORKING: AtomicBool = AtomicBool::new(false);
+/// Borrows that live, all of the lock's owner.
+static BORROWS: AtomicU32 = AtomicU32::new(0);
+
+thread_local! {
+    /// Small locks of other parts, held by the forking thread over the fork.
+    static HELD: RefCell<Option<Box<dyn Any>>> = const { RefCell::new(None) };
+}
+
+extern "C" fn before_fork() {
+    while FORKING.swap(true, Ordering::SeqCst) {
+        std::thread::yield_now();
+    }
+    while BORROWS.load(Ordering::SeqCst) > 0 {
+        std::thread::yield_now();
+    }
+    let held: Box<dyn Any> = Box::new(crate::runtime::tls::hold());
+    HELD.with_borrow_mut(|slot| *slot = Some(held));
+}
+
+extern "C" fn after_fork_in_parent() {
+    HELD.with_borrow_mut(Option::take);
+    FORKING.store(false, Ordering::SeqCst);
+}
+
+extern "C" fn after_fork_in_child() {
     WAITERS.store(0, Ordering::SeqCst);
     if OWNER.load(Ordering::SeqCst) != me() {
         DEPTH.store(0, Ordering::SeqCst);
         OWNER.store(0, Ordering::SeqCst);
     }
+    after_fork_in_parent();
 }
 
 /// State that only the holder of the lock can reach.
@@ -112,8 +147,42 @@ impl<T> Guarded<T> {
 
     /// The content. To be given back before any foreign code runs.
     #[track_caller]
-    pub(crate) fn borrow<'a>(&'a self, _: &'a Lock) -> RefMut<'a, T> {
-        self.0.borrow_mut()
+    pub(crate) fn borrow<'a>(&'a self, _: &'a Lock) -> Borrowed<'a, T> {
+        // A borrow inside another one of the same thread must not wait for a fork that waits for the outer one.
+        while BORROWS.fetch_add(1, Ordering::SeqCst) == 0 && FORKING.load(Ordering::SeqCst) {
+            BORROWS.fetch_sub(1, Ordering::SeqCst);
+            std::thread::yield_now();
+        }
+        Borrowed { content: self.0.borrow_mut(), _counted: Counted }
+    }
+}
+
+/// A borrow of guarded state.
+pub(crate) struct Borrowed<'a, T> {
+    content: RefMut<'a, T>,
+    /// Dropped last.
+    _counted: Counted,
+}
+
+struct Counted;
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        BORROWS.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl<T> Deref for Borrowed<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.content
+    }
+}
+
+impl<T> DerefMut for Borrowed<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.content
     }
 }
 

@@ -35,6 +35,15 @@ pub(crate) struct Namespace {
     members: Guarded<Arc<Members>>,
 }
 
+/// How a library is opened.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Mode {
+    /// `RTLD_GLOBAL`: with all that it needs into everybody's scope.
+    pub global: bool,
+    /// `RTLD_NODELETE`: never unloaded.
+    pub pinned: bool,
+}
+
 /// Where an object is in its life, as far as its own code is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
@@ -156,10 +165,19 @@ impl Members {
         }
     }
 
-    /// One more use of a member; the host's objects are not counted.
-    pub(crate) fn opened(&mut self, id: u32) {
-        if let Some(member) = self.list.get_mut(&id) {
+    /// One more use of the member `root`, whose closure is `ids`; the host's objects are not counted.
+    pub(crate) fn opened(&mut self, root: u32, ids: &[u32], mode: Mode) {
+        if let Some(member) = self.list.get_mut(&root) {
             member.opens += 1;
+            member.pinned |= mode.pinned;
+        }
+        if mode.global {
+            // Promoted, never taken back: others may have found symbols there.
+            for id in ids {
+                if let Some(member) = self.list.get_mut(id) {
+                    member.global = true;
+                }
+            }
         }
     }
 

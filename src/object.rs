@@ -1,7 +1,5 @@
 //! One mapped ELF file: ours or the host's.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
 use std::ffi::{CString, OsStr, OsString, c_char};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -13,15 +11,18 @@ use goblin::elf64::program_header::ProgramHeader;
 use goblin::elf64::reloc::Rela;
 
 use crate::elf::addr::{Bias, FileOffset, Vaddr, Word};
-use crate::elf::dynamic::{Dynamic, Entry, SIZEOF_DYN, StrOffset, Table};
+use crate::elf::dynamic::{Dynamic, Entry, SIZEOF_DYN, StrOffset};
 use crate::elf::image::{Image, Segment};
 use crate::elf::plan::Plan;
-use crate::elf::symbol::{Bytes, SymbolTable};
+use crate::elf::symbol::SymbolTable;
 use crate::error::{ErrorKind, Result};
 use crate::event::{Kind, Probe, Report, Request, Silent, Stage, Tag};
 use crate::link::search::{self, OpenFile};
 use crate::memory::Memory;
 use crate::runtime::{tls, unwind};
+
+mod tables;
+use tables::Tables;
 
 /// Device and inode: what makes two names the same file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,16 +99,6 @@ pub(crate) struct Object {
 unsafe impl Send for Object {}
 // SAFETY: as above.
 unsafe impl Sync for Object {}
-
-/// The tables of an object. The lifetimes are those of its memory; `Object`'s accessors shorten them.
-struct Tables {
-    symbols: SymbolTable<'static>,
-    rela: &'static [Rela],
-    jmprel: &'static [Rela],
-    relr: &'static [u64],
-    /// Copies of tables that lie in writable memory (`patchelf` puts them there): what they were at load time.
-    _copies: Vec<Box<[u64]>>,
-}
 
 impl Object {
     /// Stages 3 to 5: plan, map, dynamic. The file is closed once it is mapped.
@@ -407,8 +398,8 @@ impl SearchPaths {
         flags_1: u64,
         loaded_by: Option<&Object>,
     ) -> SearchPaths {
-        let origin = crate::link::search::origin_of(path);
-        let dirs = |list: &str| crate::link::search::expand_list(list, &origin);
+        let origin = crate::link::tokens::origin_of(path);
+        let dirs = |list: &str| crate::link::tokens::expand_list(list, &origin);
         let mut chain = Vec::new();
         // glibc: an object with a DT_RUNPATH has no DT_RPATH.
         if let (Some(rpath), None) = (&rpath, &runpath) {
@@ -424,58 +415,6 @@ impl SearchPaths {
             origin,
         }
     }
-}
-
-/// Gives the pure tables the bytes they lie in: constant memory as it is, anything else as a copy.
-struct Source<'m> {
-    memory: &'m Memory,
-    /// With text relocations no segment is constant while they are applied.
-    constant: bool,
-    copies: RefCell<HashMap<Vaddr, Box<[u64]>>>,
-}
-
-impl Bytes<'static> for Source<'_> {
-    fn tail(&self, at: Vaddr) -> Option<&'static [u8]> {
-        if self.constant {
-            // SAFETY: `Object` drops its memory after its tables, and lends them no longer than itself.
-            if let Some(bytes) = unsafe { self.memory.constant_tail(at) } {
-                return Some(bytes);
-            }
-        }
-        let mut copies = self.copies.borrow_mut();
-        // In whole words, so that tables of words can be seen as such; at least the alignment they have.
-        let bytes = self.memory.copy_tail(at)?;
-        let skew = (at.0 % 8) as usize;
-        let words = copies.entry(at).or_insert_with(|| {
-            let mut padded = vec![0; skew];
-            padded.extend_from_slice(&bytes);
-            padded.resize(padded.len().next_multiple_of(8), 0);
-            padded.chunks_exact(8).map(|w| u64::from_le_bytes(w.try_into().unwrap_or_default())).collect()
-        });
-        // SAFETY: the copy is kept, unmoved and unchanged, in the `Tables` that will hold this slice.
-        Some(unsafe { std::slice::from_raw_parts(words.as_ptr().cast::<u8>().add(skew), bytes.len()) })
-    }
-}
-
-impl Tables {
-    fn new(dynamic: &Dynamic, memory: &Memory) -> Result<Tables, ErrorKind> {
-        let source = Source { memory, constant: !dynamic.textrel, copies: RefCell::default() };
-        let symbols = SymbolTable::new(dynamic, &source)?;
-        let rela = table("DT_RELA", dynamic.rela, &source)?;
-        let jmprel = table("DT_JMPREL", dynamic.jmprel, &source)?;
-        let relr = table("DT_RELR", dynamic.relr, &source)?;
-        let copies = source.copies.into_inner().into_values().collect();
-        Ok(Tables { symbols, rela, jmprel, relr, _copies: copies })
-    }
-}
-
-fn table<T: plain::Plain>(tag: &str, table: Option<Table>, source: &Source<'_>) -> Result<&'static [T], ErrorKind> {
-    let Some(Table { at, length }) = table else { return Ok(&[]) };
-    let bytes = source.tail(at).and_then(|tail| tail.get(..usize::try_from(length).ok()?));
-    bytes.and_then(|bytes| plain::slice_from_bytes(bytes).ok()).ok_or_else(|| {
-        let expected = "a table inside one PT_LOAD, aligned to 8";
-        ErrorKind::malformed(tag, at, format!("{at} with {length:#x} bytes"), expected, "gABI, \"Dynamic Section\"")
-    })
 }
 
 fn text(bytes: &[u8]) -> Box<str> {

@@ -209,7 +209,7 @@ fn the_page_on_events_documents_every_kind_and_every_field() {
         let (kind, rest) = section.split_once('`').expect("a kind in backquotes");
         sections.insert(kind, rest.split("\n## ").next().unwrap_or(rest));
     }
-    let source = include_str!("../src/event/kind.rs");
+    let source = include_str!("../src/event/show.rs");
     let (_, names) = source.split_once("pub fn name(&self)").expect("Kind::name");
     let (names, _) = names.split_once("pub fn ").expect("the function after Kind::name");
     let names: Vec<_> = names.split('"').skip(1).step_by(2).collect();

@@ -19,7 +19,7 @@ fn unpack(name: &str) -> PathBuf {
 
 /// The names of all kinds, from the one place that lists them.
 fn all_kinds() -> BTreeSet<String> {
-    let source = include_str!("../src/event/kind.rs");
+    let source = include_str!("../src/event/show.rs");
     let names = source.lines().filter_map(|line| line.trim().strip_prefix("Kind::")?.split(" => \"").nth(1));
     names.map(|name| name.trim_end_matches("\",").to_string()).collect()
 }

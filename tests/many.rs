@@ -60,20 +60,24 @@ fn print_order() {
     let root = build();
     // SAFETY: the libraries above, and the types of their functions.
     unsafe {
-        let (sum, event): (unsafe extern "C" fn() -> c_int, unsafe extern "C" fn(c_int) -> c_int) =
-            if loader == "dlscope" {
-                let library = dlscope::Library::open(&root).unwrap_or_else(|e| panic!("{e}"));
-                assert_eq!(library.objects().iter().filter(|o| !o.of_host).count(), COUNT + 1);
-                let found = (*library.get("sum0").unwrap(), *library.get("event").unwrap());
-                std::mem::forget(library);
-                found
-            } else {
-                let path = CString::new(root.to_str().unwrap()).unwrap();
-                let handle = nix::libc::dlopen(path.as_ptr(), nix::libc::RTLD_NOW);
-                assert!(!handle.is_null(), "{:?}", CStr::from_ptr(nix::libc::dlerror()));
-                let find = |name: *const c_char| nix::libc::dlsym(handle, name);
-                (std::mem::transmute(find(c"sum0".as_ptr())), std::mem::transmute(find(c"event".as_ptr())))
-            };
+        type Sum = unsafe extern "C" fn() -> c_int;
+        type Event = unsafe extern "C" fn(c_int) -> c_int;
+        let (sum, event): (Sum, Event) = if loader == "dlscope" {
+            let library = dlscope::Library::open(&root).unwrap_or_else(|e| panic!("{e}"));
+            assert_eq!(library.objects().iter().filter(|o| !o.of_host).count(), COUNT + 1);
+            let found = (*library.get("sum0").unwrap(), *library.get("event").unwrap());
+            std::mem::forget(library);
+            found
+        } else {
+            let path = CString::new(root.to_str().unwrap()).unwrap();
+            let handle = nix::libc::dlopen(path.as_ptr(), nix::libc::RTLD_NOW);
+            assert!(!handle.is_null(), "{:?}", CStr::from_ptr(nix::libc::dlerror()));
+            let find = |name: *const c_char| nix::libc::dlsym(handle, name);
+            (
+                std::mem::transmute::<*mut std::ffi::c_void, Sum>(find(c"sum0".as_ptr())),
+                std::mem::transmute::<*mut std::ffi::c_void, Event>(find(c"event".as_ptr())),
+            )
+        };
         let order: Vec<c_int> = (0..).map(|at| event(at)).take_while(|&n| n >= 0).collect();
         println!("order\t{} {order:?}", sum());
     }

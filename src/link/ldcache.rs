@@ -14,7 +14,8 @@ use nix::sys::stat::Mode;
 use crate::elf::addr::Addr;
 use crate::elf::{c_str_at, u32_at};
 use crate::event::{Kind, Probe, Report};
-use crate::link::search::{Level, close, cpu_level};
+use crate::link::cpu::{Level, cpu_level};
+use crate::link::search::close;
 use crate::lock::{Guarded, Lock};
 use crate::memory::name_of;
 

@@ -1,5 +1,6 @@
 //! Who finds what: files by name, dependencies, symbols over several objects, and orders.
 
+pub(crate) mod cpu;
 pub(crate) mod filter;
 pub(crate) mod ldcache;
 pub(crate) mod needed;
@@ -7,4 +8,5 @@ pub(crate) mod order;
 pub(crate) mod relocate;
 pub(crate) mod scope;
 pub(crate) mod search;
+pub(crate) mod tokens;
 pub(crate) mod versions;

@@ -4,7 +4,7 @@
 //! list of directories; each directory is tried with the `glibc-hwcaps` subdirectories of this processor first.
 //! A file for another machine is passed over, as ld.so does; a damaged one ends the search.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
@@ -19,7 +19,9 @@ use crate::elf::image::{HEAD, Image, check_header};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Kind, Outcome, Probe, Report, Rule, Stage};
 use crate::host;
+use crate::link::cpu::{Level, cpu_level};
 use crate::link::ldcache;
+use crate::link::tokens::{directory, expand};
 use crate::lock::Lock;
 use crate::memory::name_of;
 use crate::object::{FileId, SearchPaths};
@@ -32,63 +34,8 @@ pub(crate) struct OpenFile {
     pub image: Image,
 }
 
-/// The levels of x86_64 processors that libraries can be built for (psABI, "Processor Architecture").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Level {
-    Base,
-    V2,
-    V3,
-    V4,
-}
-
-impl Level {
-    const DIRECTORIES: [(Level, &'static str); 3] =
-        [(Level::V4, "x86-64-v4"), (Level::V3, "x86-64-v3"), (Level::V2, "x86-64-v2")];
-
-    /// The level of a `glibc-hwcaps` subdirectory.
-    pub(crate) fn named(name: &[u8]) -> Option<Level> {
-        Level::DIRECTORIES.iter().find(|(_, dir)| dir.as_bytes() == name).map(|&(level, _)| level)
-    }
-}
-
-/// What glibc found out about the processor at start-up, `<sys/platform/x86.h>`: one leaf of `CPUID`, as the
-/// processor says (`cpuid`) and as far as the system lets it be used (`active`). Asking the processor again would
-/// cost tens of microseconds in a virtual machine, where each `CPUID` is a trap.
-#[repr(C)]
-struct CpuidLeaf {
-    cpuid: [u32; 4],
-    /// EAX, EBX, ECX, EDX.
-    active: [u32; 4],
-}
-
-unsafe extern "C" {
-    /// Exported by ld.so since glibc 2.33.
-    fn __x86_get_cpuid_feature_leaf(leaf: u32) -> *const CpuidLeaf;
-}
-
-/// The level of this processor.
-pub(crate) fn cpu_level() -> Level {
-    // SAFETY: glibc answers every leaf number with a table of zeros or its own.
-    let active = |leaf: u32| unsafe { (*__x86_get_cpuid_feature_leaf(leaf)).active };
-    // glibc's numbers of the leaves 1, 7 and 0x8000_0001.
-    let [[_, _, c1, _], [_, b7, _, _], [_, _, cx, _]] = [active(0), active(1), active(2)];
-    let all = |register: u32, bits: &[u32]| bits.iter().all(|bit| register >> bit & 1 == 1);
-    // SSE3, SSSE3, CMPXCHG16B, SSE4.1, SSE4.2, POPCNT; LAHF.
-    if !all(c1, &[0, 9, 13, 19, 20, 23]) || !all(cx, &[0]) {
-        Level::Base
-    // FMA, MOVBE, AVX, F16C; BMI1, AVX2, BMI2; LZCNT.
-    } else if !all(c1, &[12, 22, 28, 29]) || !all(b7, &[3, 5, 8]) || !all(cx, &[5]) {
-        Level::V2
-    // AVX512F, DQ, CD, BW, VL.
-    } else if !all(b7, &[16, 17, 28, 30, 31]) {
-        Level::V3
-    } else {
-        Level::V4
-    }
-}
-
 /// The directories built into ld.so, which are nowhere written down for others: Debian's, or everybody else's.
-fn default_dirs() -> &'static [&'static str] {
+pub(crate) fn default_dirs() -> &'static [&'static str] {
     if Path::new("/lib/x86_64-linux-gnu").is_dir() {
         &["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib", "/usr/lib"]
     } else {
@@ -394,118 +341,4 @@ pub(crate) fn close<P: Probe + ?Sized>(fd: OwnedFd, report: Report<'_, P>) {
     let raw = fd.as_raw_fd();
     drop(fd);
     report.tell(|| Kind::CloseFile { fd: raw });
-}
-
-// ── $ORIGIN and its kin ──────────────────────────────────────────────────────────────────────────────────
-
-/// `$ORIGIN` of the object at `path`: its directory, absolute. glibc `_dl_get_origin`.
-pub(crate) fn origin_of(path: &OsStr) -> String {
-    if path.is_empty() {
-        return String::new();
-    }
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
-    absolute.parent().unwrap_or(Path::new("/")).to_string_lossy().into_owned()
-}
-
-/// The directories of a `DT_RPATH` or `DT_RUNPATH`.
-pub(crate) fn expand_list(list: &str, origin: &str) -> Vec<String> {
-    if list.is_empty() {
-        return Vec::new();
-    }
-    list.split(':').map(|dir| directory(dir, origin)).collect()
-}
-
-/// One element of a list of directories: an empty one is the current directory.
-fn directory(dir: &str, origin: &str) -> String {
-    if dir.is_empty() {
-        return ".".into();
-    }
-    let expanded = expand(dir, origin);
-    let trimmed = expanded.trim_end_matches('/');
-    if trimmed.is_empty() { "/".into() } else { trimmed.into() }
-}
-
-/// Replaces `$ORIGIN`, `$LIB` and `$PLATFORM`, also in braces. ld.so(8), "Dynamic string tokens"; glibc
-/// `_dl_dst_substitute`.
-fn expand(text: &str, origin: &str) -> String {
-    let mut result = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find('$') {
-        result.push_str(&rest[..at]);
-        rest = &rest[at..];
-        let (token, length) = match rest[1..].strip_prefix('{') {
-            Some(inner) => match inner.find('}') {
-                Some(end) => (&inner[..end], end + 3),
-                None => ("", 1),
-            },
-            None => {
-                let end = rest[1..].find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len() - 1);
-                (&rest[1..=end], end + 1)
-            }
-        };
-        match token {
-            "ORIGIN" => result.push_str(origin),
-            "LIB" if default_dirs()[0].contains("x86_64") => result.push_str("lib/x86_64-linux-gnu"),
-            "LIB" => result.push_str("lib64"),
-            // glibc knows two kinds of x86_64 by name.
-            "PLATFORM" if cpu_level() >= Level::V3 => result.push_str("haswell"),
-            "PLATFORM" => result.push_str("x86_64"),
-            _ => result.push_str(&rest[..length]),
-        }
-        rest = &rest[length..];
-    }
-    result.push_str(rest);
-    result
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::ffi::OsStrExt;
-
-    use super::*;
-
-    #[test]
-    fn glibc_and_the_processor_agree_on_its_level() {
-        let asked = match () {
-            () if std::arch::is_x86_feature_detected!("avx512vl") => Level::V4,
-            () if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("bmi2") => {
-                Level::V3
-            }
-            () if std::arch::is_x86_feature_detected!("sse4.2") => Level::V2,
-            () => Level::Base,
-        };
-        assert_eq!(cpu_level(), asked);
-    }
-
-    #[test]
-    fn tokens_are_replaced_with_and_without_braces_and_others_stay() {
-        for (text, expected) in [
-            ("$ORIGIN/../lib", "/opt/x/../lib"),
-            ("${ORIGIN}lib", "/opt/xlib"),
-            ("$ORIGINAL/lib", "$ORIGINAL/lib"),
-            ("a$", "a$"),
-            ("${ORIGIN", "${ORIGIN"),
-            ("$$ORIGIN", "$/opt/x"),
-        ] {
-            assert_eq!(expand(text, "/opt/x"), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn an_empty_element_of_a_list_is_the_current_directory() {
-        assert_eq!(expand_list("/a/::$ORIGIN", "/o"), ["/a", ".", "/o"]);
-        assert!(expand_list("", "/o").is_empty());
-    }
-
-    #[test]
-    fn the_origin_of_a_relative_path_is_absolute() {
-        assert_eq!(origin_of(OsStr::new("/usr/lib/libz.so.1")), "/usr/lib");
-        assert!(origin_of(OsStr::new("x/liby.so")).starts_with('/'));
-    }
-
-    #[test]
-    fn paths_of_any_bytes_are_kept() {
-        let odd = OsStr::from_bytes(b"/a\xff/libx.so");
-        assert!(origin_of(odd).starts_with("/a"));
-    }
 }

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 mod atlas;
 mod call;
 mod capture;
+mod compare;
 mod fixture_call;
 mod fixtures;
 mod narrate;
@@ -17,6 +18,9 @@ mod story;
 mod telling;
 mod trace;
 mod words;
+
+// Exceptions of loaded libraries find their way, without a lock.
+dlscope::interpose!();
 
 /// Watch a shared library being loaded: every path tried, every byte patched, every call made.
 ///
@@ -45,6 +49,10 @@ struct Cli {
 enum Command {
     Trace(trace::Args),
     Call(call::Args),
+    Compare(compare::Args),
+    /// Load one library by one loader and write what came of it to a file
+    #[command(hide = true)]
+    CompareChild(compare::ChildArgs),
 }
 
 /// Why the command did not do what it was asked.
@@ -75,6 +83,13 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Trace(args) => trace::run(&args),
         Command::Call(args) => call::run(&args),
+        Command::Compare(args) => match compare::run(&args) {
+            Ok(true) => Ok(()),
+            // The report has said it all.
+            Ok(false) => return ExitCode::FAILURE,
+            Err(failure) => Err(failure),
+        },
+        Command::CompareChild(args) => compare::run_child(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

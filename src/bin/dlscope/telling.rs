@@ -98,6 +98,17 @@ impl Telling {
         }
     }
 
+    /// What the system's loader did with the same file.
+    pub fn verdict(&mut self, line: impl FnOnce() -> String) {
+        if let Telling::Text(text) = self {
+            // Whoever asks about one symbol has the answer already.
+            if text.symbol.is_none() {
+                text.teller.page.gap();
+                text.teller.page.raw(&line());
+            }
+        }
+    }
+
     /// The last words, and the first error that writing met.
     pub fn finish(self, well: bool) -> io::Result<()> {
         match self {

@@ -11,6 +11,7 @@ use dlscope::{Library, Loader, Recorder};
 use crate::Failure;
 use crate::call::invoke;
 use crate::capture::Capture;
+use crate::compare;
 use crate::fixture_call::FixtureCall;
 use crate::fixtures::{FIXTURES, Fixture, Unpacked};
 use crate::page::{Page, Table, dim, symbol};
@@ -135,6 +136,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     drop(loaded);
     let printed = capture.end()?;
     telling.close(&recorder.take(), &printed)?;
+    // The system's loader knows nothing of directories that were given to ours.
+    if !args.no_run && args.search_dirs.is_empty() {
+        telling.verdict(|| compare::one_line(&target.name()));
+    }
     telling.finish(failed.is_none())?;
     failed.map_or(Ok(()), Err)
 }

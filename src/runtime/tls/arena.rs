@@ -82,13 +82,23 @@ pub(super) enum Share {
     Part,
 }
 
-/// The ranges in use, as offsets into the arena, ascending.
+/// The ranges in use, as offsets into the arena, ascending, and on whose account.
 struct Taken {
-    ranges: Vec<Range<u64>>,
-    by_part: u64,
+    ranges: Vec<(Range<u64>, Share)>,
 }
 
-static TAKEN: Mutex<Taken> = Mutex::new(Taken { ranges: Vec::new(), by_part: 0 });
+impl Taken {
+    fn bytes(&self, of: impl Fn(Share) -> bool) -> u64 {
+        self.ranges.iter().filter(|(_, share)| of(*share)).map(|(r, _)| r.end - r.start).sum()
+    }
+}
+
+static TAKEN: Mutex<Taken> = Mutex::new(Taken { ranges: Vec::new() });
+
+/// Held while the process forks, so that the child finds the ranges whole.
+pub(super) fn hold() -> impl Sized {
+    taken()
+}
 
 fn taken() -> MutexGuard<'static, Taken> {
     TAKEN.lock().unwrap_or_else(PoisonError::into_inner)
@@ -96,7 +106,7 @@ fn taken() -> MutexGuard<'static, Taken> {
 
 /// How many bytes are not in use.
 pub(super) fn left() -> u64 {
-    SIZE as u64 - taken().ranges.iter().map(|r| r.end - r.start).sum::<u64>()
+    SIZE as u64 - taken().bytes(|_| true)
 }
 
 /// Takes `size` bytes at an address that is `skew` modulo `align` in every thread. Returns the distance from
@@ -106,14 +116,14 @@ pub(super) fn take(size: u64, align: u64, skew: u64, share: Share) -> Result<i64
         return Err(format!("the arena is aligned to {ALIGN} bytes only"));
     }
     let mut taken = taken();
-    if share == Share::Part && taken.by_part + size > PART {
+    if share == Share::Part && taken.bytes(|s| s == Share::Part) + size > PART {
         return Err("the part of the arena for descriptors is used up".into());
     }
     // First fit: before the first range, between two, or behind the last.
     let mut at = HEADER as u64;
     let place = |from: u64| from + (skew + align - from % align) % align;
     let mut index = 0;
-    for range in &taken.ranges {
+    for (range, _) in &taken.ranges {
         if place(at) + size <= range.start {
             break;
         }
@@ -125,15 +135,14 @@ pub(super) fn take(size: u64, align: u64, skew: u64, share: Share) -> Result<i64
         return Err("no gap in it is large enough".into());
     }
     // A block without bytes takes one: no two have the same distance.
-    taken.ranges.insert(index, start..start + size.max(1));
-    taken.by_part += if share == Share::Part { size } else { 0 };
+    taken.ranges.insert(index, (start..start + size.max(1), share));
     Ok(offset() + start as i64)
 }
 
 /// Ends the use of what [`take`] gave.
-pub(super) fn give_back(at: i64, _size: u64) {
+pub(super) fn give_back(at: i64) {
     let start = (at - offset()) as u64;
-    taken().ranges.retain(|range| range.start != start);
+    taken().ranges.retain(|(range, _)| range.start != start);
 }
 
 /// Writes the initial image of a library in the arena into every thread, and into the template for threads to

@@ -79,6 +79,11 @@ struct Slots {
 
 static SLOTS: Mutex<Slots> = Mutex::new(Slots { modules: Vec::new(), generation: 0 });
 
+/// Held while the process forks, so that the child finds these lists whole.
+pub(crate) fn hold() -> impl Sized {
+    (slots(), arena::hold())
+}
+
 fn slots() -> MutexGuard<'static, Slots> {
     SLOTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -99,7 +104,7 @@ impl Drop for Owned {
         slots().modules[(self.0.id & SLOT_MASK) as usize] = None;
         let offset = self.0.static_offset.load(Ordering::Relaxed);
         if offset != 0 {
-            arena::give_back(offset, self.0.memsz);
+            arena::give_back(offset);
         }
     }
 }

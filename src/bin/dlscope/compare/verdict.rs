@@ -1,0 +1,338 @@
+//! Two snapshots held against each other. Pure: what it says depends on nothing but its arguments.
+
+use std::collections::HashMap;
+
+use dlscope::elf::addr::PAGE;
+
+use super::comparison::{Comparison, Count, Detail, Reasons, SlotCount, Verdict, short};
+use super::snapshot::{Outcome, Pages, Role, SeenObject, Snapshot, Word};
+
+/// How a child ended.
+#[derive(Debug)]
+pub enum End {
+    /// It lived to tell.
+    Told(Outcome),
+    /// It ended before it could tell: by a signal, or because the library ended it.
+    Died(String),
+    /// It was still running after this many seconds.
+    TimedOut(u64),
+}
+
+/// Names for what snapshots only number.
+pub trait Names {
+    /// Slot `n` of the object at `path`.
+    fn slot(&self, path: &str, n: usize) -> SlotName;
+    /// Lookup `n` of the library at `path`: `deflate@ZLIB_1.2`.
+    fn export(&self, path: &str, n: usize) -> String;
+}
+
+/// What is known about a slot.
+#[derive(Clone, Debug, Default)]
+pub struct SlotName {
+    /// `r_offset`.
+    pub place: u64,
+    /// The symbol's name without its version; empty for none.
+    pub symbol: String,
+    /// `R_X86_64_GLOB_DAT stdout@GLIBC_2.2.5, DT_RELA[7]`.
+    pub about: String,
+}
+
+/// Holds the ends of the two children against each other.
+pub fn judge(library: &str, system: &End, dlscope: &End, names: &impl Names) -> Comparison {
+    let mut result = Comparison {
+        library: library.into(),
+        verdict: verdict(system, dlscope),
+        objects: Count::default(),
+        symbols: Count::default(),
+        slots: SlotCount::default(),
+        pages: Count::default(),
+        reasons: Reasons { system: reason(system), dlscope: reason(dlscope) },
+        details: Vec::new(),
+    };
+    if let (End::Told(Outcome::Loaded(system)), End::Told(Outcome::Loaded(dlscope))) = (system, dlscope) {
+        Pair::new(system, dlscope, names, &mut result).compare();
+        if !result.details.is_empty() {
+            result.verdict = Verdict::Differ;
+        }
+    }
+    result
+}
+
+/// The verdict as far as it follows from how the children ended.
+fn verdict(system: &End, dlscope: &End) -> Verdict {
+    use Outcome::{Loaded, Refused};
+    match (system, dlscope) {
+        (End::Told(Loaded(_)), End::Told(Loaded(_))) => Verdict::Agree,
+        (End::Told(Refused { .. }), End::Told(Refused { .. })) => Verdict::BothRefuse,
+        (_, End::Told(Refused { policy: true, .. })) => Verdict::RefusedByPolicy,
+        (_, End::Told(Refused { .. })) => Verdict::OnlySystem,
+        (_, End::Told(Loaded(_))) => Verdict::OnlyDlscope,
+        // A library that ends one process and hangs the other is as bad in both.
+        (End::Died(_) | End::TimedOut(_), End::Died(_) | End::TimedOut(_)) => Verdict::BothDie,
+        (End::Told(_), End::Died(_)) => Verdict::Crash,
+        (End::Told(_), End::TimedOut(_)) => Verdict::Timeout,
+    }
+}
+
+fn reason(end: &End) -> Option<String> {
+    match end {
+        End::Told(Outcome::Loaded(_)) => None,
+        End::Told(Outcome::Refused { reason, .. }) => Some(reason.clone()),
+        End::Died(how) => Some(how.clone()),
+        End::TimedOut(seconds) => Some(format!("did not finish within {seconds} s")),
+    }
+}
+
+/// What the C library (or libstdc++) defines and dlscope gives to the libraries it loads in its place, because theirs
+/// knows nothing of its objects.
+const STAND_INS: [&str; 14] = [
+    "dlopen",
+    "dlmopen",
+    "dlsym",
+    "dlvsym",
+    "dlclose",
+    "dlerror",
+    "dladdr",
+    "dladdr1",
+    "dlinfo",
+    "dl_iterate_phdr",
+    "_dl_find_object",
+    "__tls_get_addr",
+    "__cxa_thread_atexit",
+    "__cxa_thread_atexit_impl",
+];
+
+/// Where the things above come from.
+const THEIR_LIBRARIES: [&str; 4] = ["libc.so.", "ld-linux-", "libdl.so.", "libstdc++.so."];
+
+struct Pair<'a, N> {
+    system: &'a Snapshot,
+    dlscope: &'a Snapshot,
+    names: &'a N,
+    /// A number for each object of `system`, the same for two paths of one file.
+    theirs: Vec<usize>,
+    /// The same for `dlscope`: equal numbers mean the same object.
+    ours: Vec<usize>,
+    result: &'a mut Comparison,
+}
+
+impl<'a, N: Names> Pair<'a, N> {
+    fn new(system: &'a Snapshot, dlscope: &'a Snapshot, names: &'a N, result: &'a mut Comparison) -> Self {
+        let (mut by_path, mut by_file) = (HashMap::new(), HashMap::new());
+        let mut number = |o: &'a SeenObject| {
+            let new = by_path.len();
+            let known = by_path.get(o.path.as_str()).or_else(|| by_file.get(&o.file?)).copied();
+            let number = *by_path.entry(o.path.as_str()).or_insert(known.unwrap_or(new));
+            o.file.map(|file| by_file.entry(file).or_insert(number));
+            number
+        };
+        let theirs = system.objects.iter().map(&mut number).collect();
+        let ours = dlscope.objects.iter().map(&mut number).collect();
+        Pair { system, dlscope, names, theirs, ours, result }
+    }
+
+    fn compare(&mut self) {
+        self.objects();
+        self.exports();
+        for (n, ours) in self.dlscope.objects.iter().enumerate().filter(|(_, o)| o.role != Role::Host) {
+            if let Some(theirs) = self.theirs.iter().position(|&number| number == self.ours[n]) {
+                let theirs = &self.system.objects[theirs];
+                self.slots(theirs, ours);
+                self.block(theirs, ours);
+                self.pages(theirs, ours);
+            }
+        }
+    }
+
+    /// The new objects in order; those that code of the library loaded in turn, in any order.
+    fn objects(&mut self) {
+        let (theirs, ours) = (paths(self.system, Role::New), paths(self.dlscope, Role::New));
+        for n in 0..theirs.len().max(ours.len()) {
+            let path = |of: &[(usize, &'a str)]| of.get(n).map(|(_, path)| *path);
+            self.object(&format!("new object {}", n + 1), path(&theirs), path(&ours));
+        }
+        // Their paths are not known exactly: the system's is told by the C library, ours by the kernel.
+        let (theirs, ours) = (paths(self.system, Role::Nested), paths(self.dlscope, Role::Nested));
+        for &(n, path) in &theirs {
+            let same = ours.iter().any(|&(of_ours, _)| self.ours[of_ours] == self.theirs[n]);
+            self.object("loaded in turn", Some(path), same.then_some(path));
+        }
+        for &(n, path) in &ours {
+            if !theirs.iter().any(|&(of_theirs, _)| self.theirs[of_theirs] == self.ours[n]) {
+                self.object("loaded in turn", None, Some(path));
+            }
+        }
+    }
+
+    fn object(&mut self, place: &str, system: Option<&str>, dlscope: Option<&str>) {
+        self.result.objects.compared += 1;
+        if system == dlscope {
+            return;
+        }
+        self.result.objects.different += 1;
+        // glibc does so with ld.so, the one object that it did not load itself and does not know the file of.
+        let number = |path| self.system.objects.iter().position(|o| o.path == path).map(|at| self.theirs[at]);
+        let was_there = |path| {
+            let same = |(number, o): (&usize, &SeenObject)| Some(*number) == path && o.role == Role::Host;
+            self.ours.iter().zip(&self.dlscope.objects).any(same)
+        };
+        let twice = system.is_some_and(|path| dlscope.is_none() && was_there(number(path)));
+        self.result.details.push(Detail {
+            what: "object",
+            object: dlscope.or(system).unwrap_or_default().into(),
+            place: place.into(),
+            about: if twice {
+                "a second copy of a file that was there: dlscope uses the first".into()
+            } else {
+                String::new()
+            },
+            system: system.map(Into::into),
+            dlscope: dlscope.map(Into::into),
+        });
+    }
+
+    fn exports(&mut self) {
+        let root = &self.dlscope.objects[self.dlscope.root].path;
+        self.result.symbols.compared = self.dlscope.exports.len().max(self.system.exports.len());
+        for n in 0..self.result.symbols.compared {
+            let theirs = self.system.exports.get(n).copied().flatten();
+            let ours = self.dlscope.exports.get(n).copied().flatten();
+            let name = || self.names.export(root, n);
+            let same = match (theirs, ours) {
+                (Some(theirs), Some(ours)) => {
+                    let bare = || name().split('@').next().unwrap_or_default().to_string();
+                    self.mean_the_same(theirs, ours) || self.stands_in(&bare(), theirs, ours)
+                }
+                (theirs, ours) => theirs.is_none() && ours.is_none(),
+            };
+            if !same {
+                self.result.symbols.different += 1;
+                self.result.details.push(Detail {
+                    what: "symbol",
+                    object: root.clone(),
+                    place: name(),
+                    about: String::new(),
+                    system: theirs.map(|word| show(word, self.system)),
+                    dlscope: ours.map(|word| show(word, self.dlscope)),
+                });
+            }
+        }
+    }
+
+    fn slots(&mut self, theirs: &SeenObject, ours: &SeenObject) {
+        let mut changed = ours.changed.iter().peekable();
+        for (n, (&system, &dlscope)) in theirs.slots.iter().zip(&ours.slots).enumerate() {
+            let by_constructor = changed.next_if(|&&at| at as usize == n).is_some();
+            self.result.slots.count.compared += 1;
+            self.result.slots.changed_by_constructors += usize::from(by_constructor);
+            if by_constructor || self.mean_the_same(system, dlscope) {
+                continue;
+            }
+            let name = self.names.slot(&ours.path, n);
+            if self.stands_in(&name.symbol, system, dlscope) {
+                continue;
+            }
+            self.result.slots.count.different += 1;
+            self.result.details.push(Detail {
+                what: "slot",
+                object: ours.path.clone(),
+                place: format!("{:#x}", name.place),
+                about: name.about,
+                system: Some(show(system, self.system)),
+                dlscope: Some(show(dlscope, self.dlscope)),
+            });
+        }
+    }
+
+    /// A block that was not filled from its image shows as words that differ from it. Code that ran writes to the same
+    /// variables under both loaders.
+    fn block(&mut self, theirs: &SeenObject, ours: &SeenObject) {
+        let (Some(system), Some(dlscope)) = (&theirs.block, &ours.block) else { return };
+        let say = |words: &[u64], at| Some(if words.contains(at) { "changed" } else { "as in the image" }.to_string());
+        let all = system.iter().chain(dlscope);
+        for at in all.filter(|at| system.contains(at) != dlscope.contains(at)) {
+            self.result.details.push(Detail {
+                what: "block",
+                object: ours.path.clone(),
+                place: format!("{at:#x}"),
+                about: "a word of this thread's block of thread-local variables".into(),
+                system: say(system, at),
+                dlscope: say(dlscope, at),
+            });
+        }
+    }
+
+    fn pages(&mut self, theirs: &SeenObject, ours: &SeenObject) {
+        self.result.pages.compared += ours.pages.iter().map(|run| run.count as usize).sum::<usize>();
+        for (run, system, dlscope) in differing_pages(&theirs.pages, &ours.pages) {
+            self.result.pages.different += run.count as usize;
+            self.result.details.push(Detail {
+                what: "page",
+                object: ours.path.clone(),
+                place: format!("{:#x}", run.start),
+                about: format!("{} page{}", run.count, if run.count == 1 { "" } else { "s" }),
+                system: Some(system),
+                dlscope: Some(dlscope),
+            });
+        }
+    }
+
+    fn mean_the_same(&self, theirs: Word, ours: Word) -> bool {
+        let same = |theirs: u32, ours: u32| self.theirs[theirs as usize] == self.ours[ours as usize];
+        match (theirs, ours) {
+            (Word::Lazy, _) | (_, Word::Lazy) => true,
+            (Word::Object(a, at), Word::Object(b, offset)) => at == offset && same(a, b),
+            (Word::ThreadLocal(a, at), Word::ThreadLocal(b, offset)) => at == offset && same(a, b),
+            (Word::Module(a), Word::Module(b)) => same(a, b),
+            (a, b) => a == b,
+        }
+    }
+
+    /// Whether dlscope's own function stands where the system has the C library's.
+    fn stands_in(&self, symbol: &str, theirs: Word, ours: Word) -> bool {
+        let (Word::Object(theirs, _), Word::Object(ours, _)) = (theirs, ours) else { return false };
+        let of_library = short(&self.system.objects[theirs as usize].path);
+        STAND_INS.contains(&symbol)
+            && self.dlscope.objects[ours as usize].path == Snapshot::PROGRAM
+            && THEIR_LIBRARIES.iter().any(|name| of_library.starts_with(name))
+    }
+}
+
+/// The objects of one role: their places and paths.
+fn paths(snapshot: &Snapshot, role: Role) -> Vec<(usize, &str)> {
+    let of_role = snapshot.objects.iter().enumerate().filter(|(_, o)| o.role == role);
+    of_role.map(|(n, o)| (n, o.path.as_str())).collect()
+}
+
+/// The runs of pages whose rights are not the same, with both.
+fn differing_pages(theirs: &[Pages], ours: &[Pages]) -> Vec<(Pages, String, String)> {
+    let rights = |pages: &[Pages], at: u64| {
+        let run = pages.iter().find(|run| at.wrapping_sub(run.start) < run.count * PAGE);
+        run.map_or("no page of it".into(), |run| run.rights.clone())
+    };
+    let ends = |run: &Pages| [run.start, run.start.wrapping_add(run.count * PAGE)];
+    let mut cuts: Vec<u64> = theirs.iter().chain(ours).flat_map(ends).collect();
+    cuts.sort_unstable();
+    cuts.dedup();
+    let runs = cuts.windows(2).map(|cut| {
+        let run = Pages { start: cut[0], count: (cut[1] - cut[0]) / PAGE, rights: String::new() };
+        (run, rights(theirs, cut[0]), rights(ours, cut[0]))
+    });
+    runs.filter(|(_, theirs, ours)| theirs != ours).collect()
+}
+
+fn show(word: Word, snapshot: &Snapshot) -> String {
+    let name = |at: u32| short(&snapshot.objects[at as usize].path);
+    match word {
+        Word::Object(at, offset) => format!("{}+{offset:#x}", name(at)),
+        Word::Value(value) => format!("{value:#x}"),
+        Word::Elsewhere => "an address in no object (heap, stack, a mapping of its own)".into(),
+        Word::ThreadLocal(at, offset) => format!("thread-local block of {}+{offset:#x}", name(at)),
+        Word::Module(at) => format!("thread-local module {}", name(at)),
+        Word::Lazy => "not bound yet".into(),
+        Word::Unreadable => "unreadable".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

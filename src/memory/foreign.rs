@@ -1,0 +1,186 @@
+//! Calls of foreign code: constructors, destructors, resolvers. What they change in objects' memory is told, too.
+
+use std::collections::BTreeMap;
+use std::ffi::{c_char, c_int};
+
+use super::{Memory, pointer};
+use crate::elf::addr::{Addr, PAGE, Vaddr};
+use crate::event::{Hex, Kind, Probe, Purpose, Report};
+
+/// The arguments of constructors.
+#[derive(Clone, Copy)]
+pub(crate) struct Arguments {
+    pub argc: c_int,
+    pub argv: *const *const c_char,
+    pub envp: *const *const c_char,
+}
+
+/// The objects whose memory foreign code may change, for those who watch: nothing else tells what it wrote.
+pub(crate) trait Around {
+    /// Shows every object's memory, as they are at this moment.
+    fn each(&self, see: &mut dyn FnMut(&Memory));
+}
+
+/// A resolver of the host writes nothing of ours.
+pub(crate) struct NothingAround;
+
+impl Around for NothingAround {
+    fn each(&self, _: &mut dyn FnMut(&Memory)) {}
+}
+
+/// Calls a constructor.
+///
+/// # Safety
+/// `address` is one of an object that is relocated and mapped, and whose dependencies' constructors ran. No
+/// borrow of the loader's state is held: the code may open and close libraries.
+#[track_caller]
+pub(crate) unsafe fn call_init<P: Probe + ?Sized>(
+    address: Addr,
+    purpose: Purpose,
+    args: Arguments,
+    around: &(impl Around + ?Sized),
+    watch: &mut Watch,
+    report: Report<'_, P>,
+) {
+    type Constructor = unsafe extern "C-unwind" fn(c_int, *const *const c_char, *const *const c_char);
+    let call = || {
+        // SAFETY: the caller vouches for the address; glibc passes these three arguments to constructors, too.
+        unsafe {
+            let constructor: Constructor = std::mem::transmute(pointer(address));
+            constructor(args.argc, args.argv, args.envp);
+        }
+    };
+    watched(address, purpose, around, watch, report, call, |()| None);
+}
+
+/// Calls a destructor.
+///
+/// # Safety
+/// As [`call_init`]; the constructors of the object ran.
+#[track_caller]
+pub(crate) unsafe fn call_fini<P: Probe + ?Sized>(
+    address: Addr,
+    purpose: Purpose,
+    around: &(impl Around + ?Sized),
+    watch: &mut Watch,
+    report: Report<'_, P>,
+) {
+    let call = || {
+        // SAFETY: the caller vouches for the address.
+        unsafe {
+            let destructor: unsafe extern "C-unwind" fn() = std::mem::transmute(pointer(address));
+            destructor();
+        }
+    };
+    watched(address, purpose, around, watch, report, call, |()| None);
+}
+
+/// Asks an IFUNC resolver which implementation to use.
+///
+/// # Safety
+/// `address` is a resolver of an object that is relocated as far as resolvers may expect.
+#[track_caller]
+pub(crate) unsafe fn call_resolver<P: Probe + ?Sized>(
+    address: Addr,
+    around: &(impl Around + ?Sized),
+    watch: &mut Watch,
+    report: Report<'_, P>,
+) -> Addr {
+    let call = || {
+        // SAFETY: the caller vouches for the address. On x86_64 glibc passes no arguments to resolvers.
+        unsafe {
+            let resolver: unsafe extern "C-unwind" fn() -> u64 = std::mem::transmute(pointer(address));
+            Addr(resolver())
+        }
+    };
+    watched(address, Purpose::Resolver, around, watch, report, call, |&answer| Some(answer))
+}
+
+/// Makes a call, and tells of it, of its answer, and of the bytes that differ afterwards.
+#[track_caller]
+#[inline(always)]
+fn watched<R, P: Probe + ?Sized>(
+    address: Addr,
+    purpose: Purpose,
+    around: &(impl Around + ?Sized),
+    watch: &mut Watch,
+    report: Report<'_, P>,
+    call: impl FnOnce() -> R,
+    answer: impl FnOnce(&R) -> Option<Addr>,
+) -> R {
+    if !report.listening() {
+        return call();
+    }
+    report.tell(|| Kind::Call { address, purpose });
+    watch.look(around);
+    let result = call();
+    report.tell(|| Kind::Return { address, value: answer(&result) });
+    for (address, before, after) in watch.changes(around) {
+        report.tell(|| Kind::Changed { address, before: Hex(before), after: Hex(after) });
+    }
+    result
+}
+
+/// The writable memory of objects as it was last seen. Kept from call to call, so that each call costs one
+/// comparison and not two copies.
+#[derive(Default)]
+pub(crate) struct Watch {
+    seen: BTreeMap<Addr, Vec<u8>>,
+}
+
+impl Watch {
+    /// Takes note of objects that came since the last look, and forgets those that went.
+    fn look(&mut self, around: &(impl Around + ?Sized)) {
+        let mut here = Vec::new();
+        around.each(&mut |memory| {
+            for (at, range) in memory.writable_ranges() {
+                let length = range.end.0 - range.start.0;
+                if self.seen.get(&at).is_none_or(|seen| seen.len() as u64 != length) {
+                    self.seen.insert(at, memory.copy(range).unwrap_or_default());
+                }
+                here.push(at);
+            }
+        });
+        self.seen.retain(|at, _| here.contains(at));
+    }
+
+    /// What differs from what was seen: address, before, after. Objects that came or went meanwhile have told so
+    /// themselves.
+    fn changes(&mut self, around: &(impl Around + ?Sized)) -> Vec<(Addr, Vec<u8>, Vec<u8>)> {
+        let mut changes = Vec::new();
+        around.each(&mut |memory| {
+            for (at, range) in memory.writable_ranges() {
+                let Some(seen) = self.seen.get_mut(&at) else { continue };
+                // Page by page: most did not change.
+                for (number, old) in seen.chunks_mut(PAGE as usize).enumerate() {
+                    let from = number as u64 * PAGE;
+                    let page = Vaddr(range.start.0 + from)..Vaddr(range.start.0 + from + old.len() as u64);
+                    if memory.differs(page.start, old) {
+                        let now = memory.copy(page).unwrap_or_default();
+                        changes.extend(differences(Addr(at.0 + from), old, &now));
+                        old.copy_from_slice(&now);
+                    }
+                }
+            }
+        });
+        changes
+    }
+}
+
+/// The runs of bytes in which two states of the same memory differ.
+fn differences(start: Addr, old: &[u8], new: &[u8]) -> Vec<(Addr, Vec<u8>, Vec<u8>)> {
+    let mut runs: Vec<(usize, usize)> = Vec::new();
+    // Word by word: variables that changed as a whole stay together.
+    for (index, (a, b)) in old.chunks(8).zip(new.chunks(8)).enumerate() {
+        if a != b {
+            let (from, to) = (index * 8, index * 8 + a.len());
+            match runs.last_mut() {
+                Some(last) if last.1 == from => last.1 = to,
+                _ => runs.push((from, to)),
+            }
+        }
+    }
+    runs.into_iter()
+        .map(|(from, to)| (Addr(start.0 + from as u64), old[from..to].to_vec(), new[from..to].to_vec()))
+        .collect()
+}
