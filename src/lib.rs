@@ -23,7 +23,7 @@
 //!
 //! | # | stage | file | what it does | specification | glibc / musl |
 //! |---|---|---|---|---|---|
-//! | 1 | find | `link/search.rs`, `link/ldcache.rs` | name → path → open file | ld.so(8) | `_dl_map_object` / `load_library` |
+//! | 1 | find | `link/search.rs`, `link/tokens.rs`, `link/ldcache.rs` | name → path → open file | ld.so(8) | `_dl_map_object` / `load_library` |
 //! | 2 | read | `link/search.rs`, `elf/image.rs` | the file header and program headers | gABI "ELF Header", "Program Header" | `open_verify` / `map_library` |
 //! | 3 | plan | `elf/plan.rs` | `PT_LOAD`s → mapping steps | gABI "Program Loading" | `_dl_map_segments` / `map_library` |
 //! | 4 | map | `memory.rs` | the steps, carried out | mmap(2) | the same |
@@ -44,9 +44,11 @@
 //!
 //! # Limits
 //!
-//! x86_64 Linux with glibc 2.35 or newer. Libraries with thread-local variables of their own are refused with
-//! [`ErrorKind::Unsupported`], not mishandled. Executable stacks and segments that are writable and executable
-//! are refused by policy. C++ exceptions do not yet find their way through loaded code.
+//! x86_64 Linux with glibc 2.35 or newer. Everything is bound at once (`RTLD_NOW`). Executable stacks and segments
+//! that are writable and executable at once are refused by policy. An exception that escapes a constructor
+//! unwinds through [`Loader::open`]; the library then stays half initialised. Libraries that the *host* opens after
+//! start-up are used only when something needs them, and the host may close them again.
+//! Initial-exec thread-local variables of all loaded libraries share 8 KiB; `docs/tls.md` says how to change that.
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu")))]
 compile_error!("dlscope loads x86_64 libraries into glibc processes on Linux: other targets are not supported");
