@@ -11,8 +11,10 @@ use std::ffi::{c_char, c_int, c_void};
 #[unsafe(naked)]
 pub(crate) unsafe extern "C" fn dlopen(file: *const c_char, mode: c_int) -> *mut c_void {
     naked_asm!(
+        ".cfi_startproc",
         "mov rdx, [rsp]", // the third argument: where this call returns to
         "jmp {inner}",    // a tail call: the stack stays as the caller made it
+        ".cfi_endproc",
         inner = sym crate::capi::dlopen_from,
     )
 }
@@ -21,8 +23,10 @@ pub(crate) unsafe extern "C" fn dlopen(file: *const c_char, mode: c_int) -> *mut
 #[unsafe(naked)]
 pub(crate) unsafe extern "C" fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void {
     naked_asm!(
+        ".cfi_startproc",
         "mov rdx, [rsp]",
         "jmp {inner}",
+        ".cfi_endproc",
         inner = sym crate::capi::dlsym_from,
     )
 }
@@ -35,8 +39,10 @@ pub(crate) unsafe extern "C" fn dlvsym(
     version: *const c_char,
 ) -> *mut c_void {
     naked_asm!(
+        ".cfi_startproc",
         "mov rcx, [rsp]",
         "jmp {inner}",
+        ".cfi_endproc",
         inner = sym crate::capi::dlvsym_from,
     )
 }

@@ -72,7 +72,7 @@ global_asm!(
 /// Bytes from the thread pointer to the arena; negative.
 #[unsafe(naked)]
 pub(super) extern "C" fn offset() -> i64 {
-    naked_asm!("mov rax, qword ptr [rip + __dlscope_tls_arena@GOTTPOFF]", "ret")
+    naked_asm!(".cfi_startproc", "mov rax, qword ptr [rip + __dlscope_tls_arena@GOTTPOFF]", "ret", ".cfi_endproc")
 }
 
 /// Which part of the arena may be used up.

@@ -58,13 +58,13 @@ fn address_of(function: *const ()) -> u64 {
 /// The second word is the answer.
 #[unsafe(naked)]
 unsafe extern "C" fn fixed() {
-    naked_asm!("mov rax, [rax + 8]", "ret")
+    naked_asm!(".cfi_startproc", "mov rax, [rax + 8]", "ret", ".cfi_endproc")
 }
 
 /// The second word is an address, not a distance.
 #[unsafe(naked)]
 unsafe extern "C" fn undefined() {
-    naked_asm!("mov rax, [rax + 8]", "sub rax, fs:0", "ret")
+    naked_asm!(".cfi_startproc", "mov rax, [rax + 8]", "sub rax, fs:0", "ret", ".cfi_endproc")
 }
 
 /// Bytes that `xsave` needs.
@@ -83,9 +83,13 @@ fn state_size() -> u64 {
 #[unsafe(naked)]
 unsafe extern "C" fn lookup() {
     naked_asm!(
+        ".cfi_startproc",
         "push rdi",
+        ".cfi_def_cfa_offset 16",
         "push rdx",
+        ".cfi_def_cfa_offset 24",
         "push rcx",
+        ".cfi_def_cfa_offset 32",
         "mov rdi, [rax + 8]",                                       // module and offset
         // The same as in `get_addr`.
         "mov rax, [rdi]",
@@ -105,20 +109,29 @@ unsafe extern "C" fn lookup() {
         "add rax, [rdi + 8]",
         "3:",
         "sub rax, fs:0",                                            // an address becomes a distance
+        ".cfi_remember_state",
         "pop rcx",
+        ".cfi_def_cfa_offset 24",
         "pop rdx",
+        ".cfi_def_cfa_offset 16",
         "pop rdi",
+        ".cfi_def_cfa_offset 8",
         "ret",
+        ".cfi_restore_state",
         // The first time in this thread: everything that Rust code may change is saved.
         "2:",
         "push rbp",
+        ".cfi_def_cfa_offset 40",
+        ".cfi_offset rbp, -40",
         "mov rbp, rsp",
+        ".cfi_def_cfa_register rbp",
         "push rsi",
         "push r8",
         "push r9",
         "push r10",
         "push r11",
         "push rbx",
+        ".cfi_offset rbx, -88",
         "sub rsp, qword ptr [rip + {state_size}]",
         "and rsp, -64",                                             // `xsave` wants 64
         "mov rbx, rsp",
@@ -147,7 +160,11 @@ unsafe extern "C" fn lookup() {
         "mov r8, [rbp - 16]",
         "mov rsi, [rbp - 8]",
         "leave",
+        ".cfi_def_cfa rsp, 32",
+        ".cfi_restore rbp",
+        ".cfi_restore rbx",
         "jmp 3b",
+        ".cfi_endproc",
         slot_mask = const SLOT_MASK,
         parts = const STATE_PARTS,
         state_size = sym STATE_SIZE,

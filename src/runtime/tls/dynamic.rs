@@ -51,6 +51,7 @@ const EMPTY: Entry = Entry { id: 0, block: ptr::null_mut(), allocation: ptr::nul
 #[unsafe(naked)]
 pub(crate) unsafe extern "C" fn get_addr(index: *const Index) -> *mut u8 {
     naked_asm!(
+        ".cfi_startproc",
         "mov rax, [rdi]",                                             // the module's id
         "test rax, rax",
         "jns {host}",                                                 // without our bit: glibc's own
@@ -71,11 +72,16 @@ pub(crate) unsafe extern "C" fn get_addr(index: *const Index) -> *mut u8 {
         "ret",
         "2:",
         "push rbp",
+        ".cfi_def_cfa_offset 16",
+        ".cfi_offset rbp, -16",
         "mov rbp, rsp",
+        ".cfi_def_cfa_register rbp",
         "and rsp, -16",
         "call {slow}",
         "leave",
+        ".cfi_def_cfa rsp, 8",
         "ret",
+        ".cfi_endproc",
         host = sym __tls_get_addr,
         slot_mask = const SLOT_MASK,
         slow = sym slow,
