@@ -30,6 +30,8 @@ pub(crate) struct Memory {
     span: Range<Vaddr>,
     /// One for each `PT_LOAD`, ascending.
     regions: Vec<Region>,
+    /// The last writable one, where nearly all relocations go; empty if there is none.
+    data: Range<Vaddr>,
     /// `DT_TEXTREL`: read-only pages are writable for the moment.
     text_open: AtomicBool,
     /// `None`: the host's.
@@ -59,10 +61,12 @@ impl Memory {
         report: Report<'_, P>,
     ) -> Result<Memory, ErrorKind> {
         let start = reserve(plan.length(), plan.align, plan.span.start, report)?;
+        let regions = regions(image);
         let memory = Memory {
             bias: Bias(start.0.wrapping_sub(plan.span.start.0)),
             span: plan.span.clone(),
-            regions: regions(image),
+            data: data(&regions),
+            regions,
             text_open: AtomicBool::new(false),
             // From here on a failure unmaps the whole reservation: `Drop`.
             owned: Some(Owned { tag: tag.clone(), probe }),
@@ -79,7 +83,14 @@ impl Memory {
         let regions = regions(image);
         let first = regions.first().map_or(Vaddr(0), |r| r.range.start.page_down());
         let end = regions.last().map_or(Vaddr(0), |r| r.range.end);
-        Memory { bias, span: first..end, regions, text_open: AtomicBool::new(false), owned: None }
+        Memory {
+            bias,
+            span: first..end,
+            data: Vaddr(0)..Vaddr(0),
+            regions,
+            text_open: AtomicBool::new(false),
+            owned: None,
+        }
     }
 
     fn carry_out<P: Probe + ?Sized>(
@@ -205,9 +216,8 @@ impl Memory {
         value: V,
         report: Report<'_, P>,
     ) -> Option<()> {
-        let writable = |r: &&Region| r.prot.writable() && fits(&r.range, place, size_of::<V>() as u64);
-        // The writable segments are the last ones.
-        if self.regions.iter().rev().find(writable).is_none() && !self.is_open_text(place, size_of::<V>() as u64) {
+        let size = size_of::<V>() as u64;
+        if !fits(&self.data, place, size) && !self.may_store(place, size) {
             return None;
         }
         let address = self.bias + place;
@@ -228,9 +238,12 @@ impl Memory {
         Some(())
     }
 
+    /// Whether another segment than the last writable one may be written at `place`.
     #[cold]
-    fn is_open_text(&self, place: Vaddr, size: u64) -> bool {
-        self.text_open.load(Ordering::Relaxed) && self.regions.iter().any(|r| fits(&r.range, place, size))
+    fn may_store(&self, place: Vaddr, size: u64) -> bool {
+        let text_open = self.text_open.load(Ordering::Relaxed);
+        let may = |r: &Region| (r.prot.writable() || text_open) && fits(&r.range, place, size);
+        self.owned.is_some() && self.regions.iter().any(may)
     }
 
     /// `DT_TEXTREL`: makes every segment writable, and not executable, until [`Memory::shut_text`].
@@ -381,6 +394,11 @@ fn regions(image: &Image) -> Vec<Region> {
         prot: s.flags,
     };
     image.loads().map(region).collect()
+}
+
+fn data(regions: &[Region]) -> Range<Vaddr> {
+    let last = regions.iter().rev().find(|r| r.prot.writable());
+    last.map_or(Vaddr(0)..Vaddr(0), |r| r.range.clone())
 }
 
 #[inline(always)]

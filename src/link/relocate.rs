@@ -90,8 +90,15 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
     /// `DT_RELA` or `DT_JMPREL`, entry by entry.
     fn table(&mut self, table: &'static str, at: Option<Table>, entries: &[Rela]) -> Result<(), ErrorKind> {
         for (index, rela) in entries.iter().enumerate() {
-            self.fetch_ahead(&entries[index..]);
             let entry = Entry::from(rela);
+            // By far the most frequent, and the simplest: `B + A`, without a symbol.
+            if entry.kind == RelocKind::Relative as u32 && !self.report.listening() {
+                let word = self.object.bias().0.wrapping_add_signed(entry.addend);
+                let stored = self.object.memory.store(entry.place, word, self.report);
+                stored.ok_or_else(|| outside(table, index, RelocKind::Relative.name(), entry.place))?;
+                continue;
+            }
+            self.fetch_ahead(&entries[index..]);
             let kind = RelocKind::from_raw(entry.kind).ok_or_else(|| unknown(table, index, &entry))?;
             let definition = if kind.needs_symbol() { self.definition(table, index, kind, &entry)? } else { None };
             self.tell(table, at, SIZEOF_RELA, index, &entry, kind, definition.as_ref());
