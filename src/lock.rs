@@ -116,7 +116,7 @@ extern "C" fn before_fork() {
     while BORROWS.load(Ordering::SeqCst) > 0 {
         std::thread::yield_now();
     }
-    let held: Box<dyn Any> = Box::new(crate::runtime::tls::hold());
+    let held: Box<dyn Any> = Box::new((crate::memory::hold(), crate::runtime::tls::hold()));
     HELD.with_borrow_mut(|slot| *slot = Some(held));
 }
 

@@ -351,6 +351,11 @@ fn unmap<P: Probe + ?Sized>(address: Addr, length: u64, report: Report<'_, P>) {
     }
 }
 
+/// Held while the process forks, so that the child finds the list whole.
+pub(crate) fn hold() -> impl Sized {
+    ABANDONED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Tries again to unmap what an earlier rollback could not.
 pub(crate) fn retry_abandoned<P: Probe + ?Sized>(report: Report<'_, P>) {
     let ranges = std::mem::take(&mut *ABANDONED.lock().unwrap_or_else(PoisonError::into_inner));

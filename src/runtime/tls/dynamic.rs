@@ -128,13 +128,13 @@ pub(super) fn block(id: u64) -> *mut u8 {
 
 impl Module {
     fn make_block(&self) -> Entry {
-        let mut state = self.deciding();
-        if *state == Use::Arena {
+        let (state, deciding) = self.decide();
+        if state == Use::Arena {
             let at = thread_pointer().wrapping_add_signed(self.static_offset.load(Ordering::Relaxed));
             return Entry { id: self.id, block: ptr::with_exposed_provenance_mut(at as usize), ..EMPTY };
         }
-        *state = Use::Dynamic;
-        drop(state);
+        self.state.store(Use::Dynamic as u8, Ordering::Relaxed);
+        drop(deciding);
         let image = self.initial();
         let align = self.align.max(16) as usize;
         // The block begins `skew` bytes behind an aligned address.

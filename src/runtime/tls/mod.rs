@@ -18,7 +18,7 @@ mod descriptor;
 mod destructors;
 mod dynamic;
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::elf::addr::Addr;
@@ -57,11 +57,12 @@ pub(crate) struct Module {
     skew: u64,
     /// Bytes from the thread pointer to the block, for a library in the arena; 0: its blocks are dynamic.
     static_offset: AtomicI64,
-    /// Held while the module decides between arena and dynamic blocks.
-    deciding: Mutex<Use>,
+    /// What was decided between arena and dynamic blocks. Changes under [`DECIDING`].
+    state: AtomicU8,
 }
 
 #[derive(Clone, Copy, PartialEq)]
+#[repr(u8)]
 enum Use {
     /// Nobody has a block yet.
     None,
@@ -70,6 +71,9 @@ enum Use {
     /// Some thread has a block of its own.
     Dynamic,
 }
+
+/// Held while a module decides. One for all of them: it is a matter of a moment, once a module.
+static DECIDING: Mutex<()> = Mutex::new(());
 
 /// All modules by slot. A lock of its own: threads come here without the loader's.
 struct Slots {
@@ -81,7 +85,11 @@ static SLOTS: Mutex<Slots> = Mutex::new(Slots { modules: Vec::new(), generation:
 
 /// Held while the process forks, so that the child finds these lists whole.
 pub(crate) fn hold() -> impl Sized {
-    (slots(), arena::hold())
+    (deciding(), slots(), arena::hold())
+}
+
+fn deciding() -> MutexGuard<'static, ()> {
+    DECIDING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn slots() -> MutexGuard<'static, Slots> {
@@ -125,7 +133,7 @@ impl Module {
             align,
             skew: segment.vaddr.0 % align,
             static_offset: AtomicI64::new(0),
-            deciding: Mutex::new(Use::None),
+            state: AtomicU8::new(Use::None as u8),
         });
         match slots.modules.get_mut(slot) {
             Some(free) => *free = Some(module.clone()),
@@ -139,8 +147,15 @@ impl Module {
         slots().modules.get((id & SLOT_MASK) as usize)?.clone().filter(|m| m.id == id)
     }
 
-    fn deciding(&self) -> MutexGuard<'_, Use> {
-        self.deciding.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What was decided, and the right to decide.
+    fn decide(&self) -> (Use, MutexGuard<'static, ()>) {
+        let deciding = deciding();
+        let state = match self.state.load(Ordering::Relaxed) {
+            state if state == Use::Arena as u8 => Use::Arena,
+            state if state == Use::Dynamic as u8 => Use::Dynamic,
+            _ => Use::None,
+        };
+        (state, deciding)
     }
 
     /// How far from the thread pointer the block lies in every thread: takes room in the arena if it has none.
@@ -148,37 +163,37 @@ impl Module {
     /// # Errors
     /// [`ErrorKind::StaticTls`] where there is no room, or it is too late because threads have dynamic blocks.
     pub(crate) fn require_static<P: Probe + ?Sized>(&self, report: Report<'_, P>) -> Result<i64, ErrorKind> {
-        let mut state = self.deciding();
-        if *state == Use::Arena {
+        let (state, _deciding) = self.decide();
+        if state == Use::Arena {
             return Ok(self.static_offset.load(Ordering::Relaxed));
         }
-        if *state == Use::Dynamic {
+        if state == Use::Dynamic {
             let why = "threads have dynamic blocks of it already, and those cannot move";
             return Err(self.no_room(why));
         }
         let offset =
             arena::take(self.memsz, self.align, self.skew, arena::Share::Whole).map_err(|why| self.no_room(&why))?;
-        self.settle(&mut state, offset, report);
+        self.settle(offset, report);
         Ok(offset)
     }
 
     /// The same for code that can do without: only from a part of the arena, and only if that has room.
     fn prefer_static<P: Probe + ?Sized>(&self, report: Report<'_, P>) -> Option<i64> {
-        let mut state = self.deciding();
-        match *state {
+        let (state, _deciding) = self.decide();
+        match state {
             Use::Arena => Some(self.static_offset.load(Ordering::Relaxed)),
             Use::Dynamic => None,
             Use::None => {
                 let offset = arena::take(self.memsz, self.align, self.skew, arena::Share::Part).ok()?;
-                self.settle(&mut state, offset, report);
+                self.settle(offset, report);
                 Some(offset)
             }
         }
     }
 
-    fn settle<P: Probe + ?Sized>(&self, state: &mut Use, offset: i64, report: Report<'_, P>) {
+    fn settle<P: Probe + ?Sized>(&self, offset: i64, report: Report<'_, P>) {
         self.static_offset.store(offset, Ordering::Relaxed);
-        *state = Use::Arena;
+        self.state.store(Use::Arena as u8, Ordering::Relaxed);
         report.tell(|| Kind::StaticTls { offset, length: self.memsz, align: self.align, left: arena::left() });
     }
 
