@@ -7,6 +7,7 @@
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -36,11 +37,14 @@ pub(crate) struct OpenFile {
 
 /// The directories built into ld.so, which are nowhere written down for others: Debian's, or everybody else's.
 pub(crate) fn default_dirs() -> &'static [&'static str] {
-    if Path::new("/lib/x86_64-linux-gnu").is_dir() {
-        &["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib", "/usr/lib"]
-    } else {
-        &["/lib64", "/usr/lib64"]
-    }
+    static DIRS: OnceLock<&[&str]> = OnceLock::new();
+    DIRS.get_or_init(|| {
+        if Path::new("/lib/x86_64-linux-gnu").is_dir() {
+            &["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib", "/usr/lib"]
+        } else {
+            &["/lib64", "/usr/lib64"]
+        }
+    })
 }
 
 /// What is searched for, and on whose behalf.
@@ -117,7 +121,6 @@ impl Search<'_> {
         {
             return Ok(Some(file));
         }
-        let defaults: &[&str] = if self.of.no_default_dirs { &[] } else { default_dirs() };
         let cached = ldcache::lookup(lock, self.name, report);
         report.tell(|| Kind::Rule { rule: Rule::Cache, dirs: cached.clone() });
         for path in cached {
@@ -130,7 +133,10 @@ impl Search<'_> {
                 return Ok(Some(file));
             }
         }
-        let defaults: Vec<String> = defaults.iter().map(|dir| dir.to_string()).collect();
+        if self.of.no_default_dirs {
+            return Ok(None);
+        }
+        let defaults: Vec<String> = default_dirs().iter().map(|dir| dir.to_string()).collect();
         self.in_dirs(&defaults, Rule::Default, tried, report)
     }
 

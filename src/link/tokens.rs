@@ -8,11 +8,16 @@ use super::search::default_dirs;
 
 /// `$ORIGIN` of the object at `path`: its directory, absolute. glibc `_dl_get_origin`.
 pub(crate) fn origin_of(path: &OsStr) -> String {
-    if path.is_empty() {
-        return String::new();
+    let text = path.to_string_lossy();
+    match text.rsplit_once('/') {
+        None if text.is_empty() => String::new(),
+        Some(("", _)) => "/".into(),
+        Some((dir, _)) if dir.starts_with('/') => dir.into(),
+        _ => {
+            let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
+            absolute.parent().unwrap_or(Path::new("/")).to_string_lossy().into_owned()
+        }
     }
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
-    absolute.parent().unwrap_or(Path::new("/")).to_string_lossy().into_owned()
 }
 
 /// The directories of a `DT_RPATH` or `DT_RUNPATH`.
