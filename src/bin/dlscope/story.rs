@@ -37,7 +37,8 @@ pub fn sections(events: &[Event]) -> Vec<Section<'_>> {
         match open {
             Some(section) => sections[section].events.push(event),
             None => {
-                let wanted = if stage == Stage::Find { wanted(events, at) } else { None };
+                let is_search = stage == Stage::Find && !matches!(event.kind, Kind::Begin { .. } | Kind::End { .. });
+                let wanted = if is_search { wanted(events, at) } else { None };
                 let (load, parent) = (event.load, event.parent);
                 sections.push(Section { stage, load, parent, subject, wanted, events: vec![event] });
             }
@@ -46,9 +47,9 @@ pub fn sections(events: &[Event]) -> Vec<Section<'_>> {
     sections
 }
 
-/// A request begins or ends, or another file is looked for: never part of what was before.
+/// A request begins or ends, or the file of a dependency is looked for: never part of what was before.
 fn is_boundary(kind: &Kind) -> bool {
-    matches!(kind, Kind::Begin { .. } | Kind::End { .. } | Kind::Search { .. })
+    matches!(kind, Kind::Begin { .. } | Kind::End { .. } | Kind::Search { needed_by: Some(_), .. })
 }
 
 /// The stage and object to tell event `at` under.

@@ -11,8 +11,6 @@ pub fn find(t: &mut Teller, section: &Section<'_>) {
     if let Some((name, by)) = section.wanted {
         let text = format!("{}, needed by {}", heading(name), by.short());
         t.page.line(text);
-    } else if let Some(name) = searched_name(section) {
-        t.page.line(heading(name));
     }
     for event in &section.events {
         match &event.kind {
@@ -25,7 +23,7 @@ pub fn find(t: &mut Teller, section: &Section<'_>) {
                 let line = format!("{name:?} is already in this process: {object} ({})", same_by(*by));
                 t.page.line(line);
             }
-            Kind::Rule { .. } | Kind::Try { .. } => {}
+            Kind::Search { .. } | Kind::Rule { .. } | Kind::Try { .. } => {}
             kind if kind.strace().is_some() => {}
             _ => t.other(event),
         }
@@ -40,16 +38,6 @@ pub fn find(t: &mut Teller, section: &Section<'_>) {
     for event in section.events.iter().filter(|e| is_told(&e.kind)) {
         t.other(event);
     }
-}
-
-/// The name that a search without a beginning and an end is for: a dependency that was not found.
-fn searched_name<'e>(section: &Section<'e>) -> Option<&'e str> {
-    let begins = section.events.iter().any(|e| matches!(e.kind, Kind::Begin { .. } | Kind::Known { .. }));
-    let path = section.events.iter().find_map(|e| match &e.kind {
-        Kind::Try { path, .. } => Some(path),
-        _ => None,
-    })?;
-    (!begins).then(|| path.rsplit('/').next().unwrap_or(path))
 }
 
 fn asked(request: Asked, name: &str, caller: Option<&str>, section: &Section<'_>) -> String {
