@@ -2,6 +2,7 @@
 //! expected, what to try.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::elf::addr::{FileOffset, Vaddr};
 use crate::event::Stage;
@@ -113,14 +114,14 @@ pub enum ErrorKind {
         searched: Vec<String>,
     },
     /// `get`: the library and its dependencies do not export the symbol.
-    #[error("no symbol {symbol}{}\n       looked in {}", at_version(version), searched.join(", "))]
+    #[error("no symbol {symbol}{}\n       looked in {}", at_version(version), short_names(searched))]
     NoSuchSymbol {
         /// Its name.
         symbol: String,
         /// The version asked for.
         version: Option<String>,
-        /// The objects searched, in order.
-        searched: Vec<String>,
+        /// The paths of the objects searched, in order.
+        searched: Vec<Arc<str>>,
     },
     /// A relocation that cannot be applied.
     #[error("relocation {index} of {table} ({kind}) at {place}: {problem}\n       {rule}")]
@@ -211,6 +212,11 @@ impl ErrorKind {
 
 fn needed(by: &Option<String>) -> String {
     by.as_ref().map_or(String::new(), |by| format!(", and {by} needs it"))
+}
+
+fn short_names(paths: &[Arc<str>]) -> String {
+    let names: Vec<&str> = paths.iter().map(|path| path.rsplit('/').next().unwrap_or(path)).collect();
+    names.join(", ")
 }
 
 fn at_version(version: &Option<String>) -> String {

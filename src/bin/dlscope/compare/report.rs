@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use anstyle::{AnsiColor, Style};
 
 use super::comparison::{Comparison, Count, Detail, Verdict, short};
+use crate::page::thousands;
 
 /// How many differences of one library are told.
 const SHOWN: usize = 20;
@@ -186,7 +187,7 @@ pub fn table(results: &[Comparison], folders: &[String]) -> String {
     for (verdict, count) in totals(results) {
         let _ = writeln!(text, "| {} | {count} | {} |", verdict.name(), verdict.meaning());
     }
-    let sum = |part: fn(&Comparison) -> usize| grouped(results.iter().map(part).sum::<usize>());
+    let sum = |part: fn(&Comparison) -> usize| thousands(results.iter().map(part).sum::<usize>() as u64);
     let _ = writeln!(
         text,
         "\nCompared: {} relocated words ({} of them changed by constructors), {} exports, {} pages.",
@@ -226,17 +227,4 @@ fn machine() -> String {
     // SAFETY: a string that is always there.
     let glibc = unsafe { std::ffi::CStr::from_ptr(nix::libc::gnu_get_libc_version()) };
     format!("{name}, glibc {}", glibc.to_string_lossy())
-}
-
-/// `12,345,678`.
-fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
