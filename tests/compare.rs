@@ -244,3 +244,23 @@ fn every_fixture_that_both_should_take_agrees() {
     let bad: Vec<_> = results.iter().filter(bad).collect();
     assert!(bad.is_empty(), "{bad:#?}");
 }
+
+/// By name and not by path: through `ld.so.cache`, its order and its rules.
+#[test]
+fn names_of_the_cache_mean_the_same_files_to_both() {
+    let ldconfig = ["/sbin/ldconfig", "/usr/sbin/ldconfig"].into_iter().find(|path| Path::new(path).exists());
+    let printed = Command::new(ldconfig.expect("glibc's ldconfig")).arg("-p").output().unwrap();
+    let listed = String::from_utf8_lossy(&printed.stdout).into_owned();
+    // `	libz.so.1 (libc6,x86-64) => /lib/x86_64-linux-gnu/libz.so.1`
+    let ours = listed.lines().filter(|line| line.contains("x86-64"));
+    let names: Vec<&str> = ours.filter_map(|line| line.split_whitespace().next()).collect();
+    // glibc's `dlsym` finds nothing on a handle of the dynamic linker itself; and every tenth name will do.
+    let chosen = names.iter().copied().filter(|name| !name.starts_with("ld-linux")).step_by(10);
+    let chosen: Vec<&str> = chosen.collect();
+    let (lines, _) = compare(&chosen);
+    assert_eq!(lines.len(), chosen.len());
+    let expected = ["agree", "both-refuse", "both-die", "only-dlscope"];
+    for line in lines {
+        assert!(expected.iter().any(|verdict| line["verdict"] == *verdict), "{line}");
+    }
+}
