@@ -3,107 +3,21 @@
 //! gABI "Symbol Table" and "Hash Table"; glibc `do_lookup_x` and `check_match`, musl `find_sym2`.
 
 use std::cell::Cell;
-use std::fmt;
 
-use goblin::elf64::section_header::{SHN_ABS, SHN_UNDEF};
-use goblin::elf64::sym::{
-    STB_GLOBAL, STB_GNU_UNIQUE, STB_LOCAL, STB_WEAK, STT_COMMON, STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE, STT_OBJECT,
-    STT_TLS, STV_DEFAULT, STV_HIDDEN, STV_INTERNAL, STV_PROTECTED, Sym, st_bind, st_type, st_visibility,
-};
+use goblin::elf64::section_header::SHN_UNDEF;
+use goblin::elf64::sym::Sym;
 
-use super::addr::{Addr, Bias, Vaddr};
+use super::addr::Vaddr;
 use super::c_str_at;
 use super::gnu_hash::{self, GnuHash};
 use super::sysv_hash::{self, SysvHash};
 use super::version::{HIDDEN, Name, Versions};
 use crate::error::ErrorKind;
 
-/// One `Elf64_Sym`, by its parts.
-#[derive(Clone, Copy, Debug)]
-pub struct Symbol(pub Sym);
-
-impl Symbol {
-    /// `STB_LOCAL`, `STB_GLOBAL`, `STB_WEAK`, `STB_GNU_UNIQUE`.
-    pub fn bind(&self) -> u8 {
-        st_bind(self.0.st_info)
-    }
-    /// `STT_FUNC`, `STT_OBJECT`, `STT_TLS`, `STT_GNU_IFUNC`, …
-    pub fn kind(&self) -> u8 {
-        st_type(self.0.st_info)
-    }
-    /// `STV_DEFAULT`, `STV_PROTECTED`, …
-    pub fn visibility(&self) -> u8 {
-        st_visibility(self.0.st_other)
-    }
-    /// A reference to a symbol of another object.
-    pub fn is_undefined(&self) -> bool {
-        u32::from(self.0.st_shndx) == SHN_UNDEF
-    }
-    /// Its value is a number, not an address: no bias is added.
-    pub fn is_absolute(&self) -> bool {
-        u32::from(self.0.st_shndx) == SHN_ABS
-    }
-    /// A thread-local variable: its value is an offset into the object's TLS block.
-    pub fn is_tls(&self) -> bool {
-        self.kind() == STT_TLS
-    }
-    /// A function whose address its resolver chooses at load time.
-    pub fn is_ifunc(&self) -> bool {
-        self.kind() == STT_GNU_IFUNC && !self.is_undefined()
-    }
-    /// Undefined references with this binding may stay unresolved: they become 0.
-    pub fn is_weak(&self) -> bool {
-        self.bind() == STB_WEAK
-    }
-    /// One definition for the whole namespace.
-    pub fn is_unique(&self) -> bool {
-        self.bind() == STB_GNU_UNIQUE
-    }
-    /// References to it from its own object never leave the object.
-    /// glibc `dl_symbol_visibility_binds_local_p`.
-    pub fn binds_locally(&self) -> bool {
-        self.bind() == STB_LOCAL || matches!(self.visibility(), STV_HIDDEN | STV_INTERNAL)
-    }
-    /// Seen by others, but references from its own object stay inside.
-    pub fn is_protected(&self) -> bool {
-        self.visibility() == STV_PROTECTED
-    }
-    /// `st_value`.
-    pub fn value(&self) -> Vaddr {
-        Vaddr(self.0.st_value)
-    }
-    /// `st_size`, bytes.
-    pub fn size(&self) -> u64 {
-        self.0.st_size
-    }
-    /// Where it lies when its object has this bias (for an IFUNC: its resolver).
-    pub fn address(&self, bias: Bias) -> Addr {
-        if self.is_absolute() { Addr(self.0.st_value) } else { bias + self.value() }
-    }
-
-    /// Whether this entry can serve as a definition at all.
-    ///
-    /// A value of 0 is none, except for absolute and thread-local symbols. An *undefined* symbol with a value
-    /// is one too: the canonical PLT entry of a program that is not position-independent, which is the
-    /// function's address for everything but the calls through the PLT.
-    #[inline]
-    pub(crate) fn defines(&self, class: Class) -> bool {
-        if self.0.st_value == 0 && !self.is_absolute() && !self.is_tls() {
-            return false;
-        }
-        if class == Class::Plt && self.is_undefined() {
-            return false;
-        }
-        matches!(self.kind(), STT_NOTYPE | STT_OBJECT | STT_FUNC | STT_COMMON | STT_TLS | STT_GNU_IFUNC)
-    }
-
-    /// Whether other objects may bind to it.
-    #[inline]
-    pub(crate) fn is_exported(&self) -> bool {
-        matches!(self.bind(), STB_GLOBAL | STB_WEAK | STB_GNU_UNIQUE)
-            && matches!(self.visibility(), STV_DEFAULT | STV_PROTECTED)
-    }
-}
+mod entry;
+mod trail;
+pub use entry::{Symbol, SymbolBinding, SymbolType};
+pub use trail::{Probing, Trail};
 
 /// What kind of reference a symbol is looked up for. glibc `elf_machine_type_class`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,76 +73,6 @@ impl<'n> Wanted<'n> {
             Want::Version(name) => Some(String::from_utf8_lossy(name.text).into_owned()),
             Want::Oldest | Want::Newest => None,
         }
-    }
-}
-
-/// One step of a search in one object, for those who watch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case", tag = "step"))]
-pub enum Probing {
-    /// The bloom filter says no: certain.
-    BloomNo,
-    /// The table has no buckets.
-    EmptyTable,
-    /// The bloom filter says maybe; this bucket is searched.
-    Bucket {
-        /// `hash % nbuckets`.
-        bucket: u32,
-        /// The symbol index that it holds, 0 for none.
-        first: u32,
-    },
-    /// A symbol of the bucket was looked at.
-    Chain {
-        /// Its index.
-        symbol: u32,
-        /// Whether its hash is the wanted one (the older table does not keep hashes).
-        same_hash: bool,
-    },
-    /// The hash is the same, the name another.
-    OtherName {
-        /// Its index.
-        symbol: u32,
-    },
-    /// The name is right, but the entry is a reference, not a definition.
-    NotADefinition {
-        /// Its index.
-        symbol: u32,
-    },
-    /// The name is right, but the version is not the wanted one.
-    OtherVersion {
-        /// Its index.
-        symbol: u32,
-        /// The version it has.
-        has: String,
-    },
-    /// Found, but it is local or hidden: not for others.
-    NotExported {
-        /// Its index.
-        symbol: u32,
-    },
-    /// This is it.
-    Found {
-        /// Its index.
-        symbol: u32,
-        /// The version it has, if any.
-        version: Option<String>,
-    },
-}
-
-/// Takes note of the steps of a search; `()` does not, and costs nothing.
-pub trait Trail {
-    /// One step.
-    fn step(&mut self, step: impl FnOnce() -> Probing);
-}
-
-impl Trail for () {
-    #[inline(always)]
-    fn step(&mut self, _: impl FnOnce() -> Probing) {}
-}
-
-impl Trail for Vec<Probing> {
-    fn step(&mut self, step: impl FnOnce() -> Probing) {
-        self.push(step());
     }
 }
 
@@ -482,66 +326,4 @@ enum Check {
 /// As many whole `T`s as `bytes` hold; `None` where they are not aligned for it.
 fn whole<T: plain::Plain>(bytes: &[u8]) -> Option<&[T]> {
     plain::slice_from_bytes(&bytes[..bytes.len() - bytes.len() % size_of::<T>()]).ok()
-}
-
-/// What a symbol is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
-pub enum SymbolType {
-    /// `STT_FUNC`.
-    Function,
-    /// `STT_OBJECT` or `STT_COMMON`.
-    Object,
-    /// `STT_TLS`: one in each thread.
-    ThreadLocal,
-    /// `STT_GNU_IFUNC`: a function chosen at load time.
-    IndirectFunction,
-    /// `STT_NOTYPE`.
-    Untyped,
-}
-
-/// How a symbol binds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
-pub enum SymbolBinding {
-    /// `STB_GLOBAL`.
-    Global,
-    /// `STB_WEAK`.
-    Weak,
-    /// `STB_GNU_UNIQUE`: one definition for the namespace.
-    Unique,
-}
-
-impl Symbol {
-    /// Its type, for people.
-    pub fn symbol_type(&self) -> SymbolType {
-        match self.kind() {
-            STT_FUNC => SymbolType::Function,
-            STT_OBJECT | STT_COMMON => SymbolType::Object,
-            STT_TLS => SymbolType::ThreadLocal,
-            STT_GNU_IFUNC => SymbolType::IndirectFunction,
-            _ => SymbolType::Untyped,
-        }
-    }
-
-    /// Its binding, for people; an unknown one counts as global.
-    pub fn symbol_binding(&self) -> SymbolBinding {
-        match self.bind() {
-            STB_WEAK => SymbolBinding::Weak,
-            STB_GNU_UNIQUE => SymbolBinding::Unique,
-            _ => SymbolBinding::Global,
-        }
-    }
-}
-
-impl fmt::Display for SymbolType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            SymbolType::Function => "FUNC",
-            SymbolType::Object => "OBJECT",
-            SymbolType::ThreadLocal => "TLS",
-            SymbolType::IndirectFunction => "IFUNC",
-            SymbolType::Untyped => "NOTYPE",
-        })
-    }
 }

@@ -92,7 +92,8 @@ pub(crate) fn gather<P: Probe + ?Sized>(
         Target::Name(name) => graph.add(name, caller, None, report)?,
         Target::Bytes(name, bytes) => {
             let file = search::from_bytes(name, bytes, report.at(Stage::Find))?;
-            graph.map(name, file, caller, report)?
+            let object = graph.load(file, caller, report)?;
+            graph.push_new(name, object)
         }
     };
     let mut at = 0;
@@ -216,11 +217,9 @@ impl Graph<'_> {
             search::close(file.fd, report);
             return Ok(self.hold(object, name));
         }
-        // Borrowed for the search paths only, so that the node list is free to grow.
-        match needed_by {
-            None => self.map(name, file, caller, report),
-            Some(at) => self.map_for(name, file, at, report),
-        }
+        let loaded_by = needed_by.map(|at| &*self.nodes[at].object).or(caller);
+        let object = self.load(file, loaded_by, report)?;
+        Ok(self.push_new(name, object))
     }
 
     fn search<P: Probe + ?Sized>(
@@ -271,28 +270,6 @@ impl Graph<'_> {
         };
         self.names.insert(name.into(), index);
         index
-    }
-
-    fn map_for<P: Probe + ?Sized>(
-        &mut self,
-        name: &str,
-        file: OpenFile,
-        needed_by: usize,
-        report: Report<'_, P>,
-    ) -> Result<usize> {
-        let object = self.load(file, Some(&self.nodes[needed_by].object), report)?;
-        Ok(self.push_new(name, object))
-    }
-
-    fn map<P: Probe + ?Sized>(
-        &mut self,
-        name: &str,
-        file: OpenFile,
-        caller: Option<&Object>,
-        report: Report<'_, P>,
-    ) -> Result<usize> {
-        let object = self.load(file, caller, report)?;
-        Ok(self.push_new(name, object))
     }
 
     fn load<P: Probe + ?Sized>(
