@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::elf::dynamic::DF_1_INITFIRST;
 use crate::error::Result;
 use crate::event::{Kind, Probe, Report, Stage, Tag};
 use crate::host::Host;
@@ -220,17 +221,14 @@ impl Batch<Sealed> {
         lock: &Lock,
         report: Report<'_, P>,
     ) -> Published {
-        let order = self.new_in_order();
+        let mut order = self.new_in_order();
+        // DF_1_INITFIRST: before all others. A stable sort, so the others keep their order.
+        order.sort_by_key(|&at| self.nodes[at].object.dynamic.flags_1 & DF_1_INITFIRST == 0);
         report.at(Stage::Publish).tell(|| Kind::Publish {
             objects: self.nodes.iter().filter(|n| n.is_new()).map(|n| n.object.tag.clone()).collect(),
         });
         let ids: Vec<u32> = self.nodes.iter().map(|n| n.object.tag.id).collect();
-        let mut init_order: Vec<u32> = order.iter().map(|&at| ids[at]).collect();
-        // DF_1_INITFIRST: before all others.
-        init_order.sort_by_key(|&id| {
-            let node = self.nodes.iter().find(|n| n.object.tag.id == id);
-            node.is_none_or(|n| n.object.dynamic.flags_1 & crate::elf::dynamic::DF_1_INITFIRST == 0)
-        });
+        let init_order = order.iter().map(|&at| ids[at]).collect();
         let mut root = None;
         namespace.change(lock, |members| {
             let Sealed(Outcomes { nodes: outcomes, unique }) = self.stage;

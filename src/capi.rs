@@ -76,8 +76,7 @@ fn open(name: &str, mode: c_int, from: Addr, lock: &Lock) -> Result<*const LinkM
     if mode & libc::RTLD_DEEPBIND != 0 {
         return Err(format!("{name}: RTLD_DEEPBIND is not supported yet"));
     }
-    let request = Request::current();
-    let host = host::look(lock, request.report(&Silent, Stage::Host)).map_err(|e| e.to_string())?;
+    let host = host::look_silently(lock).map_err(|e| e.to_string())?;
     if name.is_empty() {
         // `dlopen(NULL)`: the program, and so everybody's scope.
         return host.startup().first().map(|o| o.handle()).ok_or_else(|| "the program is not known".into());
@@ -116,11 +115,7 @@ pub(crate) unsafe extern "C" fn dlclose(handle: *mut c_void) -> c_int {
                 fail("shared object not open");
                 return -1;
             }
-            let ended = match &namespace.probe {
-                None => library::end(&namespace, id, &Silent),
-                Some(probe) => library::end(&namespace, id, &**probe),
-            };
-            return ended.map_or_else(
+            return library::end(&namespace, id).map_or_else(
                 |error| {
                     fail(error);
                     -1
@@ -129,7 +124,7 @@ pub(crate) unsafe extern "C" fn dlclose(handle: *mut c_void) -> c_int {
             );
         }
     }
-    let host = host::look(&lock, Request::current().report(&Silent, Stage::Host));
+    let host = host::look_silently(&lock);
     if host.is_ok_and(|host| host.objects.iter().any(|o| is(o, handle))) {
         return 0; // the host's: never closed by us
     }
@@ -184,7 +179,7 @@ fn symbol(handle: *mut c_void, name: &[u8], version: Option<&[u8]>, from: Addr) 
 
 /// The objects that `dlsym` searches for a handle.
 fn scope_of(handle: *mut c_void, from: Addr, lock: &Lock) -> Result<Vec<Arc<Object>>, String> {
-    let host = host::look(lock, Request::current().report(&Silent, Stage::Host)).map_err(|e| e.to_string())?;
+    let host = host::look_silently(lock).map_err(|e| e.to_string())?;
     let program = host.startup().first().is_some_and(|o| is(o, handle));
     if handle == libc::RTLD_DEFAULT || program {
         return Ok(default_scope(&host, from, lock));
@@ -239,7 +234,7 @@ pub(crate) unsafe extern "C" fn dladdr(address: *const c_void, info: *mut libc::
     let own = init::namespaces(&lock)
         .into_iter()
         .find_map(|n| n.members(&lock).objects().find(|o| o.memory.contains(address)));
-    let host = || host::look(&lock, Request::current().report(&Silent, Stage::Host)).ok()?.owner(address).cloned();
+    let host = || host::look_silently(&lock).ok()?.owner(address).cloned();
     let Some(object) = own.or_else(host) else { return 0 };
     let at = object.bias().vaddr(address);
     let symbols = object.symbols();

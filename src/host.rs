@@ -19,7 +19,7 @@ use crate::elf::addr::{Addr, Bias, FileOffset, Vaddr};
 use crate::elf::image::Image;
 use crate::elf::symbol::{Class, Want, Wanted};
 use crate::error::Result;
-use crate::event::{Kind, Probe, Report, Stage};
+use crate::event::{Kind, Probe, Report, Request, Silent, Stage};
 use crate::lock::{Guarded, Lock};
 use crate::memory::Arguments;
 use crate::object::{HostPart, LinkMap, Object};
@@ -169,10 +169,8 @@ pub(crate) fn look<P: Probe + ?Sized>(lock: &Lock, report: Report<'_, P>) -> Res
     if let Some(host) = &known {
         (walk.seen_adds, walk.seen_subs) = (host.adds, host.subs);
     }
-    if let Some(iterate) = real_iterate() {
-        // SAFETY: the callback takes exactly this argument, and copies everything out while glibc holds its lock.
-        unsafe { iterate(Some(visit), (&raw mut walk).cast()) };
-    }
+    // SAFETY: the callback takes exactly this argument, and copies everything out while glibc holds its lock.
+    unsafe { real_iterate()(Some(visit), (&raw mut walk).cast()) };
     match known {
         Some(host) if walk.unchanged => Ok(host),
         known => {
@@ -190,6 +188,11 @@ pub(crate) fn look<P: Probe + ?Sized>(lock: &Lock, report: Report<'_, P>) -> Res
             Ok(host)
         }
     }
+}
+
+/// The same for those who only need to know, and have nobody to tell.
+pub(crate) fn look_silently(lock: &Lock) -> Result<Host> {
+    look(lock, Request::current().report(&Silent, Stage::Host))
 }
 
 fn tell_adopted<P: Probe + ?Sized>(object: &Object, host: &Host, report: Report<'_, P>) {
@@ -234,13 +237,13 @@ fn take_over(walk: &Walk, before: Option<&Host>) -> Result<Host> {
 static REAL_ITERATE: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
 
 /// glibc's own `dl_iterate_phdr`.
-pub(crate) fn real_iterate() -> Option<Iterate> {
+pub(crate) fn real_iterate() -> Iterate {
     let real = REAL_ITERATE.load(Ordering::Relaxed);
     if real.is_null() {
-        return Some(libc::dl_iterate_phdr);
+        return libc::dl_iterate_phdr;
     }
     // SAFETY: a function of this name and so of this type, found in glibc.
-    Some(unsafe { std::mem::transmute::<*mut (), Iterate>(real) })
+    unsafe { std::mem::transmute::<*mut (), Iterate>(real) }
 }
 
 /// Finds glibc's functions of those names that `interpose!` gives to the program. Before `main`, while no other
@@ -273,7 +276,7 @@ pub(crate) fn find_real_functions(found_find_object: impl Fn(*mut ())) {
 
 /// Called by glibc for each object, with its lock held; the first call does everything.
 unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, walk: *mut c_void) -> c_int {
-    // SAFETY: `refresh` passes its `Walk`; glibc passes a valid `info`.
+    // SAFETY: `look` passes its `Walk`; glibc passes a valid `info`.
     let (info, walk) = unsafe { (&*info, &mut *walk.cast::<Walk>()) };
     if walk.list.is_empty() {
         (walk.adds, walk.subs) = (info.dlpi_adds, info.dlpi_subs);

@@ -166,10 +166,7 @@ impl Library {
         let Some(root) = self.root.take().map(|o| o.tag.id) else { return Ok(()) };
         // Before the lock: what is held here must not keep memory alive.
         self.scope = Arc::new([]);
-        match &self.namespace.probe {
-            None => end(&self.namespace, root, &Silent),
-            Some(probe) => end(&self.namespace, root, &**probe),
-        }
+        end(&self.namespace, root)
     }
 
     fn root(&self) -> &Object {
@@ -216,8 +213,15 @@ impl Library {
     }
 }
 
-/// Ends one use of the object `root`.
-pub(crate) fn end<P: Probe + ?Sized>(namespace: &Namespace, root: u32, probe: &P) -> Result<()> {
+/// Ends one use of the object `root`: what closing a library and `dlclose` have in common.
+pub(crate) fn end(namespace: &Namespace, root: u32) -> Result<()> {
+    match &namespace.probe {
+        None => run_end(namespace, root, &Silent),
+        Some(probe) => run_end(namespace, root, &**probe),
+    }
+}
+
+fn run_end<P: Probe + ?Sized>(namespace: &Namespace, root: u32, probe: &P) -> Result<()> {
     let lock = Lock::acquire();
     let request = Request::begin();
     let report = request.report(probe, Stage::Close);
@@ -252,18 +256,7 @@ pub(crate) fn find_in_scope<P: Probe + ?Sized>(
         found => found,
     };
     let Some(definition) = found else {
-        let root = scope.first().map_or_else(
-            || {
-                ErrorKind::NoSuchSymbol {
-                    symbol: String::from_utf8_lossy(symbol).into_owned(),
-                    version: None,
-                    searched: Vec::new(),
-                }
-                .of("", Stage::Lookup)
-            },
-            |root| no_such_symbol(root, symbol, version, scope),
-        );
-        return Err(root);
+        return Err(no_such_symbol(symbol, version, scope));
     };
     if let Some(object) = definition.object.filter(|_| definition.symbol.is_tls()) {
         let module = match &object.tls {
@@ -298,7 +291,7 @@ pub(crate) fn first_line(error: &Error) -> String {
 fn unique<'o>(found: Definition<'o>, name: &[u8], namespace: &Namespace) -> Result<Definition<'o>> {
     let Some(object) = found.object.filter(|o| !o.is_host()) else { return Ok(found) };
     let lock = Lock::acquire();
-    let host = host::look(&lock, Request::current().report(&Silent, Stage::Host))?;
+    let host = host::look_silently(&lock)?;
     let first = namespace.members(&lock).unique(name, &host).map(|(o, index)| (o.bias(), o.symbols().get(index)));
     if let Some((bias, Some(symbol))) = first {
         return Ok(Definition { symbol, address: symbol.address(bias), ..found });
@@ -309,7 +302,7 @@ fn unique<'o>(found: Definition<'o>, name: &[u8], namespace: &Namespace) -> Resu
 
 fn host_tls_module(object: &Object) -> Result<Option<u64>> {
     let lock = Lock::acquire();
-    let host = host::look(&lock, Request::current().report(&Silent, Stage::Host))?;
+    let host = host::look_silently(&lock)?;
     Ok(host.tls_module(object))
 }
 

@@ -325,9 +325,9 @@ impl std::fmt::Debug for Loader {
 }
 
 /// The refusal for a name that no object of a scope defines.
-pub(crate) fn no_such_symbol(library: &Object, symbol: &[u8], version: Option<&[u8]>, scope: &[Arc<Object>]) -> Error {
+pub(crate) fn no_such_symbol(symbol: &[u8], version: Option<&[u8]>, scope: &[Arc<Object>]) -> Error {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let label = scope.first().map_or(String::new(), |o| o.label());
     let searched = scope.iter().map(|o| o.tag.name.clone()).collect();
-    ErrorKind::NoSuchSymbol { symbol: text(symbol), version: version.map(text), searched }
-        .of(library.label(), Stage::Lookup)
+    ErrorKind::NoSuchSymbol { symbol: text(symbol), version: version.map(text), searched }.of(label, Stage::Lookup)
 }

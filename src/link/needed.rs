@@ -107,9 +107,10 @@ pub(crate) fn gather<P: Probe + ?Sized>(
 /// The order in which objects are asked for symbols: that of their discovery, but each behind what it filters.
 pub(crate) fn search_order(filtees: &[Vec<usize>]) -> Vec<usize> {
     let mut order = Vec::with_capacity(filtees.len());
+    let mut placed = vec![false; filtees.len()];
     for (at, before) in filtees.iter().enumerate() {
         for &next in before.iter().chain([&at]) {
-            if !order.contains(&next) {
+            if !std::mem::replace(&mut placed[next], true) {
                 order.push(next);
             }
         }

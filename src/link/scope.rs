@@ -234,7 +234,7 @@ impl<'a> Scope<'a> {
         wanted: &Wanted<'_>,
         witness: &mut W,
     ) -> Option<Definition<'a>> {
-        if let Some(&address) = self.defined.get(wanted.name).filter(|_| !self.defined.is_empty()) {
+        if let Some(&address) = self.defined.get(wanted.name) {
             return Some(Definition { object: None, address, ..own });
         }
         let found = self.find(from, wanted, witness);

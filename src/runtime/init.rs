@@ -49,11 +49,13 @@ fn forget(namespace: &Namespace, lock: &Lock) {
 /// They are relocated and published, and stand in the right order.
 pub(crate) unsafe fn run<P: Probe + ?Sized>(namespace: &Namespace, order: &[u32], lock: &Lock, report: Report<'_, P>) {
     report.tell(|| Kind::Order { objects: tags(namespace, order, lock) });
+    // Once for all of them: their code may throw from now on.
+    unwind::publish(lock);
     let mut watch = Watch::default();
     for &id in order {
         // A nested open in an earlier constructor may have been here before us.
         let Some(object) = advance(namespace, lock, id, Life::Fresh, Life::Initialising) else { continue };
-        let frames = unwind::announce(&object, lock, report.about(&object.tag));
+        let frames = unwind::register(&object, report.about(&object.tag));
         *object.frames.lock().unwrap_or_else(PoisonError::into_inner) = frames;
         // SAFETY: the caller's.
         unsafe { construct(&object, &(namespace, lock), &mut watch, report.about(&object.tag)) };

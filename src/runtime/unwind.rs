@@ -61,15 +61,15 @@ pub(crate) struct Registered(Addr);
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        // SAFETY: registered by `announce`, once.
+        // SAFETY: registered by `register`, once.
         unsafe { __deregister_frame(ptr::with_exposed_provenance(self.0.0 as usize)) };
     }
 }
 
-/// Makes an object known to the unwinder: before its constructors, and never in `prepare`.
-pub(crate) fn announce<P: Probe + ?Sized>(object: &Object, lock: &Lock, report: Report<'_, P>) -> Option<Registered> {
+/// Registers an object with the unwinder, before its constructors and never in `prepare`. Not where the unwinder
+/// asks by itself: there [`publish`] told it all.
+pub(crate) fn register<P: Probe + ?Sized>(object: &Object, report: Report<'_, P>) -> Option<Registered> {
     if is_interposed() {
-        publish(lock);
         return None;
     }
     let table = eh_frame(object)?;
@@ -126,7 +126,7 @@ static VERSION: AtomicU64 = AtomicU64::new(0);
 static LISTS: [AtomicPtr<List>; 2] = [AtomicPtr::new(ptr::null_mut()), AtomicPtr::new(ptr::null_mut())];
 
 /// Fills the list that is not in use with the objects as they are now, and makes it the current one.
-fn publish(lock: &Lock) {
+pub(crate) fn publish(lock: &Lock) {
     publish_without(&[], lock);
 }
 
@@ -228,9 +228,9 @@ pub unsafe extern "C" fn find_object(pc: *mut c_void, result: *mut DlFindObject)
 /// As glibc's.
 #[doc(hidden)]
 pub unsafe extern "C" fn iterate_phdr(visit: Option<Visit>, data: *mut c_void) -> c_int {
-    let (Some(iterate), Some(visit)) = (host::real_iterate(), visit) else { return 0 };
+    let Some(visit) = visit else { return 0 };
     // SAFETY: glibc's function, the caller's arguments.
-    let stopped = unsafe { iterate(Some(visit), data) };
+    let stopped = unsafe { host::real_iterate()(Some(visit), data) };
     if stopped != 0 {
         return stopped;
     }
