@@ -102,6 +102,7 @@ impl Batch<Mapped> {
         members: &Members,
         host: &Host,
         defined: &Defined,
+        deep: bool,
         lock: &Lock,
         report: Report<'_, P>,
     ) -> Result<Batch<Bound>> {
@@ -115,7 +116,12 @@ impl Batch<Mapped> {
                 local: self.objects().map(|o| o.tag.clone()).collect(),
             });
             let references = order.iter().map(|&at| self.nodes[at].object.reference_count()).sum();
-            let scope = Scope::new(defined, everybodys, self.objects(), Unique::new(members, host), references, lock);
+            let local = self.objects();
+            let unique = Unique::new(members, host);
+            let scope = match deep {
+                false => Scope::new(defined, everybodys, local, unique, references, lock),
+                true => Scope::deep(defined, everybodys, local, unique),
+            };
             report.tell(|| Kind::Pass { pass: 1, objects: self.tags(&order) });
             for &at in &order {
                 let object = &*self.nodes[at].object;
@@ -242,6 +248,8 @@ impl Batch<Sealed> {
                             object.clone(),
                             node.names,
                             Edges { needs, filtees, bound: outcome.bound },
+                            ids[0],
+                            mode.deep,
                         ));
                         object
                     }

@@ -50,6 +50,8 @@ pub enum ErrorKind {
         needed_by: Option<String>,
         /// Every path that was tried, in order, with the reason it was passed over.
         tried: Vec<String>,
+        /// What the kernel said to the last of them.
+        errno: nix::errno::Errno,
     },
     /// The kernel refused a call.
     #[error("{call}: {errno}")]

@@ -54,7 +54,7 @@
 compile_error!("dlscope loads x86_64 libraries into glibc processes on Linux: other targets are not supported");
 
 mod batch;
-mod capi;
+pub mod capi;
 pub mod elf;
 mod error;
 pub mod event;

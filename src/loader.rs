@@ -33,6 +33,8 @@ pub struct Loader {
     pub(crate) namespace: Arc<Namespace>,
 }
 
+static PROCESS_WIDE: OnceLock<Loader> = OnceLock::new();
+
 impl Default for Loader {
     fn default() -> Self {
         Loader::new()
@@ -47,8 +49,18 @@ impl Loader {
 
     /// The namespace of [`Library::open`] and of the C functions, one for the process.
     pub(crate) fn process_wide() -> &'static Loader {
-        static LOADER: OnceLock<Loader> = OnceLock::new();
-        LOADER.get_or_init(Loader::new)
+        PROCESS_WIDE.get_or_init(Loader::new)
+    }
+
+    /// Makes this the namespace of [`Library::open`] and of the C functions: with its policy and its probe. Too late
+    /// (`false`) once one of them was used.
+    pub fn make_process_wide(self) -> bool {
+        PROCESS_WIDE.set(self).is_ok()
+    }
+
+    /// The same policy and probe, in a new, empty namespace.
+    pub(crate) fn sibling(&self) -> Loader {
+        self.clone().with(|_, _| {})
     }
 
     /// The same policy and more, in a new, empty namespace.
@@ -197,7 +209,7 @@ impl Loader {
             return Ok(self.already_here(batch, mode, lock));
         }
         batch.check_versions(report)?; // 7 versions
-        let bound = batch.bind(&namespace.members(lock), host, &namespace.policy.defined, lock, report)?; // 8 relocate, pass 1
+        let bound = batch.bind(&namespace.members(lock), host, &namespace.policy.defined, mode.deep, lock, report)?; // 8 relocate, pass 1
         // SAFETY: the caller agreed to run the library's code.
         let relocated = unsafe { bound.resolve(report) }?; // 8 relocate, pass 2
         let sealed = relocated.seal(report)?; // 9 seal
@@ -219,7 +231,7 @@ impl Loader {
             let batch = self.gather(Target::Name(name), caller.as_deref(), &host, &lock, report)?;
             batch.check_versions(report)?;
             let members = self.namespace.members(&lock);
-            Ok(Prepared { batch: batch.bind(&members, &host, &self.namespace.policy.defined, &lock, report)? })
+            Ok(Prepared { batch: batch.bind(&members, &host, &self.namespace.policy.defined, false, &lock, report)? })
         })();
         tell_end(result.as_ref().err(), report);
         result
@@ -246,6 +258,17 @@ impl Loader {
         needed::refuse_noopen(batch.root())?;
         needed::refuse_program(batch.root())?;
         Ok(batch)
+    }
+
+    /// Whether `name` means an object that is here already: `RTLD_NOLOAD`.
+    ///
+    /// # Errors
+    /// Where no such file can be found.
+    pub(crate) fn has(&self, name: &str, caller: Option<Addr>, host: &Host, lock: &Lock) -> Result<bool> {
+        let caller = self.caller(caller, host, lock);
+        let members = self.namespace.members(lock);
+        let around = Around { members: &members, host, policy: &self.namespace.policy, probe: None, lock };
+        needed::is_here(name, caller.as_deref(), &around)
     }
 
     /// The library was loaded before: one more use of it.

@@ -127,6 +127,7 @@ extern "C" fn after_fork_in_parent() {
 
 extern "C" fn after_fork_in_child() {
     WAITERS.store(0, Ordering::SeqCst);
+    crate::runtime::tls::forked();
     if OWNER.load(Ordering::SeqCst) != me() {
         DEPTH.store(0, Ordering::SeqCst);
         OWNER.store(0, Ordering::SeqCst);

@@ -42,6 +42,8 @@ pub(crate) struct Mode {
     pub global: bool,
     /// `RTLD_NODELETE`: never unloaded.
     pub pinned: bool,
+    /// `RTLD_DEEPBIND`: what is loaded now looks in its own scope before everybody's.
+    pub deep: bool,
 }
 
 /// Where an object is in its life, as far as its own code is concerned.
@@ -70,6 +72,10 @@ pub(crate) struct Member {
     pub global: bool,
     /// Never unloaded: `DF_1_NODELETE`, `RTLD_NODELETE`, or it has a unique symbol in use.
     pub pinned: bool,
+    /// The library whose opening loaded it: that one's closure is its local scope.
+    pub loaded_for: u32,
+    /// `RTLD_DEEPBIND`: its local scope is asked before everybody's.
+    pub deep: bool,
     pub life: Life,
 }
 
@@ -85,9 +91,9 @@ pub(crate) struct Edges {
 }
 
 impl Member {
-    pub(crate) fn new(object: Arc<Object>, names: Vec<Box<str>>, edges: Edges) -> Member {
+    pub(crate) fn new(object: Arc<Object>, names: Vec<Box<str>>, edges: Edges, loaded_for: u32, deep: bool) -> Member {
         let pinned = object.dynamic.flags_1 & DF_1_NODELETE != 0;
-        Member { object, names, edges, opens: 0, global: false, pinned, life: Life::Fresh }
+        Member { object, names, edges, opens: 0, global: false, pinned, loaded_for, deep, life: Life::Fresh }
     }
 }
 
@@ -238,6 +244,13 @@ impl Members {
         };
         let filtees: Vec<Vec<usize>> = found.iter().map(filtees).collect();
         search_order(&filtees).into_iter().map(|at| found[at].clone()).collect()
+    }
+
+    /// The local scope of `object`: the closure of the library whose opening loaded it, as long as that is there.
+    pub(crate) fn local_scope(&self, object: &Arc<Object>, host: &Host) -> Vec<Arc<Object>> {
+        let root = self.get(object.tag.id).and_then(|member| self.object(member.loaded_for));
+        let scope = self.closure(root.as_ref().unwrap_or(object), host);
+        if scope.iter().any(|o| o.tag.id == object.tag.id) { scope } else { self.closure(object, host) }
     }
 
     /// The members that nothing uses any more, in the order of their destructors: users before what they use.

@@ -253,7 +253,11 @@ impl Object {
 
     /// What a C caller of `dlopen` gets: points at a `link_map`.
     pub(crate) fn handle(&self) -> *const LinkMap {
-        &raw const *self.handle
+        match self.host {
+            // The system's loader has made one.
+            Some(host) => ptr::with_exposed_provenance(host.link_map),
+            None => &raw const *self.handle,
+        }
     }
 
     /// Its program headers in memory, for those who ask as in C; empty where no segment holds them.

@@ -9,7 +9,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::error::{ErrorKind, Result};
-use crate::event::{Arrival, Kind, Probe, Report, SameBy, Stage, Tag};
+use crate::event::{Arrival, Kind, Probe, Report, Request, SameBy, Silent, Stage, Tag};
 use crate::host::Host;
 use crate::link::search::{self, OpenFile, Search};
 use crate::lock::Lock;
@@ -102,6 +102,19 @@ pub(crate) fn gather<P: Probe + ?Sized>(
         at += 1;
     }
     Ok(graph.nodes)
+}
+
+/// Whether `name`, searched on behalf of `caller`, means an object that is here already.
+///
+/// # Errors
+/// As [`gather`], if no such file can be found.
+pub(crate) fn is_here(name: &str, caller: Option<&Object>, around: &Around<'_>) -> Result<bool> {
+    let graph = Graph { around, nodes: Vec::new(), names: HashMap::new() };
+    if graph.known_by_name(name).is_some() {
+        return Ok(true);
+    }
+    let file = graph.search(name, caller, None, Request::current().report(&Silent, Stage::Find))?;
+    Ok(graph.known_by_file(&file).is_some())
 }
 
 /// The order in which objects are asked for symbols: that of their discovery, but each behind what it filters.

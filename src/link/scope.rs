@@ -148,6 +148,22 @@ impl<'a> Scope<'a> {
         Scope { defined, asked, everybodys: count, filter, host: unique.host, unique }
     }
 
+    /// The scope of a batch that is opened with `RTLD_DEEPBIND`: its own objects before everybody's.
+    pub(crate) fn deep(
+        defined: &'a Defined,
+        everybodys: Vec<&'a Object>,
+        local: impl Iterator<Item = &'a Object>,
+        unique: Unique<'a>,
+    ) -> Scope<'a> {
+        let mut asked: Vec<Asked<'a>> = Vec::new();
+        for object in local.chain(everybodys) {
+            if !asked.iter().any(|a| a.object.tag == object.tag) {
+                asked.push(Asked { gnu: object.symbols().gnu_hash(), object });
+            }
+        }
+        Scope { defined, asked, everybodys: 0, filter: None, host: unique.host, unique }
+    }
+
     /// Where `object` stands among those that are asked.
     pub(crate) fn place(&self, object: &Object) -> usize {
         self.asked.iter().position(|a| a.object.tag == object.tag).unwrap_or(usize::MAX)
@@ -311,7 +327,7 @@ pub(crate) fn find_by_name<'o, P: Probe + ?Sized>(
             let mut trail = W::Trail::default();
             let found = object.symbols().find(wanted, &mut trail);
             witness.asked(object, trail);
-            if let Some((index, symbol)) = found.filter(|(_, symbol)| !symbol.is_undefined()) {
+            if let Some((index, symbol)) = found {
                 return Some(definition(object, index, symbol));
             }
         }

@@ -69,7 +69,7 @@ impl Search<'_> {
     /// # Errors
     /// [`ErrorKind::NotFound`] with every path tried, or what was wrong with a file that was found.
     pub(crate) fn run<P: Probe + ?Sized>(&self, lock: &Lock, report: Report<'_, P>) -> Result<OpenFile> {
-        let mut tried = Tried { paths: Vec::new(), last: None };
+        let mut tried = Tried { paths: Vec::new(), errno: Errno::ENOENT, last: None };
         if self.name.contains('/') {
             let path = expand(self.name, &self.of.origin);
             return match tried.attempt(&path, Rule::Path, report)? {
@@ -169,6 +169,8 @@ impl Search<'_> {
 /// The paths that were tried, for the error.
 struct Tried {
     paths: Vec<String>,
+    /// What the kernel said to the last of them.
+    errno: Errno,
     /// Why the last file that exists was passed over.
     last: Option<Error>,
 }
@@ -189,6 +191,7 @@ impl Tried {
         let fd = match opened {
             Ok(fd) => fd,
             Err(errno) => {
+                self.errno = errno;
                 self.pass_over(path, &rule, Outcome::Missing(name_of(errno)), errno.desc(), report);
                 return Ok(None);
             }
@@ -229,7 +232,7 @@ impl Tried {
             Some(error) => error,
             None => {
                 let needed_by = search.needed_by.map(Into::into);
-                ErrorKind::NotFound { needed_by, tried: self.paths }.of(search.name, Stage::Find)
+                ErrorKind::NotFound { needed_by, tried: self.paths, errno: self.errno }.of(search.name, Stage::Find)
             }
         }
     }

@@ -5,11 +5,14 @@
 //! Each leaves the arguments where they are, adds the return address as one more, and jumps on.
 
 use std::arch::naked_asm;
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{c_char, c_int, c_long, c_void};
 
 /// `dlopen(file, mode)`.
+///
+/// # Safety
+/// As the C function.
 #[unsafe(naked)]
-pub(crate) unsafe extern "C" fn dlopen(file: *const c_char, mode: c_int) -> *mut c_void {
+pub unsafe extern "C" fn dlopen(file: *const c_char, mode: c_int) -> *mut c_void {
     naked_asm!(
         ".cfi_startproc",
         "mov rdx, [rsp]", // the third argument: where this call returns to
@@ -20,8 +23,11 @@ pub(crate) unsafe extern "C" fn dlopen(file: *const c_char, mode: c_int) -> *mut
 }
 
 /// `dlsym(handle, name)`.
+///
+/// # Safety
+/// As the C function.
 #[unsafe(naked)]
-pub(crate) unsafe extern "C" fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void {
+pub unsafe extern "C" fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void {
     naked_asm!(
         ".cfi_startproc",
         "mov rdx, [rsp]",
@@ -32,17 +38,31 @@ pub(crate) unsafe extern "C" fn dlsym(handle: *mut c_void, name: *const c_char) 
 }
 
 /// `dlvsym(handle, name, version)`.
+///
+/// # Safety
+/// As the C function.
 #[unsafe(naked)]
-pub(crate) unsafe extern "C" fn dlvsym(
-    handle: *mut c_void,
-    name: *const c_char,
-    version: *const c_char,
-) -> *mut c_void {
+pub unsafe extern "C" fn dlvsym(handle: *mut c_void, name: *const c_char, version: *const c_char) -> *mut c_void {
     naked_asm!(
         ".cfi_startproc",
         "mov rcx, [rsp]",
         "jmp {inner}",
         ".cfi_endproc",
         inner = sym crate::capi::dlvsym_from,
+    )
+}
+
+/// `dlmopen(namespace, file, mode)`.
+///
+/// # Safety
+/// As the C function.
+#[unsafe(naked)]
+pub unsafe extern "C" fn dlmopen(namespace: c_long, file: *const c_char, mode: c_int) -> *mut c_void {
+    naked_asm!(
+        ".cfi_startproc",
+        "mov rcx, [rsp]",
+        "jmp {inner}",
+        ".cfi_endproc",
+        inner = sym crate::capi::dlmopen_from,
     )
 }

@@ -50,7 +50,7 @@ fn forget(namespace: &Namespace, lock: &Lock) {
 pub(crate) unsafe fn run<P: Probe + ?Sized>(namespace: &Namespace, order: &[u32], lock: &Lock, report: Report<'_, P>) {
     report.tell(|| Kind::Order { objects: tags(namespace, order, lock) });
     // Once for all of them: their code may throw from now on.
-    unwind::publish(lock);
+    unwind::publish(order.len(), lock);
     let mut watch = Watch::default();
     for &id in order {
         // A nested open in an earlier constructor may have been here before us.

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
 
 use goblin::elf64::program_header::PT_GNU_EH_FRAME;
 
+use crate::capi;
 use crate::elf::addr::{Addr, Vaddr};
 use crate::elf::{u16_at, u32_at};
 use crate::event::{Kind, Probe, Report};
@@ -101,7 +102,7 @@ pub(crate) type Iterate = unsafe extern "C" fn(Option<Visit>, *mut c_void) -> c_
 /// glibc's own functions, found at start-up by our own lookup: their names mean ours in an interposed program.
 static REAL_FIND: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
 
-fn is_interposed() -> bool {
+pub(crate) fn is_interposed() -> bool {
     !REAL_FIND.load(Ordering::Relaxed).is_null()
 }
 
@@ -126,12 +127,18 @@ static VERSION: AtomicU64 = AtomicU64::new(0);
 static LISTS: [AtomicPtr<List>; 2] = [AtomicPtr::new(ptr::null_mut()), AtomicPtr::new(ptr::null_mut())];
 
 /// Fills the list that is not in use with the objects as they are now, and makes it the current one.
-pub(crate) fn publish(lock: &Lock) {
-    publish_without(&[], lock);
+pub(crate) fn publish(new: usize, lock: &Lock) {
+    ADDED.fetch_add(new as u64, Ordering::Relaxed);
+    fill_without(&[], lock);
 }
 
 /// The same without the objects `gone`, which are about to be unmapped.
 pub(crate) fn publish_without(gone: &[u32], lock: &Lock) {
+    REMOVED.fetch_add(gone.len() as u64, Ordering::Relaxed);
+    fill_without(gone, lock);
+}
+
+fn fill_without(gone: &[u32], lock: &Lock) {
     if !is_interposed() {
         return;
     }
@@ -229,18 +236,20 @@ pub unsafe extern "C" fn find_object(pc: *mut c_void, result: *mut DlFindObject)
 #[doc(hidden)]
 pub unsafe extern "C" fn iterate_phdr(visit: Option<Visit>, data: *mut c_void) -> c_int {
     let Some(visit) = visit else { return 0 };
-    // SAFETY: glibc's function, the caller's arguments.
-    let stopped = unsafe { host::real_iterate()(Some(visit), data) };
+    let (adds, subs) = (ADDED.load(Ordering::Relaxed), REMOVED.load(Ordering::Relaxed));
+    let mut host = PassedOn { visit, data, adds, subs, of_glibc: (0, 0) };
+    // SAFETY: glibc's function, with a callback of its type and the argument of that.
+    let stopped = unsafe { host::real_iterate()(Some(pass_on), (&raw mut host).cast()) };
     if stopped != 0 {
         return stopped;
     }
     // A copy first: no lock is held while the callback runs. It may ask for symbols or open libraries.
-    let objects: Vec<_> = {
+    let (objects, known) = {
         let lock = Lock::acquire();
         let all = init::namespaces(&lock);
-        all.iter().flat_map(|n| n.members(&lock).iter().map(|m| m.object.clone()).collect::<Vec<_>>()).collect()
+        let objects = all.iter().flat_map(|n| n.members(&lock).iter().map(|m| m.object.clone()).collect::<Vec<_>>());
+        (objects.collect::<Vec<_>>(), host::look_silently(&lock))
     };
-    let changes = VERSION.load(Ordering::Relaxed);
     for object in objects {
         let headers = object.program_headers();
         // SAFETY: an all-zero `dl_phdr_info` is valid.
@@ -250,7 +259,12 @@ pub unsafe extern "C" fn iterate_phdr(visit: Option<Visit>, data: *mut c_void) -
         info.dlpi_name = unsafe { (*object.handle()).l_name };
         info.dlpi_phdr = headers.as_ptr().cast();
         info.dlpi_phnum = headers.len() as u16;
-        info.dlpi_adds = changes;
+        info.dlpi_adds = host.of_glibc.0 + adds;
+        info.dlpi_subs = host.of_glibc.1 + subs;
+        if let Ok(known) = &known {
+            info.dlpi_tls_modid = capi::module(&object, known).unwrap_or(0) as usize;
+            info.dlpi_tls_data = capi::block(&object, known);
+        }
         // SAFETY: the caller's callback, with what glibc would pass.
         let stopped = unsafe { visit(&mut info, size_of::<nix::libc::dl_phdr_info>(), data) };
         if stopped != 0 {
@@ -258,6 +272,33 @@ pub unsafe extern "C" fn iterate_phdr(visit: Option<Visit>, data: *mut c_void) -
         }
     }
     0
+}
+
+/// The caller's callback, on its way through glibc's function.
+struct PassedOn {
+    visit: Visit,
+    data: *mut c_void,
+    adds: u64,
+    subs: u64,
+    /// The counters of glibc.
+    of_glibc: (u64, u64),
+}
+
+/// Objects that were loaded and unloaded by us: unwinders keep what they found until `dlpi_adds` or `dlpi_subs` moves.
+static ADDED: AtomicU64 = AtomicU64::new(0);
+static REMOVED: AtomicU64 = AtomicU64::new(0);
+
+/// glibc's answer with our objects counted.
+unsafe extern "C" fn pass_on(info: *mut nix::libc::dl_phdr_info, size: usize, host: *mut c_void) -> c_int {
+    // SAFETY: `iterate_phdr` passes its `PassedOn`, glibc a valid `info`.
+    unsafe {
+        let host = &mut *host.cast::<PassedOn>();
+        let mut info = *info;
+        host.of_glibc = (info.dlpi_adds, info.dlpi_subs);
+        info.dlpi_adds += host.adds;
+        info.dlpi_subs += host.subs;
+        (host.visit)(&mut info, size, host.data)
+    }
 }
 
 /// Called before `main` in an interposed program.

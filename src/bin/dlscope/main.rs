@@ -9,6 +9,7 @@ mod atlas;
 mod call;
 mod capture;
 mod compare;
+mod exec;
 mod fixture_call;
 mod fixtures;
 mod narrate;
@@ -50,6 +51,7 @@ enum Command {
     Trace(trace::Args),
     Call(call::Args),
     Compare(compare::Args),
+    Exec(exec::Args),
     /// Load one library by one loader and write what came of it to a file
     #[command(hide = true)]
     CompareChild(compare::ChildArgs),
@@ -83,6 +85,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Trace(args) => trace::run(&args),
         Command::Call(args) => call::run(&args),
+        Command::Exec(args) => exec::run(&args),
         Command::Compare(args) => match compare::run(&args) {
             Ok(true) => Ok(()),
             // The report has said it all.

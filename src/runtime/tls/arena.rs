@@ -153,6 +153,7 @@ pub(super) fn give_back(at: i64) {
 pub(crate) fn install<P: Probe + ?Sized>(module: &Module, host: &Host, report: Report<'_, P>) -> Result<(), ErrorKind> {
     let at = module.static_offset.load(Ordering::Relaxed);
     let image = module.initial();
+    let _no_thread_begins = super::creating::installing();
     let template = write_template(at, &image, host)?;
     let own = std::ptr::with_exposed_provenance_mut::<u8>(thread_pointer().wrapping_add_signed(at) as usize);
     // SAFETY: this thread's own arena: `take` gave these bytes to the module, and nobody has used them yet.

@@ -9,17 +9,19 @@ use std::ffi::{c_int, c_void};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::capi::real::Real;
 use crate::elf::addr::Addr;
 use crate::lock::Lock;
 use crate::object::Object;
 use crate::runtime::init;
 
-type Destructor = unsafe extern "C-unwind" fn(*mut c_void);
+/// A destructor of a thread-local variable.
+pub type Destructor = unsafe extern "C-unwind" fn(*mut c_void);
 
-unsafe extern "C" {
-    #[link_name = "__cxa_thread_atexit_impl"]
-    fn of_glibc(destructor: Destructor, argument: *mut c_void, dso: *const c_void) -> c_int;
-}
+type Register = unsafe extern "C" fn(Destructor, *mut c_void, *const c_void) -> c_int;
+
+/// glibc's own. In a program whose C ABI is ours, the name means our function.
+static OF_GLIBC: Real = Real::new("__cxa_thread_atexit_impl");
 
 /// One registered destructor of a loaded library.
 struct Registered {
@@ -30,7 +32,10 @@ struct Registered {
 }
 
 /// `__cxa_thread_atexit_impl` for loaded libraries.
-pub(crate) unsafe extern "C" fn thread_atexit_impl(
+///
+/// # Safety
+/// As glibc's: the destructor may be called with the argument when the thread ends.
+pub unsafe extern "C" fn thread_atexit_impl(
     destructor: Destructor,
     argument: *mut c_void,
     dso: *const c_void,
@@ -40,6 +45,11 @@ pub(crate) unsafe extern "C" fn thread_atexit_impl(
         let at = Addr(dso as u64);
         init::namespaces(&lock).into_iter().find_map(|n| n.members(&lock).objects().find(|o| o.memory.contains(at)))
     };
+    if object.is_none() {
+        // The host's own: what glibc counts for itself is left to it.
+        // SAFETY: the caller's.
+        return unsafe { std::mem::transmute::<*mut (), Register>(OF_GLIBC.get())(destructor, argument, dso) };
+    }
     if let Some(object) = &object {
         object.thread_destructors.fetch_add(1, Ordering::SeqCst);
     }
@@ -47,15 +57,14 @@ pub(crate) unsafe extern "C" fn thread_atexit_impl(
     let own = (&raw const HERE).cast();
     // SAFETY: a function and its argument, which glibc calls once; the DSO is dlscope's own, which is in glibc's
     // list (or, unknown to it, counts as the program's).
-    unsafe { of_glibc(run, Box::into_raw(registered).cast(), own) }
+    unsafe { std::mem::transmute::<*mut (), Register>(OF_GLIBC.get())(run, Box::into_raw(registered).cast(), own) }
 }
 
 /// `__cxa_thread_atexit` of libstdc++: the same, under the name of the C++ ABI.
-pub(crate) unsafe extern "C" fn thread_atexit(
-    destructor: Destructor,
-    argument: *mut c_void,
-    dso: *const c_void,
-) -> c_int {
+///
+/// # Safety
+/// As [`thread_atexit_impl`].
+pub unsafe extern "C" fn thread_atexit(destructor: Destructor, argument: *mut c_void, dso: *const c_void) -> c_int {
     // SAFETY: the caller's.
     unsafe { thread_atexit_impl(destructor, argument, dso) }
 }

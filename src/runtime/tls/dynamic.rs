@@ -105,6 +105,24 @@ pub(crate) fn variable(id: u64, offset: u64) -> *mut u8 {
     unsafe { slow(&Index { module: id, offset }) }
 }
 
+/// This thread's block of a module, if it has one already; null if not. glibc `_dl_tls_get_addr_soft`.
+pub(crate) fn existing(module: &Module) -> *mut u8 {
+    if module.is_static() {
+        return block(module.id);
+    }
+    // SAFETY: the table is this thread's own; entries up to its length are there.
+    unsafe {
+        let table = *table_word();
+        let slot = (module.id & SLOT_MASK) as usize;
+        match table.as_ref() {
+            Some(table) if (slot as u64) < table.length && (*table.entries.add(slot)).id == module.id => {
+                (*table.entries.add(slot)).block
+            }
+            _ => ptr::null_mut(),
+        }
+    }
+}
+
 /// This thread's block of the module `id`.
 pub(super) fn block(id: u64) -> *mut u8 {
     let slot = (id & SLOT_MASK) as usize;

@@ -14,6 +14,7 @@
 //! small surplus for libraries that come later. dlscope brings its own surplus: the arena.
 
 mod arena;
+mod creating;
 mod descriptor;
 mod destructors;
 mod dynamic;
@@ -27,9 +28,10 @@ use crate::error::ErrorKind;
 use crate::event::{Kind, Probe, Report};
 
 pub(crate) use arena::install;
+pub(crate) use creating::{creating, forked};
 pub(crate) use descriptor::{Argument, descriptor, host_descriptor, undefined_descriptor};
-pub(crate) use destructors::{thread_atexit, thread_atexit_impl};
-pub(crate) use dynamic::{get_addr, variable};
+pub use destructors::{thread_atexit, thread_atexit_impl};
+pub(crate) use dynamic::{existing, get_addr, variable};
 
 /// The highest bit of a module id: this one is ours. glibc counts its own from 1.
 const OURS: u64 = 1 << 63;
@@ -225,6 +227,11 @@ impl Module {
         bytes.resize(self.memsz as usize, 0);
         bytes
     }
+}
+
+/// The address so many bytes below the thread pointer: where glibc keeps the static blocks of this thread.
+pub(crate) fn below_thread_pointer(offset: u64) -> *mut u8 {
+    std::ptr::with_exposed_provenance_mut(thread_pointer().wrapping_sub(offset) as usize)
 }
 
 /// The thread pointer: `%fs:0` holds its own address (psABI, "Thread-Local Storage").

@@ -1,0 +1,158 @@
+//! The C ABI as a library for `LD_PRELOAD`: any program's `dlopen` becomes dlscope's.
+//!
+//! ```text
+//! cargo build --release --example dlscope_preload
+//! LD_PRELOAD=$PWD/target/release/examples/libdlscope_preload.so python3 -c 'import ssl'
+//! ```
+//!
+//! `dlscope exec -- PROGRAM` does the same. `DLSCOPE_TRACE=FILE` writes the events of every load in the process: as
+//! JSON lines if FILE ends in `.json` or `.jsonl`, else as text; `-` is standard error, `%p` the process id.
+//!
+//! Each function here is a C name for a plain function of `dlscope::capi`. Those that must know who called jump on
+//! with the return address, and leave the stack as it is.
+
+use std::arch::naked_asm;
+use std::ffi::{c_char, c_int, c_long, c_void};
+use std::io::Write;
+use std::sync::{Arc, Once};
+
+use dlscope::{Event, Loader, Probe, capi};
+use nix::libc;
+
+dlscope::interpose!();
+
+// ── who called ───────────────────────────────────────────────────────────────────────────────────────────
+
+/// `dlopen(file, mode)`.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn dlopen(file: *const c_char, mode: c_int) -> *mut c_void {
+    naked_asm!(".cfi_startproc", "mov rdx, [rsp]", "jmp {inner}", ".cfi_endproc", inner = sym open)
+}
+
+unsafe extern "C" fn open(file: *const c_char, mode: c_int, from: *const c_void) -> *mut c_void {
+    start_trace();
+    // SAFETY: the caller's.
+    unsafe { capi::dlopen_from(file, mode, from) }
+}
+
+/// `dlmopen(namespace, file, mode)`.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn dlmopen(namespace: c_long, file: *const c_char, mode: c_int) -> *mut c_void {
+    naked_asm!(".cfi_startproc", "mov rcx, [rsp]", "jmp {inner}", ".cfi_endproc", inner = sym open_in)
+}
+
+unsafe extern "C" fn open_in(space: c_long, file: *const c_char, mode: c_int, from: *const c_void) -> *mut c_void {
+    start_trace();
+    // SAFETY: the caller's.
+    unsafe { capi::dlmopen_from(space, file, mode, from) }
+}
+
+/// `dlsym(handle, name)`.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn dlsym(handle: *mut c_void, name: *const c_char) -> *mut c_void {
+    naked_asm!(".cfi_startproc", "jmp {inner}", ".cfi_endproc", inner = sym capi::dlsym)
+}
+
+/// `dlvsym(handle, name, version)`.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn dlvsym(handle: *mut c_void, name: *const c_char, version: *const c_char) -> *mut c_void {
+    naked_asm!(".cfi_startproc", "jmp {inner}", ".cfi_endproc", inner = sym capi::dlvsym)
+}
+
+// ── the others ───────────────────────────────────────────────────────────────────────────────────────────
+
+/// The same function under its C name.
+macro_rules! c_name {
+    ($($name:ident($($argument:ident: $type:ty),*) -> $result:ty = $function:path;)*) => {$(
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name($($argument: $type),*) -> $result {
+            // SAFETY: the caller's.
+            #[allow(unused_unsafe)]
+            unsafe { $function($($argument),*) }
+        }
+    )*};
+}
+
+type Start = extern "C" fn(*mut c_void) -> *mut c_void;
+type Destructor = unsafe extern "C-unwind" fn(*mut c_void);
+
+c_name! {
+    dlclose(handle: *mut c_void) -> c_int = capi::dlclose;
+    dlerror() -> *const c_char = capi::dlerror;
+    dladdr(address: *const c_void, info: *mut libc::Dl_info) -> c_int = capi::dladdr;
+    dladdr1(address: *const c_void, info: *mut libc::Dl_info, extra: *mut *mut c_void, flags: c_int) -> c_int = capi::dladdr1;
+    dlinfo(handle: *mut c_void, request: c_int, argument: *mut c_void) -> c_int = capi::dlinfo;
+    __cxa_thread_atexit(destructor: Destructor, argument: *mut c_void, dso: *const c_void) -> c_int = capi::thread_atexit;
+    __cxa_thread_atexit_impl(destructor: Destructor, argument: *mut c_void, dso: *const c_void) -> c_int = capi::thread_atexit_impl;
+    pthread_create(thread: *mut libc::pthread_t, attributes: *const libc::pthread_attr_t, start: Start, argument: *mut c_void) -> c_int = capi::pthread_create;
+}
+
+// ── DLSCOPE_TRACE ────────────────────────────────────────────────────────────────────────────────────────
+
+/// Writes each event where `DLSCOPE_TRACE` says.
+struct Trace {
+    file: String,
+}
+
+impl Probe for Trace {
+    fn event(&self, event: &Event) {
+        let Ok(json) = serde_json::to_value(event) else { return };
+        let is_json = self.file.ends_with(".json") || self.file.ends_with(".jsonl");
+        let mut line = if is_json { json.to_string() } else { text(event, &json) };
+        line.push('\n');
+        // One write a line, so that several threads and processes share a file. And a descriptor only for that moment:
+        // programs close those that they do not know.
+        let _ = match self.file.as_str() {
+            "-" => std::io::stderr().write_all(line.as_bytes()),
+            file => {
+                let file = file.replace("%p", &std::process::id().to_string());
+                let opened = std::fs::OpenOptions::new().append(true).create(true).open(file);
+                opened.and_then(|mut file| file.write_all(line.as_bytes()))
+            }
+        };
+    }
+}
+
+/// `load 2  #17  relocate  libz.so.1  store  address=0x… …`: the system call as strace prints it, or the fields.
+fn text(event: &Event, json: &serde_json::Value) -> String {
+    let field = |name: &str| match &json[name] {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Null => String::new(),
+        other => other.to_string(),
+    };
+    let object = match &json["object"] {
+        serde_json::Value::Object(tag) => tag.get("name").and_then(|n| n.as_str()).unwrap_or_default().to_string(),
+        _ => field("object"),
+    };
+    let name = object.rsplit('/').next().unwrap_or_default();
+    let what = event.kind.strace().unwrap_or_else(|| {
+        const HEAD: [&str; 10] =
+            ["version", "v", "seq", "load", "parent", "thread", "stage", "object", "event", "source"];
+        let fields = json.as_object().into_iter().flatten().filter(|(key, _)| !HEAD.contains(&key.as_str()));
+        let fields: Vec<String> = fields.map(|(key, value)| format!("{key}={value}")).collect();
+        fields.join(" ")
+    });
+    format!(
+        "load {} #{} {:<9} {name:<20} {:<14} {what}",
+        field("load"),
+        field("seq"),
+        field("stage"),
+        event.kind.name()
+    )
+}
+
+/// Before the first load: whoever calls may be a constructor that runs before any of ours.
+fn start_trace() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        if let Ok(file) = std::env::var("DLSCOPE_TRACE")
+            && !file.is_empty()
+        {
+            Loader::new().probe(Arc::new(Trace { file })).make_process_wide();
+        }
+    });
+}

@@ -1,0 +1,70 @@
+//! `dlerror`: the last error of each thread, in the words of glibc, which programs match on.
+
+use std::cell::RefCell;
+use std::ffi::{CStr, CString, c_char};
+use std::ptr;
+
+use crate::error::{Error, ErrorKind};
+
+thread_local! {
+    /// The last error of this thread, and the one that `dlerror` gave out: it stays valid until the next call.
+    static ERROR: RefCell<(Option<CString>, Option<CString>)> = const { RefCell::new((None, None)) };
+}
+
+pub(super) fn fail(message: impl std::fmt::Display) {
+    let text = message.to_string().replace('\0', "");
+    // At the very end of a thread there is nobody left to ask for it.
+    let _ = ERROR.try_with(|errors| errors.borrow_mut().0 = CString::new(text).ok());
+}
+
+/// `dlerror`: the last error of this thread, once; null if there was none since the last call.
+pub extern "C" fn dlerror() -> *const c_char {
+    let give = |errors: &RefCell<(Option<CString>, Option<CString>)>| {
+        let (next, given) = &mut *errors.borrow_mut();
+        *given = next.take();
+        given.as_deref().map_or(ptr::null(), CStr::as_ptr)
+    };
+    ERROR.try_with(give).unwrap_or(ptr::null())
+}
+
+/// What glibc says in the same case: `file: words`. What it does not know is said in our own words, on one line.
+pub(super) fn wording(error: &Error) -> String {
+    let object = &error.object;
+    let undefined = |symbol: &str, version: &Option<String>| {
+        let version = version.as_ref().map_or(String::new(), |v| format!(", version {v}"));
+        format!("undefined symbol: {symbol}{version}")
+    };
+    let words = match &error.kind {
+        ErrorKind::NotFound { errno, .. } => format!("cannot open shared object file: {}", errno.desc()),
+        ErrorKind::System { call, errno } if call.starts_with("pread64") => {
+            format!("cannot read file data: {}", errno.desc())
+        }
+        ErrorKind::UndefinedSymbol { symbol, version, .. } | ErrorKind::NoSuchSymbol { symbol, version, .. } => {
+            undefined(symbol, version)
+        }
+        ErrorKind::MissingVersion { version, path, .. } => {
+            return format!("{path}: version `{version}' not found (required by {object})");
+        }
+        ErrorKind::StaticTls { .. } => "cannot allocate memory in static TLS block".into(),
+        ErrorKind::Unsuitable { field, found, .. } => match field.as_str() {
+            "e_ident magic" => "invalid ELF header".into(),
+            "e_ident[EI_CLASS]" => "wrong ELF class: ELFCLASS32".into(),
+            "e_ident[EI_DATA]" => "ELF file data encoding not little-endian".into(),
+            "e_machine" => "cannot open shared object file: No such file or directory".into(),
+            "e_type" if found.starts_with("ET_EXEC") => "cannot dynamically load executable".into(),
+            "e_type" => "only ET_DYN and ET_EXEC can be loaded".into(),
+            "DT_FLAGS_1" => "cannot dynamically load position-independent executable".into(),
+            _ => first_line(&error.kind),
+        },
+        ErrorKind::Malformed { field, .. } if field == "ELF header" => "file too short".into(),
+        ErrorKind::Policy { what, found, .. } if what == "DT_FLAGS_1" && found == "DF_1_NOOPEN" => {
+            "shared object cannot be dlopen()ed".into()
+        }
+        kind => first_line(kind),
+    };
+    format!("{object}: {words}")
+}
+
+fn first_line(kind: &ErrorKind) -> String {
+    kind.to_string().lines().next().unwrap_or_default().into()
+}

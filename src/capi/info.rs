@@ -1,0 +1,145 @@
+//! `dlinfo`: what the loader knows of an object. glibc `dlfcn/dlinfo.c`.
+
+use std::ffi::{CString, c_char, c_int, c_long, c_uint, c_void};
+use std::ptr;
+use std::sync::Arc;
+
+use super::errors::{fail, wording};
+use super::{is, open};
+use crate::host::{self, Host};
+use crate::link::search::default_dirs;
+use crate::link::tokens::directory;
+use crate::lock::Lock;
+use crate::object::{LinkMap, Object};
+use crate::runtime::{init, tls};
+
+/// The requests of `<dlfcn.h>`.
+const LMID: c_int = 1;
+const LINKMAP: c_int = 2;
+const SERINFO: c_int = 4;
+const SERINFOSIZE: c_int = 5;
+const ORIGIN: c_int = 6;
+const TLS_MODID: c_int = 9;
+const TLS_DATA: c_int = 10;
+const PHDR: c_int = 11;
+
+/// `Dl_serpath`.
+#[repr(C)]
+struct SerPath {
+    name: *mut c_char,
+    flags: c_uint,
+}
+
+/// `Dl_serinfo`: so many paths stand behind it, then their strings.
+#[repr(C)]
+struct SerInfo {
+    size: usize,
+    count: c_uint,
+}
+
+/// `dlinfo`: 0, or the number of program headers for `RTLD_DI_PHDR`; −1 with a word for `dlerror`.
+///
+/// # Safety
+/// `argument` is what `request` wants it to be: see dlinfo(3).
+pub unsafe extern "C" fn dlinfo(handle: *mut c_void, request: c_int, argument: *mut c_void) -> c_int {
+    let lock = Lock::acquire();
+    // SAFETY: the caller's.
+    unsafe { info(handle, request, argument, &lock) }.unwrap_or_else(|message| {
+        fail(message);
+        -1
+    })
+}
+
+unsafe fn info(handle: *mut c_void, request: c_int, argument: *mut c_void, lock: &Lock) -> Result<c_int, String> {
+    let host = host::look_silently(lock).map_err(|e| wording(&e))?;
+    let mut number = 0;
+    let own = init::namespaces(lock).into_iter().find_map(|namespace| {
+        number = open::number_of(&namespace, lock);
+        namespace.members(lock).iter().find(|m| is(&m.object, handle)).map(|m| m.object.clone())
+    });
+    if own.is_none() {
+        number = 0;
+    }
+    let object = own.or_else(|| host.objects.iter().find(|o| is(o, handle)).cloned()).ok_or("invalid handle")?;
+    // SAFETY: the caller passes what the request wants: a place for the answer.
+    unsafe {
+        match request {
+            LMID => argument.cast::<c_long>().write(number),
+            LINKMAP => argument.cast::<*const LinkMap>().write(object.handle()),
+            ORIGIN => {
+                let origin = CString::new(object.paths.origin.as_str()).unwrap_or_default();
+                let bytes = origin.as_bytes_with_nul();
+                ptr::copy_nonoverlapping(bytes.as_ptr(), argument.cast(), bytes.len());
+            }
+            SERINFOSIZE | SERINFO => search_info(&search_path(&object, &host), request == SERINFO, argument.cast()),
+            TLS_MODID => argument.cast::<usize>().write(module(&object, &host).unwrap_or(0) as usize),
+            TLS_DATA => argument.cast::<*mut c_void>().write(block(&object, &host)),
+            PHDR => {
+                let headers = object.program_headers();
+                argument.cast::<*const c_void>().write(headers.as_ptr().cast());
+                return Ok(headers.len() as c_int);
+            }
+            _ => return Err("unsupported dlinfo request".into()),
+        }
+    }
+    Ok(0)
+}
+
+/// The id of the object's thread-local storage.
+pub(crate) fn module(object: &Object, host: &Host) -> Option<u64> {
+    object.tls.as_ref().map(|tls| tls.id).or_else(|| host.tls_module(object))
+}
+
+/// The calling thread's block, if it has one already.
+pub(crate) fn block(object: &Object, host: &Host) -> *mut c_void {
+    match &object.tls {
+        Some(module) => tls::existing(module).cast(),
+        None => host.tls_offset(object).map_or(ptr::null_mut(), |offset| tls::below_thread_pointer(offset).cast()),
+    }
+}
+
+/// The directories that are searched for what the object needs, in order. glibc `_dl_rtld_di_serinfo`.
+fn search_path(object: &Arc<Object>, host: &Host) -> Vec<String> {
+    let paths = &object.paths;
+    let executable = host.startup().first().map(|o| &o.paths);
+    let mut found = Vec::new();
+    if paths.runpath.is_none() {
+        let own = paths.rpath.iter();
+        let executable = executable.iter().flat_map(|e| &e.rpath).filter(|rpath| !paths.rpath.contains(rpath));
+        found.extend(own.chain(executable).flat_map(|(_, dirs)| dirs.iter().cloned()));
+    }
+    let origin = executable.map_or("", |e| &e.origin);
+    let list = host::ld_library_path();
+    found.extend(list.iter().flat_map(|l| l.split([':', ';'])).map(|dir| directory(dir, origin)));
+    found.extend(paths.runpath.iter().flatten().cloned());
+    if !paths.no_default_dirs {
+        found.extend(default_dirs().iter().map(|dir| dir.to_string()));
+    }
+    found
+}
+
+/// Writes a `Dl_serinfo`: only its size and count, or the paths as well.
+///
+/// # Safety
+/// There is room for what is written: for all of it the size that the first call gave.
+unsafe fn search_info(paths: &[String], all: bool, info: *mut SerInfo) {
+    let strings: usize = paths.iter().map(|p| p.len() + 1).sum();
+    let size = size_of::<SerInfo>() + paths.len() * size_of::<SerPath>() + strings;
+    if !all {
+        // SAFETY: the caller's.
+        unsafe { info.write(SerInfo { size, count: paths.len() as c_uint }) };
+        return;
+    }
+    // SAFETY: the caller has `size` bytes there: the header, the paths, then the strings.
+    unsafe {
+        let mut entry = info.add(1).cast::<SerPath>();
+        let mut text = entry.add(paths.len()).cast::<u8>();
+        for path in paths {
+            entry.write(SerPath { name: text.cast(), flags: 0 });
+            ptr::copy_nonoverlapping(path.as_ptr(), text, path.len());
+            text.add(path.len()).write(0);
+            text = text.add(path.len() + 1);
+            entry = entry.add(1);
+        }
+    }
+}

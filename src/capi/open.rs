@@ -1,0 +1,155 @@
+//! `dlopen`, `dlmopen`, `dlclose`: libraries come and go.
+
+use std::ffi::{c_char, c_int, c_long, c_void};
+use std::ptr;
+use std::sync::Arc;
+
+use nix::libc;
+
+use super::errors::{fail, wording};
+use super::is;
+use crate::elf::addr::Addr;
+use crate::host;
+use crate::library;
+use crate::link::needed::Target;
+use crate::link::scope::c_name;
+use crate::loader::Loader;
+use crate::lock::{Guarded, Lock};
+use crate::namespace::{Mode, Namespace};
+use crate::object::LinkMap;
+use crate::runtime::init;
+
+/// `LM_ID_BASE` and `LM_ID_NEWLM` of `<dlfcn.h>`.
+const BASE: c_long = 0;
+const NEW: c_long = -1;
+
+/// The namespaces that `dlmopen` made: the first has the number 1.
+static MORE: Guarded<Vec<Arc<Namespace>>> = Guarded::new(Vec::new());
+
+/// `dlopen`, with the return address of the caller.
+///
+/// # Safety
+/// As `dlopen`: `file` is null or a C string, and the library's constructors may run.
+pub unsafe extern "C" fn dlopen_from(file: *const c_char, mode: c_int, from: *const c_void) -> *mut c_void {
+    // SAFETY: the caller's.
+    let name = unsafe { c_name(file) }.map(String::from_utf8_lossy);
+    let lock = Lock::acquire();
+    let loader = loader_of(Addr(from as u64), &lock);
+    answer(open(loader, name.as_deref().unwrap_or_default(), mode, Addr(from as u64), &lock))
+}
+
+/// `dlmopen`, with the return address of the caller. A new namespace shares the host's objects with all others: a
+/// second libc, which glibc would load into it, is what dlscope never does.
+///
+/// # Safety
+/// As [`dlopen_from`].
+pub unsafe extern "C" fn dlmopen_from(
+    space: c_long,
+    file: *const c_char,
+    mode: c_int,
+    from: *const c_void,
+) -> *mut c_void {
+    // SAFETY: the caller's.
+    let name = unsafe { c_name(file) }.map(String::from_utf8_lossy);
+    let lock = Lock::acquire();
+    answer(open_in(space, name.as_deref().unwrap_or_default(), mode, Addr(from as u64), &lock))
+}
+
+fn answer(opened: Result<*const LinkMap, Option<String>>) -> *mut c_void {
+    opened.map_or_else(
+        |message| {
+            if let Some(message) = message {
+                fail(message);
+            }
+            ptr::null_mut()
+        },
+        |handle| handle.cast_mut().cast(),
+    )
+}
+
+fn open_in(space: c_long, name: &str, mode: c_int, from: Addr, lock: &Lock) -> Result<*const LinkMap, Option<String>> {
+    if space == BASE {
+        return open(Loader::process_wide().clone(), name, mode, from, lock);
+    }
+    if name.is_empty() {
+        return Err(Some("invalid namespace: Invalid argument".into()));
+    }
+    if mode & libc::RTLD_GLOBAL != 0 {
+        return Err(Some(format!("{name}: invalid mode for dlopen(): Invalid argument")));
+    }
+    if space == NEW {
+        let loader = Loader::process_wide().sibling();
+        let handle = open(loader.clone(), name, mode, from, lock)?;
+        MORE.borrow(lock).push(loader.namespace);
+        return Ok(handle);
+    }
+    let known = usize::try_from(space - 1).ok().and_then(|at| MORE.borrow(lock).get(at).cloned());
+    let namespace = known.ok_or_else(|| format!("{name}: invalid target namespace in dlmopen(): Invalid argument"))?;
+    open(Loader { namespace }, name, mode, from, lock)
+}
+
+/// The number of a namespace: `RTLD_DI_LMID`.
+pub(super) fn number_of(namespace: &Arc<Namespace>, lock: &Lock) -> c_long {
+    let at = MORE.borrow(lock).iter().position(|n| Arc::ptr_eq(n, namespace));
+    at.map_or(BASE, |at| at as c_long + 1)
+}
+
+/// `Err(None)`: not there, and with `RTLD_NOLOAD` that is no error.
+fn open(loader: Loader, name: &str, mode: c_int, from: Addr, lock: &Lock) -> Result<*const LinkMap, Option<String>> {
+    if mode & (libc::RTLD_NOW | libc::RTLD_LAZY) == 0 {
+        let colon = if name.is_empty() { "" } else { ": " };
+        return Err(Some(format!("{name}{colon}invalid mode for dlopen(): Invalid argument")));
+    }
+    let host = host::look_silently(lock).map_err(|e| wording(&e))?;
+    if name.is_empty() {
+        // `dlopen(NULL)`: the program, and so everybody's scope.
+        let program = host.startup().first().map(|o| o.handle());
+        return program.ok_or_else(|| Some("the program is not known".into()));
+    }
+    if mode & libc::RTLD_NOLOAD != 0 && !loader.has(name, Some(from), &host, lock).map_err(|e| wording(&e))? {
+        return Err(None);
+    }
+    let mode = Mode {
+        global: mode & libc::RTLD_GLOBAL != 0,
+        pinned: mode & libc::RTLD_NODELETE != 0,
+        deep: mode & libc::RTLD_DEEPBIND != 0,
+    };
+    // SAFETY: whoever calls `dlopen` answers for what it opens.
+    let library = unsafe { loader.open_target(Target::Name(name), mode, Some(from)) }.map_err(|e| wording(&e))?;
+    Ok(library.into_handle())
+}
+
+/// The namespace of the calling library; of anyone else, the process-wide one.
+pub(super) fn loader_of(from: Addr, lock: &Lock) -> Loader {
+    let has_caller = |n: &Arc<Namespace>| n.members(lock).iter().any(|m| m.object.memory.contains(from));
+    match init::namespaces(lock).into_iter().find(has_caller) {
+        Some(namespace) => Loader { namespace },
+        None => Loader::process_wide().clone(),
+    }
+}
+
+/// `dlclose`.
+///
+/// # Safety
+/// As `dlclose`: nothing of the library is used any more by whoever opened it.
+pub unsafe extern "C" fn dlclose(handle: *mut c_void) -> c_int {
+    let lock = Lock::acquire();
+    let refuse = |message: &str| {
+        fail(message);
+        -1
+    };
+    for namespace in init::namespaces(&lock) {
+        let found = namespace.members(&lock).iter().find(|m| is(&m.object, handle)).map(|m| (m.object.tag.id, m.opens));
+        if let Some((id, opens)) = found {
+            if opens == 0 {
+                return refuse("shared object not open");
+            }
+            return library::end(&namespace, id).map_or_else(|error| refuse(&wording(&error)), |()| 0);
+        }
+    }
+    let host = host::look_silently(&lock);
+    if host.is_ok_and(|host| host.objects.iter().any(|o| is(o, handle))) {
+        return 0; // the host's: never closed by us
+    }
+    refuse("shared object not open")
+}

@@ -1,0 +1,159 @@
+//! `dlsym` and `dlvsym`: addresses by name, in the scope that a handle means.
+
+use std::ffi::{c_char, c_void};
+use std::ptr;
+use std::sync::Arc;
+
+use nix::libc;
+
+use super::errors::{fail, wording};
+use super::open::loader_of;
+use super::{is, program_name, replacement};
+use crate::elf::addr::Addr;
+use crate::event::{Request, Silent, Stage};
+use crate::host::{self, Host};
+use crate::library::find_in_scope;
+use crate::link::scope::c_name;
+use crate::loader::Loader;
+use crate::lock::Lock;
+use crate::namespace::Namespace;
+use crate::object::Object;
+use crate::runtime::init;
+
+/// `dlsym`, with the return address of the caller.
+///
+/// # Safety
+/// As `dlsym`: `name` is a C string.
+pub unsafe extern "C" fn dlsym_from(handle: *mut c_void, name: *const c_char, from: *const c_void) -> *mut c_void {
+    // SAFETY: the caller's.
+    unsafe { dlvsym_from(handle, name, ptr::null(), from) }
+}
+
+/// `dlvsym`, with the return address of the caller.
+///
+/// # Safety
+/// As `dlvsym`: `name` is a C string, `version` one or null.
+pub unsafe extern "C" fn dlvsym_from(
+    handle: *mut c_void,
+    name: *const c_char,
+    version: *const c_char,
+    from: *const c_void,
+) -> *mut c_void {
+    // SAFETY: the caller's.
+    let (name, version) = unsafe { (c_name(name).unwrap_or_default(), c_name(version)) };
+    match symbol(handle, name, version, Addr(from as u64)) {
+        Ok(address) => ptr::with_exposed_provenance_mut(address.0 as usize),
+        Err(message) => {
+            fail(message);
+            ptr::null_mut()
+        }
+    }
+}
+
+fn symbol(handle: *mut c_void, name: &[u8], version: Option<&[u8]>, from: Addr) -> Result<Addr, String> {
+    let (namespace, Asked { scope, whose }) = {
+        let lock = Lock::acquire();
+        (loader_of(from, &lock).namespace, scope_of(handle, from, &lock)?)
+    };
+    let request = Request::current();
+    let found = match &namespace.probe {
+        None => find(&namespace, &scope, name, version, &Silent, &request),
+        Some(probe) => find(&namespace, &scope, name, version, &**probe, &request),
+    };
+    let address = found.map_err(|mut error| {
+        error.object = whose;
+        wording(&error)
+    })?;
+    // Whoever asks for `dlopen` by name gets the same as whoever is linked against it.
+    let owner = scope.iter().find(|o| o.memory.contains(address));
+    Ok(owner.and_then(|o| replacement(o, name)).unwrap_or(address))
+}
+
+fn find<P: crate::event::Probe + ?Sized>(
+    namespace: &Namespace,
+    scope: &[Arc<Object>],
+    name: &[u8],
+    version: Option<&[u8]>,
+    probe: &P,
+    request: &Request,
+) -> crate::Result<Addr> {
+    find_in_scope(namespace, scope, name, version, request.report(probe, Stage::Lookup))
+}
+
+/// The objects that are searched, and whose scope it is, for an error.
+struct Asked {
+    scope: Vec<Arc<Object>>,
+    whose: String,
+}
+
+fn scope_of(handle: *mut c_void, from: Addr, lock: &Lock) -> Result<Asked, String> {
+    let host = host::look_silently(lock).map_err(|e| wording(&e))?;
+    let whose = |object: Option<&Arc<Object>>| match object {
+        Some(object) if !host.startup().first().is_some_and(|p| p.tag.id == object.tag.id) => object.label(),
+        _ => program_name(),
+    };
+    if handle == libc::RTLD_DEFAULT {
+        let (own, _) = caller(from, lock);
+        let whose = whose(own.as_ref().or_else(|| host.owner(from)));
+        return Ok(Asked { scope: default_scope(&host, from, lock), whose });
+    }
+    if host.startup().first().is_some_and(|o| is(o, handle)) {
+        return Ok(Asked { scope: everybodys(&host, &Loader::process_wide().namespace, lock), whose: program_name() });
+    }
+    if handle == libc::RTLD_NEXT {
+        return next_scope(&host, from, lock)
+            .map(|(scope, object)| Asked { scope, whose: whose(Some(&object)) })
+            .ok_or_else(|| "RTLD_NEXT used in code not dynamically loaded".into());
+    }
+    for namespace in init::namespaces(lock) {
+        let members = namespace.members(lock);
+        if let Some(member) = members.iter().find(|m| is(&m.object, handle)) {
+            return Ok(Asked { scope: members.closure(&member.object, &host), whose: whose(Some(&member.object)) });
+        }
+    }
+    let object = host.objects.iter().find(|o| is(o, handle)).ok_or("invalid handle")?;
+    let scope = Loader::process_wide().namespace.members(lock).closure(object, &host);
+    Ok(Asked { scope, whose: whose(Some(object)) })
+}
+
+/// The loaded library that holds the calling code, and its namespace; else the process-wide one.
+fn caller(from: Addr, lock: &Lock) -> (Option<Arc<Object>>, Arc<Namespace>) {
+    let namespace = loader_of(from, lock).namespace;
+    let own = namespace.members(lock).iter().find(|m| m.object.memory.contains(from)).map(|m| m.object.clone());
+    (own, namespace)
+}
+
+/// Start-up objects, then what was opened with `RTLD_GLOBAL`.
+fn everybodys(host: &Host, namespace: &Namespace, lock: &Lock) -> Vec<Arc<Object>> {
+    let members = namespace.members(lock);
+    let global = members.iter().filter(|m| m.global).map(|m| m.object.clone());
+    host.startup().iter().cloned().chain(global).collect()
+}
+
+/// `RTLD_DEFAULT`: everybody's scope, then that of the caller, or the other way round if the caller was opened with
+/// `RTLD_DEEPBIND`. glibc: `l_scope`.
+fn default_scope(host: &Host, from: Addr, lock: &Lock) -> Vec<Arc<Object>> {
+    let (own, namespace) = caller(from, lock);
+    let mut scope = everybodys(host, &namespace, lock);
+    if let Some(own) = own {
+        let members = namespace.members(lock);
+        let local = members.local_scope(&own, host);
+        let deep = members.get(own.tag.id).is_some_and(|m| m.deep);
+        scope = if deep { [local, scope].concat() } else { [scope, local].concat() };
+    }
+    let mut seen = std::collections::HashSet::new();
+    scope.retain(|o| seen.insert(o.tag.id));
+    scope
+}
+
+/// `RTLD_NEXT`: what comes behind the caller in its local scope; for start-up objects, everybody's. glibc:
+/// `l_local_scope` of the outermost loader.
+fn next_scope(host: &Host, from: Addr, lock: &Lock) -> Option<(Vec<Arc<Object>>, Arc<Object>)> {
+    let (own, namespace) = caller(from, lock);
+    let (all, object) = match own {
+        Some(own) => (namespace.members(lock).local_scope(&own, host), own),
+        None => (everybodys(host, &namespace, lock), host.owner(from)?.clone()),
+    };
+    let at = all.iter().position(|o| o.tag.id == object.tag.id)?;
+    Some((all[at + 1..].to_vec(), object))
+}

@@ -1,0 +1,68 @@
+//! New threads and new static blocks never at once: where `pthread_create` is ours.
+//!
+//! `pthread_create` copies the template into the new thread's block before the kernel knows the thread. A library
+//! whose variables are installed in between would be missed by both. Where a program's `pthread_create` is ours (the
+//! preload), the two exclude each other, and the window is shut.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+/// Threads that are in `pthread_create`.
+static CREATING: AtomicU32 = AtomicU32::new(0);
+/// Somebody installs: no new call begins.
+static INSTALLING: AtomicBool = AtomicBool::new(false);
+
+thread_local! {
+    /// How deep this thread is in `pthread_create`: an allocator in there may make a thread of its own.
+    static DEPTH: Cell<u32> = const { Cell::new(0) };
+}
+
+pub(crate) struct Creating;
+
+/// A call of `pthread_create` lives as long as the answer does.
+pub(crate) fn creating() -> Creating {
+    if DEPTH.replace(DEPTH.get() + 1) == 0 {
+        loop {
+            CREATING.fetch_add(1, Ordering::SeqCst);
+            if !INSTALLING.load(Ordering::SeqCst) {
+                break;
+            }
+            CREATING.fetch_sub(1, Ordering::SeqCst);
+            std::thread::yield_now();
+        }
+    }
+    Creating
+}
+
+impl Drop for Creating {
+    fn drop(&mut self) {
+        if DEPTH.replace(DEPTH.get() - 1) == 1 {
+            CREATING.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+pub(super) struct Installing;
+
+/// No thread is being created while the answer lives, but by this thread itself. The loader's lock is held, so
+/// only one thread is here.
+pub(super) fn installing() -> Installing {
+    INSTALLING.store(true, Ordering::SeqCst);
+    let own = u32::from(DEPTH.get() > 0);
+    while CREATING.load(Ordering::SeqCst) > own {
+        std::thread::yield_now();
+    }
+    Installing
+}
+
+impl Drop for Installing {
+    fn drop(&mut self) {
+        INSTALLING.store(false, Ordering::SeqCst);
+    }
+}
+
+/// In the child of a fork only this thread is left.
+pub(crate) fn forked() {
+    CREATING.store(u32::from(DEPTH.get() > 0), Ordering::SeqCst);
+    INSTALLING.store(false, Ordering::SeqCst);
+}
