@@ -89,7 +89,8 @@ fn open(name: &str, mode: c_int, from: Addr, lock: &Lock) -> Result<*const LinkM
             return Err(format!("{name}: not loaded, and RTLD_NOLOAD was given"));
         }
     }
-    let flags = Mode { global: mode & libc::RTLD_GLOBAL != 0, pinned: mode & libc::RTLD_NODELETE != 0, ..Mode::default() };
+    let flags =
+        Mode { global: mode & libc::RTLD_GLOBAL != 0, pinned: mode & libc::RTLD_NODELETE != 0, ..Mode::default() };
     // SAFETY: the library that calls `dlopen` answers for what it opens.
     let library = unsafe { loader.open_target(Target::Name(name), flags, Some(from)) }.map_err(|e| e.to_string())?;
     Ok(library.into_handle())

@@ -241,7 +241,12 @@ impl Memory {
     /// The same for a word that other threads read and write at the same time: a slot that is bound at the first
     /// call.
     #[track_caller]
-    pub(crate) fn store_shared<P: Probe + ?Sized>(&self, place: Vaddr, value: u64, report: Report<'_, P>) -> Option<()> {
+    pub(crate) fn store_shared<P: Probe + ?Sized>(
+        &self,
+        place: Vaddr,
+        value: u64,
+        report: Report<'_, P>,
+    ) -> Option<()> {
         let address = self.bias + place;
         if !self.is_writable(place) || address.0 % 8 != 0 {
             return None;

@@ -107,7 +107,17 @@ pub(crate) struct Edges {
 impl Member {
     pub(crate) fn new(object: Arc<Object>, names: Vec<Box<str>>, edges: Edges) -> Member {
         let pinned = object.dynamic.flags_1 & DF_1_NODELETE != 0;
-        Member { object, names, edges, opens: 0, global: false, pinned, life: Life::Fresh, doomed: false, scopes: Vec::new() }
+        Member {
+            object,
+            names,
+            edges,
+            opens: 0,
+            global: false,
+            pinned,
+            life: Life::Fresh,
+            doomed: false,
+            scopes: Vec::new(),
+        }
     }
 
     /// On its way out of the process.

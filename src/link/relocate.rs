@@ -100,7 +100,10 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
             }
             self.fetch_ahead(&entries[index..]);
             let kind = RelocKind::from_raw(entry.kind).ok_or_else(|| unknown(table, index, &entry))?;
-            if kind == RelocKind::JumpSlot && table == "DT_JMPREL" && lazy::leave(self.object, index, &entry, self.report) {
+            if kind == RelocKind::JumpSlot
+                && table == "DT_JMPREL"
+                && lazy::leave(self.object, index, &entry, self.report)
+            {
                 continue;
             }
             let definition = if kind.needs_symbol() { self.definition(table, index, kind, &entry)? } else { None };

@@ -123,13 +123,7 @@ unsafe extern "C-unwind" fn first_call(binder: *const Binder, index: u64, from: 
     address.0
 }
 
-fn tell_and_bind<P: Probe + ?Sized>(
-    namespace: &Namespace,
-    id: u32,
-    index: u64,
-    from: Addr,
-    probe: &P,
-) -> Result<Addr> {
+fn tell_and_bind<P: Probe + ?Sized>(namespace: &Namespace, id: u32, index: u64, from: Addr, probe: &P) -> Result<Addr> {
     let request = Request::begin();
     let report = request.report(probe, Stage::Bind);
     let result = loop {
@@ -334,10 +328,7 @@ impl<'o> Pending<'o> {
 
 impl Pending<'_> {
     /// Calls `bind` with the object `id` and its scope, and notes what it says was bound to.
-    fn with(
-        id: u32,
-        bind: impl FnOnce(&Object, &[&Object]) -> Result<(Addr, Option<u32>)>,
-    ) -> Option<Result<Addr>> {
+    fn with(id: u32, bind: impl FnOnce(&Object, &[&Object]) -> Result<(Addr, Option<u32>)>) -> Option<Result<Addr>> {
         let objects = UNPUBLISHED.with_borrow(|stack| {
             // SAFETY: `Pending` borrows the objects as long as they stand here.
             let seen = |u: &Unpublished| u.objects.iter().map(|&o| unsafe { &*o }).collect::<Vec<&Object>>();

@@ -42,12 +42,12 @@ pub fn fixes<'e>(events: &[&'e Event]) -> (Vec<Fix<'e>>, Vec<&'e Event>) {
                 let lookup = symbol.and_then(|index| lookups.get(&index).copied());
                 fixes.push(Fix { event, lookup, answer: None, store: None, deferred: None });
             }
-            // Their stores belong to no formula.
+            // Their stores belong to no formula, and pass 2 counts the others.
             (Kind::LazyGot { .. } | Kind::LeftForCall { .. }, _) => {
                 left = true;
                 others.push(event);
             }
-            (Kind::Store { .. }, _) if left => others.push(event),
+            (Kind::Store { .. }, _) if left => {}
             (Kind::Store { before, after, size, .. }, Some(fix)) if fix.store.is_none() => {
                 fix.store = Some((*before, *after, *size));
             }
