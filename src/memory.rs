@@ -248,7 +248,7 @@ impl Memory {
         report: Report<'_, P>,
     ) -> Option<()> {
         let address = self.bias + place;
-        if !self.is_writable(place) || address.0 % 8 != 0 {
+        if !self.is_writable(place) || !address.0.is_multiple_of(8) {
             return None;
         }
         // SAFETY: an aligned word in a segment of ours that is mapped writable. Code of the library only loads it
