@@ -13,13 +13,13 @@ use crate::host::Host;
 use crate::link::needed::{Held, Node, search_order};
 use crate::link::order::dependencies_first;
 use crate::link::relocate::{self, Outcome};
-use crate::link::scope::{Defined, Scope, Unique};
+use crate::link::scope::{Scope, Unique};
 use crate::link::versions;
 use crate::lock::Lock;
 use crate::memory::{Around, Memory, Watch};
-use crate::namespace::{Edges, Member, Members, Mode, Namespace};
+use crate::namespace::{Bind, Edges, Member, Mode, Namespace};
 use crate::object::Object;
-use crate::runtime::{init, tls};
+use crate::runtime::{init, lazy, tls};
 
 /// Every object is mapped, nothing is patched.
 pub(crate) struct Mapped;
@@ -99,13 +99,17 @@ impl Batch<Mapped> {
     /// The first relocation that cannot be applied; everything is unmapped again.
     pub(crate) fn bind<P: Probe + ?Sized>(
         self,
-        members: &Members,
+        namespace: &Arc<Namespace>,
+        bind: Bind,
         host: &Host,
-        defined: &Defined,
         deep: bool,
         lock: &Lock,
         report: Report<'_, P>,
     ) -> Result<Batch<Bound>> {
+        // Where first calls will look for the host's objects.
+        namespace.change(lock, |members| members.host = Some(host.clone()));
+        let members = &*namespace.members(lock);
+        let defined = &namespace.policy.defined;
         let report = report.at(Stage::Relocate);
         let order = self.new_in_order();
         let mut outcomes: Vec<Outcome> = self.nodes.iter().map(|_| Outcome::default()).collect();
@@ -125,6 +129,7 @@ impl Batch<Mapped> {
             report.tell(|| Kind::Pass { pass: 1, objects: self.tags(&order) });
             for &at in &order {
                 let object = &*self.nodes[at].object;
+                lazy::prepare(object, namespace, bind, report.about(&object.tag));
                 outcomes[at] = relocate::first_pass(object, &scope, report.about(&object.tag))?;
             }
             scope.unique.chosen()
@@ -148,6 +153,8 @@ impl Batch<Bound> {
         if !order.is_empty() {
             report.tell(|| Kind::Pass { pass: 2, objects: self.tags(&order) });
         }
+        // A resolver may call through a slot of its own library that was left for its first call.
+        let pending = lazy::Pending::new(self.objects());
         let mut watch = Watch::default();
         for at in order {
             let object = &*self.nodes[at].object;
@@ -163,7 +170,14 @@ impl Batch<Bound> {
                 )
             }?;
         }
-        Ok(Batch { nodes: self.nodes, stage: Relocated(self.stage.0) })
+        let bound = pending.end();
+        let Bound(mut outcomes) = self.stage;
+        for (user, provider) in bound {
+            let at = self.nodes.iter().position(|n| n.object.tag.id == user);
+            let bound = at.map(|at| &mut outcomes.nodes[at].bound);
+            bound.filter(|bound| !bound.contains(&provider)).into_iter().for_each(|bound| bound.push(provider));
+        }
+        Ok(Batch { nodes: self.nodes, stage: Relocated(outcomes) })
     }
 }
 
@@ -248,7 +262,6 @@ impl Batch<Sealed> {
                             object.clone(),
                             node.names,
                             Edges { needs, filtees, bound: outcome.bound },
-                            ids[0],
                             mode.deep,
                         ));
                         object

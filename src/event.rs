@@ -196,6 +196,8 @@ pub enum Stage {
     Init,
     /// A symbol by name, for the user.
     Lookup,
+    /// A function that was called for the first time, lazily bound.
+    Bind,
     /// Destructors and unmapping.
     Close,
     /// What was in the process before: adopted, never mapped.
@@ -239,6 +241,7 @@ impl fmt::Display for Stage {
             Stage::Publish => "publish",
             Stage::Init => "init",
             Stage::Lookup => "lookup",
+            Stage::Bind => "bind",
             Stage::Close => "close",
             Stage::Host => "host",
         })

@@ -9,7 +9,7 @@
 use std::ffi::{CStr, OsStr, OsString, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
 use goblin::elf64::dynamic::{DT_DEBUG, Dyn};
 use goblin::elf64::program_header::{PT_DYNAMIC, PT_PHDR, ProgramHeader};
@@ -43,6 +43,8 @@ unsafe extern "C" {
 static ARGC: AtomicUsize = AtomicUsize::new(0);
 static ARGV: AtomicPtr<*const c_char> = AtomicPtr::new(std::ptr::null_mut());
 static LD_LIBRARY_PATH: AtomicPtr<c_char> = AtomicPtr::new(std::ptr::null_mut());
+/// `LD_BIND_NOW` is set, and not empty.
+static LD_BIND_NOW: AtomicBool = AtomicBool::new(false);
 /// The last object of the list when our start-up code ran: it and those before form the global scope.
 static LAST_AT_START: AtomicPtr<LinkMap> = AtomicPtr::new(std::ptr::null_mut());
 
@@ -58,10 +60,15 @@ extern "C" fn at_start(argc: c_int, argv: *mut *const c_char, envp: *const *cons
     unsafe {
         let mut at = envp;
         while !at.is_null() && !(*at).is_null() {
-            if let Some(value) = CStr::from_ptr(*at).to_bytes().strip_prefix(b"LD_LIBRARY_PATH=") {
-                // The string itself, not a copy: nothing is allocated before `main`.
+            let variable = CStr::from_ptr(*at).to_bytes();
+            // The string itself, not a copy: nothing is allocated before `main`. The first of a name counts.
+            if let Some(value) = variable.strip_prefix(b"LD_LIBRARY_PATH=")
+                && LD_LIBRARY_PATH.load(Ordering::Relaxed).is_null()
+            {
                 LD_LIBRARY_PATH.store(value.as_ptr().cast_mut().cast(), Ordering::Relaxed);
-                break;
+            }
+            if variable.strip_prefix(b"LD_BIND_NOW=").is_some_and(|value| !value.is_empty()) {
+                LD_BIND_NOW.store(true, Ordering::Relaxed);
             }
             at = at.add(1);
         }
@@ -87,6 +94,16 @@ pub(crate) fn arguments() -> Arguments {
     }
 }
 
+/// `argv[0]`: what the program calls itself in messages.
+pub(crate) fn program_name() -> String {
+    let Arguments { argc, argv, .. } = arguments();
+    if argc == 0 || argv.is_null() {
+        return String::new();
+    }
+    // SAFETY: the first of `argc` C strings, as the kernel put them on the first stack.
+    unsafe { CStr::from_ptr(*argv) }.to_string_lossy().into_owned()
+}
+
 /// `LD_LIBRARY_PATH` as it was when the program started; a set-user-ID program has none (`AT_SECURE`).
 pub(crate) fn ld_library_path() -> Option<String> {
     let value = LD_LIBRARY_PATH.load(Ordering::Relaxed);
@@ -96,6 +113,11 @@ pub(crate) fn ld_library_path() -> Option<String> {
     }
     // SAFETY: it points into the string that the kernel put on the first stack; it stays for good.
     Some(unsafe { CStr::from_ptr(value) }.to_string_lossy().into_owned())
+}
+
+/// `LD_BIND_NOW` as it was when the program started: nothing is bound lazily.
+pub(crate) fn ld_bind_now() -> bool {
+    LD_BIND_NOW.load(Ordering::Relaxed)
 }
 
 // ── the list ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -44,7 +44,7 @@
 //!
 //! # Limits
 //!
-//! x86_64 Linux with glibc 2.35 or newer. Everything is bound at once (`RTLD_NOW`). Executable stacks and segments
+//! x86_64 Linux with glibc 2.35 or newer. Executable stacks and segments
 //! that are writable and executable at once are refused by policy. An exception that escapes a constructor
 //! unwinds through [`Loader::open`]; the library then stays half initialised. Libraries that the *host* opens after
 //! start-up are used only when something needs them, and the host may close them again.
@@ -76,3 +76,4 @@ pub use error::{Error, ErrorKind, Result, Where};
 pub use event::{Event, Probe, Recorder, Silent};
 pub use library::{Export, Library, LoadedObject, Symbol};
 pub use loader::{Loader, Prepared};
+pub use namespace::Bind;

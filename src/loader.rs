@@ -13,7 +13,7 @@ use crate::library::{Export, Library, exports, first_line};
 use crate::link::needed::{self, Around, Target};
 use crate::lock::Lock;
 use crate::memory;
-use crate::namespace::{Mode, Namespace, Policy};
+use crate::namespace::{Bind, Mode, Namespace, Policy};
 use crate::object::Object;
 use crate::runtime::init;
 
@@ -88,6 +88,22 @@ impl Loader {
         self.with(|policy, _| {
             policy.defined.insert(name.as_bytes().into(), address);
         })
+    }
+
+    /// When calls into other libraries are bound: at load time, as by default, or each at its first time.
+    ///
+    /// ```
+    /// use dlscope::{Bind, Loader};
+    /// // SAFETY: SQLite's constructors do nothing surprising, and the function has this type (sqlite3.h).
+    /// unsafe {
+    ///     let sqlite = Loader::new().bind(Bind::Lazy).open("libsqlite3.so.0")?;
+    ///     let version = sqlite.get::<unsafe extern "C" fn() -> i32>("sqlite3_libversion_number")?;
+    ///     assert!(version() > 3_000_000);
+    /// }
+    /// # Ok::<(), dlscope::Error>(())
+    /// ```
+    pub fn bind(self, bind: Bind) -> Loader {
+        self.with(|policy, _| policy.bind = bind)
     }
 
     /// Tells every event of this namespace to `probe`.
@@ -209,7 +225,7 @@ impl Loader {
             return Ok(self.already_here(batch, mode, lock));
         }
         batch.check_versions(report)?; // 7 versions
-        let bound = batch.bind(&namespace.members(lock), host, &namespace.policy.defined, mode.deep, lock, report)?; // 8 relocate, pass 1
+        let bound = batch.bind(&self.namespace, self.binding(mode), host, mode.deep, lock, report)?; // 8 relocate, pass 1
         // SAFETY: the caller agreed to run the library's code.
         let relocated = unsafe { bound.resolve(report) }?; // 8 relocate, pass 2
         let sealed = relocated.seal(report)?; // 9 seal
@@ -230,11 +246,16 @@ impl Loader {
             tell_begin(Asked::Prepare, name, caller.as_deref(), report);
             let batch = self.gather(Target::Name(name), caller.as_deref(), &host, &lock, report)?;
             batch.check_versions(report)?;
-            let members = self.namespace.members(&lock);
-            Ok(Prepared { batch: batch.bind(&members, &host, &self.namespace.policy.defined, false, &lock, report)? })
+            let bind = self.binding(Mode::default());
+            Ok(Prepared { batch: batch.bind(&self.namespace, bind, &host, false, &lock, report)? })
         })();
         tell_end(result.as_ref().err(), report);
         result
+    }
+
+    /// When the calls of what is loaded are bound: `RTLD_LAZY` or the loader's own policy.
+    fn binding(&self, mode: Mode) -> Bind {
+        if mode.lazy { Bind::Lazy } else { self.namespace.policy.bind }
     }
 
     fn gather<P: Probe + ?Sized>(

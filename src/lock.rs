@@ -6,11 +6,11 @@
 //! here, not a corrupted list.
 
 use std::any::Any;
-use std::cell::{RefCell, RefMut};
+use std::cell::{Cell, RefCell, RefMut};
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
-use std::sync::Once;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Mutex, Once, PoisonError};
 
 /// The owner: the address of a thread-local variable, unique to each living thread and unchanged in the child
 /// of a fork. 0: nobody.
@@ -99,30 +99,36 @@ fn futex(operation: i32, value: u32) {
 // the child resets it; and what that thread was just changing must be whole. So a fork waits for borrows of
 // guarded state, which are short: none is held while foreign code runs.
 
-/// A fork is under way: no new borrow begins.
-static FORKING: AtomicBool = AtomicBool::new(false);
-/// Borrows that live, all of the lock's owner.
+/// The thread that forks, or 0: meanwhile no other one begins a new borrow.
+static FORKING: AtomicUsize = AtomicUsize::new(0);
+/// Borrows that live.
 static BORROWS: AtomicU32 = AtomicU32::new(0);
 
 thread_local! {
-    /// Small locks of other parts, held by the forking thread over the fork.
-    static HELD: RefCell<Option<Box<dyn Any>>> = const { RefCell::new(None) };
+    /// Small locks of other parts, held by the forking thread over the fork: a `Box<Box<dyn Any>>`. A bare pointer,
+    /// because a thread-local variable with a destructor is registered when it is first used, and where that function
+    /// is ours it would wait for this fork.
+    static HELD: Cell<*mut Box<dyn Any>> = const { Cell::new(std::ptr::null_mut()) };
 }
 
 extern "C" fn before_fork() {
-    while FORKING.swap(true, Ordering::SeqCst) {
+    while FORKING.compare_exchange(0, me(), Ordering::SeqCst, Ordering::SeqCst).is_err() {
         std::thread::yield_now();
     }
     while BORROWS.load(Ordering::SeqCst) > 0 {
         std::thread::yield_now();
     }
     let held: Box<dyn Any> = Box::new((crate::memory::hold(), crate::runtime::tls::hold()));
-    HELD.with_borrow_mut(|slot| *slot = Some(held));
+    HELD.set(Box::into_raw(Box::new(held)));
 }
 
 extern "C" fn after_fork_in_parent() {
-    HELD.with_borrow_mut(Option::take);
-    FORKING.store(false, Ordering::SeqCst);
+    let held = HELD.replace(std::ptr::null_mut());
+    if !held.is_null() {
+        // SAFETY: made by `before_fork` of this thread, and taken out by nobody else.
+        drop(unsafe { Box::from_raw(held) });
+    }
+    FORKING.store(0, Ordering::SeqCst);
 }
 
 extern "C" fn after_fork_in_child() {
@@ -149,12 +155,24 @@ impl<T> Guarded<T> {
     /// The content. To be given back before any foreign code runs.
     #[track_caller]
     pub(crate) fn borrow<'a>(&'a self, _: &'a Lock) -> Borrowed<'a, T> {
-        // A borrow inside another one of the same thread must not wait for a fork that waits for the outer one.
-        while BORROWS.fetch_add(1, Ordering::SeqCst) == 0 && FORKING.load(Ordering::SeqCst) {
-            BORROWS.fetch_sub(1, Ordering::SeqCst);
-            std::thread::yield_now();
-        }
-        Borrowed { content: self.0.borrow_mut(), _counted: Counted }
+        let counted = Counted::new();
+        Borrowed { content: self.0.borrow_mut(), _counted: counted }
+    }
+}
+
+/// State that any thread may look at for a moment, also while another one holds the lock over foreign code: the
+/// first call of a lazily bound function can come from anywhere.
+pub(crate) struct Shared<T>(Mutex<T>);
+
+impl<T> Shared<T> {
+    pub(crate) const fn new(value: T) -> Shared<T> {
+        Shared(Mutex::new(value))
+    }
+
+    /// The content, for a moment: `see` calls no foreign code and no probe.
+    pub(crate) fn with<R>(&self, see: impl FnOnce(&mut T) -> R) -> R {
+        let _counted = Counted::new();
+        see(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -166,6 +184,19 @@ pub(crate) struct Borrowed<'a, T> {
 }
 
 struct Counted;
+
+impl Counted {
+    /// One more borrow, once no other thread forks. A borrow inside another one must not wait for a fork that
+    /// waits for the outer one.
+    fn new() -> Counted {
+        let another_forks = || ![0, me()].contains(&FORKING.load(Ordering::SeqCst));
+        while BORROWS.fetch_add(1, Ordering::SeqCst) == 0 && another_forks() {
+            BORROWS.fetch_sub(1, Ordering::SeqCst);
+            std::thread::yield_now();
+        }
+        Counted
+    }
+}
 
 impl Drop for Counted {
     fn drop(&mut self) {

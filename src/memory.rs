@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::errno::Errno;
@@ -236,6 +236,33 @@ impl Memory {
         // reference to memory in writable segments is ever made.
         unsafe { slot.write_unaligned(value) };
         Some(())
+    }
+
+    /// The same for a word that other threads read and write at the same time: a slot that is bound at the first
+    /// call.
+    #[track_caller]
+    pub(crate) fn store_shared<P: Probe + ?Sized>(
+        &self,
+        place: Vaddr,
+        value: u64,
+        report: Report<'_, P>,
+    ) -> Option<()> {
+        let address = self.bias + place;
+        if !self.is_writable(place) || !address.0.is_multiple_of(8) {
+            return None;
+        }
+        // SAFETY: an aligned word in a segment of ours that is mapped writable. Code of the library only loads it
+        // whole, and so does the processor's indirect jump.
+        let slot = unsafe { AtomicU64::from_ptr(pointer(address).cast()) };
+        let before = slot.swap(value, Ordering::AcqRel);
+        report.tell(|| Kind::Store { address, before: Word(before), after: Word(value), size: 8 });
+        Some(())
+    }
+
+    /// Whether the word at `place` lies in a writable segment of ours.
+    pub(crate) fn is_writable(&self, place: Vaddr) -> bool {
+        let holds = |r: &Region| r.prot.writable() && fits(&r.range, place, 8);
+        self.owned.is_some() && self.regions.iter().any(holds)
     }
 
     /// Whether another segment than the last writable one may be written at `place`.

@@ -14,7 +14,7 @@ use crate::host::Host;
 use crate::link::needed::search_order;
 use crate::link::order::dependencies_first;
 use crate::link::scope::Defined;
-use crate::lock::{Guarded, Lock};
+use crate::lock::{Lock, Shared};
 use crate::object::Object;
 
 /// What the user decided about a namespace.
@@ -24,6 +24,19 @@ pub(crate) struct Policy {
     pub dirs: Vec<String>,
     /// `Loader::define`.
     pub defined: Defined,
+    /// `Loader::bind`.
+    pub bind: Bind,
+}
+
+/// When calls into other libraries are bound to a definition. See `docs/lazy.md`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bind {
+    /// All of them at load time: `RTLD_NOW`. What is missing is an error of the load.
+    #[default]
+    Now,
+    /// Each at the first call: `RTLD_LAZY`. A function that is missing then ends the process. Libraries that want
+    /// to be bound at once (`-z now`) are, and so is everything with `LD_BIND_NOW` in the environment.
+    Lazy,
 }
 
 /// The objects of one loader.
@@ -32,7 +45,7 @@ pub(crate) struct Namespace {
     pub probe: Option<Arc<dyn Probe>>,
     /// Shared with whoever looks at it: a change copies it only while someone does. So no borrow is held
     /// while events are told or foreign code runs.
-    members: Guarded<Arc<Members>>,
+    members: Shared<Arc<Members>>,
 }
 
 /// How a library is opened.
@@ -44,6 +57,8 @@ pub(crate) struct Mode {
     pub pinned: bool,
     /// `RTLD_DEEPBIND`: what is loaded now looks in its own scope before everybody's.
     pub deep: bool,
+    /// `RTLD_LAZY`: its calls into other libraries are bound when they are made for the first time.
+    pub lazy: bool,
 }
 
 /// Where an object is in its life, as far as its own code is concerned.
@@ -72,11 +87,14 @@ pub(crate) struct Member {
     pub global: bool,
     /// Never unloaded: `DF_1_NODELETE`, `RTLD_NODELETE`, or it has a unique symbol in use.
     pub pinned: bool,
-    /// The library whose opening loaded it: that one's closure is its local scope.
-    pub loaded_for: u32,
     /// `RTLD_DEEPBIND`: its local scope is asked before everybody's.
     pub deep: bool,
     pub life: Life,
+    /// Nothing needs it any more: it will be unloaded, and nothing may be bound to it from outside.
+    pub doomed: bool,
+    /// The opened libraries whose closure it is in, in the order of their opening: where its calls look for
+    /// symbols after everybody's scope. glibc: `l_scope`.
+    pub scopes: Vec<u32>,
 }
 
 /// What an object keeps in the process, by tag.
@@ -91,9 +109,25 @@ pub(crate) struct Edges {
 }
 
 impl Member {
-    pub(crate) fn new(object: Arc<Object>, names: Vec<Box<str>>, edges: Edges, loaded_for: u32, deep: bool) -> Member {
+    pub(crate) fn new(object: Arc<Object>, names: Vec<Box<str>>, edges: Edges, deep: bool) -> Member {
         let pinned = object.dynamic.flags_1 & DF_1_NODELETE != 0;
-        Member { object, names, edges, opens: 0, global: false, pinned, loaded_for, deep, life: Life::Fresh }
+        Member {
+            object,
+            names,
+            edges,
+            opens: 0,
+            global: false,
+            pinned,
+            deep,
+            life: Life::Fresh,
+            doomed: false,
+            scopes: Vec::new(),
+        }
+    }
+
+    /// On its way out of the process.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.doomed || self.life == Life::Closing
     }
 }
 
@@ -106,21 +140,33 @@ pub(crate) struct Members {
     unique: HashMap<Box<[u8]>, (u32, u32)>,
     /// Unneeded members are being unloaded, further up on this thread's stack.
     pub sweeping: bool,
+    /// The host's objects as the last load saw them.
+    pub host: Option<Host>,
 }
 
 impl Namespace {
     pub(crate) fn new(policy: Policy, probe: Option<Arc<dyn Probe>>) -> Namespace {
-        Namespace { policy, probe, members: Guarded::new(Arc::default()) }
+        Namespace { policy, probe, members: Shared::new(Arc::default()) }
     }
 
     /// The members as they are now.
-    pub(crate) fn members(&self, lock: &Lock) -> Arc<Members> {
-        self.members.borrow(lock).clone()
+    pub(crate) fn members(&self, _: &Lock) -> Arc<Members> {
+        self.snapshot()
+    }
+
+    /// The same for those who may not wait for the lock: it can change meanwhile.
+    pub(crate) fn snapshot(&self) -> Arc<Members> {
+        self.members.with(|members| members.clone())
     }
 
     /// Changes the members. No foreign code and no probe is called meanwhile.
-    pub(crate) fn change<R>(&self, lock: &Lock, change: impl FnOnce(&mut Members) -> R) -> R {
-        change(Arc::make_mut(&mut *self.members.borrow(lock)))
+    pub(crate) fn change<R>(&self, _: &Lock, change: impl FnOnce(&mut Members) -> R) -> R {
+        self.note(change)
+    }
+
+    /// The same without the lock: for what a first call leaves to be remembered.
+    pub(crate) fn note<R>(&self, change: impl FnOnce(&mut Members) -> R) -> R {
+        self.members.with(|members| change(Arc::make_mut(members)))
     }
 }
 
@@ -177,6 +223,13 @@ impl Members {
             member.opens += 1;
             member.pinned |= mode.pinned;
         }
+        for id in ids {
+            if let Some(member) = self.list.get_mut(id)
+                && !member.scopes.contains(&root)
+            {
+                member.scopes.push(root);
+            }
+        }
         if mode.global {
             // Promoted, never taken back: others may have found symbols there.
             for id in ids {
@@ -191,6 +244,7 @@ impl Members {
     pub(crate) fn remove(&mut self, id: u32) -> Option<Member> {
         self.names.retain(|_, named| *named != id);
         self.unique.retain(|_, (object, _)| *object != id);
+        self.list.values_mut().for_each(|m| m.scopes.retain(|root| *root != id));
         self.list.remove(&id)
     }
 
@@ -246,15 +300,15 @@ impl Members {
         search_order(&filtees).into_iter().map(|at| found[at].clone()).collect()
     }
 
-    /// The local scope of `object`: the closure of the library whose opening loaded it, as long as that is there.
+    /// The local scope of `object`: the closure of the first opened library that it belongs to.
     pub(crate) fn local_scope(&self, object: &Arc<Object>, host: &Host) -> Vec<Arc<Object>> {
-        let root = self.get(object.tag.id).and_then(|member| self.object(member.loaded_for));
+        let root = self.get(object.tag.id).and_then(|member| self.object(*member.scopes.first()?));
         let scope = self.closure(root.as_ref().unwrap_or(object), host);
         if scope.iter().any(|o| o.tag.id == object.tag.id) { scope } else { self.closure(object, host) }
     }
 
     /// The members that nothing uses any more, in the order of their destructors: users before what they use.
-    pub(crate) fn unneeded(&self) -> Vec<u32> {
+    fn unneeded(&self) -> Vec<u32> {
         let mut kept: BTreeSet<u32> = BTreeSet::new();
         let in_use = |m: &&Member| {
             m.opens > 0
@@ -271,6 +325,17 @@ impl Members {
             }
         }
         self.fini_order(|id| !kept.contains(&id))
+    }
+
+    /// Marks and returns those: from now on no first call binds to them.
+    pub(crate) fn doom_unneeded(&mut self) -> Vec<u32> {
+        let unneeded = self.unneeded();
+        for id in &unneeded {
+            if let Some(member) = self.list.get_mut(id) {
+                member.doomed = true;
+            }
+        }
+        unneeded
     }
 
     /// The chosen members in the order of their destructors: the reverse of dependencies first.

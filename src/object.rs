@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use goblin::elf64::program_header::ProgramHeader;
 use goblin::elf64::reloc::Rela;
@@ -19,7 +19,7 @@ use crate::error::{ErrorKind, Result};
 use crate::event::{Kind, Probe, Report, Request, Silent, Stage, Tag};
 use crate::link::search::{self, OpenFile};
 use crate::memory::Memory;
-use crate::runtime::{tls, unwind};
+use crate::runtime::{lazy, tls, unwind};
 
 mod tables;
 use tables::Tables;
@@ -84,6 +84,8 @@ pub(crate) struct Object {
     pub tls: Option<tls::Owned>,
     /// Destructors of thread-local variables that wait for the end of their thread: they keep the object here.
     pub thread_destructors: AtomicUsize,
+    /// What the first calls of its lazily bound functions need, if there are any.
+    pub lazy: OnceLock<Box<lazy::Binder>>,
     /// What its TLS descriptors point to.
     descriptors: Mutex<Vec<tls::Argument>>,
     tables: Tables,
@@ -186,6 +188,7 @@ impl Object {
             tls,
             frames: Mutex::default(),
             thread_destructors: AtomicUsize::new(0),
+            lazy: OnceLock::new(),
             descriptors: Mutex::default(),
             tag,
             path,

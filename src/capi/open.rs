@@ -113,6 +113,7 @@ fn open(loader: Loader, name: &str, mode: c_int, from: Addr, lock: &Lock) -> Res
         global: mode & libc::RTLD_GLOBAL != 0,
         pinned: mode & libc::RTLD_NODELETE != 0,
         deep: mode & libc::RTLD_DEEPBIND != 0,
+        lazy: mode & libc::RTLD_NOW == 0,
     };
     // SAFETY: whoever calls `dlopen` answers for what it opens.
     let library = unsafe { loader.open_target(Target::Name(name), mode, Some(from)) }.map_err(|e| wording(&e))?;

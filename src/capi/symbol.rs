@@ -89,7 +89,7 @@ struct Asked {
 fn scope_of(handle: *mut c_void, from: Addr, lock: &Lock) -> Result<Asked, String> {
     let host = host::look_silently(lock).map_err(|e| wording(&e))?;
     let whose = |object: Option<&Arc<Object>>| match object {
-        Some(object) if !host.startup().first().is_some_and(|p| p.tag.id == object.tag.id) => object.label(),
+        Some(object) if host.startup().first().is_none_or(|p| p.tag.id != object.tag.id) => object.label(),
         _ => program_name(),
     };
     if handle == libc::RTLD_DEFAULT {

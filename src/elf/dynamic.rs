@@ -24,6 +24,8 @@ const DT_FILTER: u64 = 0x7fff_ffff;
 
 const RULE: &str = "gABI, \"Dynamic Section\"";
 
+/// `DF_1_NOW` in `DT_FLAGS_1`: as `DF_BIND_NOW`.
+pub const DF_1_NOW: u64 = 0x1;
 /// `DF_1_NODELETE` in `DT_FLAGS_1`: never unload.
 pub const DF_1_NODELETE: u64 = 0x8;
 /// `DF_1_INITFIRST`: its constructors run before all others of the load.
@@ -131,7 +133,7 @@ pub struct Dynamic {
     pub symbolic: bool,
     /// `DT_TEXTREL` or `DF_TEXTREL`: relocations write into pages that are not writable.
     pub textrel: bool,
-    /// `DT_BIND_NOW` or `DF_BIND_NOW`: no lazy binding.
+    /// `DT_BIND_NOW`, `DF_BIND_NOW` or `DF_1_NOW`: no lazy binding.
     pub bind_now: bool,
 }
 
@@ -220,7 +222,10 @@ impl Dynamic {
                     d.textrel |= value & DF_TEXTREL != 0;
                     d.bind_now |= value & DF_BIND_NOW != 0;
                 }
-                DT_FLAGS_1 => d.flags_1 = value,
+                DT_FLAGS_1 => {
+                    d.flags_1 = value;
+                    d.bind_now |= value & DF_1_NOW != 0;
+                }
                 DT_DEBUG => {}
                 // The gABI reserves ranges for systems and processors and wants unknown tags there
                 // ignored; the stream still shows every entry.

@@ -305,6 +305,43 @@ pub enum Kind {
         /// The object whose resolver must be asked.
         resolver_of: Tag,
     },
+    /// The object's calls into others are left for their first time (`RTLD_LAZY`). The two [`Kind::Store`]s that
+    /// follow put the way to the loader into the first words of its PLT's table.
+    LazyGot {
+        /// `DT_PLTGOT`: `GOT[0]`.
+        place: Vaddr,
+        /// `GOT[1]`: tells the loader whose call it is.
+        word: Addr,
+        /// `GOT[2]`: where such a call enters the loader.
+        trampoline: Addr,
+    },
+    /// A `R_X86_64_JUMP_SLOT` is not looked up now: the [`Kind::Store`] that follows lets it point into the PLT,
+    /// to the code that asks the loader.
+    LeftForCall {
+        /// Its place in `DT_JMPREL`, from 0.
+        index: usize,
+        /// Where the entry stands in the file.
+        entry: FileOffset,
+        /// `r_offset`: the slot.
+        place: Vaddr,
+        /// `r_info`'s symbol index.
+        symbol: u32,
+        /// Its name.
+        name: Option<String>,
+        /// `B`, which is added to the word that stands there.
+        b: Bias,
+    },
+    /// Such a slot was called for the first time. The lookup follows, and the store of the function's address.
+    FirstCall {
+        /// The place of its relocation in `DT_JMPREL`, from 0.
+        index: usize,
+        /// `r_offset`: the slot.
+        place: Vaddr,
+        /// The symbol's name.
+        name: String,
+        /// Where the call will return to: behind the call instruction.
+        from: Addr,
+    },
     /// One word of memory was written.
     Store {
         /// Where.

@@ -14,6 +14,8 @@ pub enum Asked {
     Lookup,
     /// End one use of a library.
     Close,
+    /// Bind a function that is called for the first time.
+    Bind,
     /// The process ends.
     Exit,
 }

@@ -16,7 +16,7 @@ use crate::event::{Kind, Probe, Report, Stage};
 use crate::link::scope::{Definition, Scope};
 use crate::memory::{self, Around, NothingAround, Watch};
 use crate::object::Object;
-use crate::runtime::{ifunc, tls};
+use crate::runtime::{ifunc, lazy, tls};
 
 /// A relocation that waits for a resolver: which entry, and whom to ask.
 pub(crate) struct Deferred {
@@ -100,6 +100,12 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
             }
             self.fetch_ahead(&entries[index..]);
             let kind = RelocKind::from_raw(entry.kind).ok_or_else(|| unknown(table, index, &entry))?;
+            if kind == RelocKind::JumpSlot
+                && table == "DT_JMPREL"
+                && lazy::leave(self.object, index, &entry, self.report)
+            {
+                continue;
+            }
             let definition = if kind.needs_symbol() { self.definition(table, index, kind, &entry)? } else { None };
             self.tell(table, at, SIZEOF_RELA, index, &entry, kind, definition.as_ref());
             if let Some(resolver) = self.must_wait(kind, &entry, definition.as_ref()) {

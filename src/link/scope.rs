@@ -136,6 +136,17 @@ impl<'a> Scope<'a> {
     ) -> Scope<'a> {
         // Below that, building the filter takes longer than it saves.
         let filter = if references > 300 { Filter::over(&everybodys, lock) } else { None };
+        Scope::over(defined, everybodys, local, unique, filter)
+    }
+
+    /// The same with a filter that is there, or none.
+    pub(crate) fn over(
+        defined: &'a Defined,
+        everybodys: Vec<&'a Object>,
+        local: impl Iterator<Item = &'a Object>,
+        unique: Unique<'a>,
+        filter: Option<Arc<Filter>>,
+    ) -> Scope<'a> {
         let count = everybodys.len();
         let mut objects = everybodys;
         for object in local {

@@ -13,7 +13,7 @@ use crate::event::{Asked, Kind, Probe, Purpose, Report, Request, Silent, Stage, 
 use crate::host;
 use crate::lock::{Guarded, Lock};
 use crate::memory::{self, Around, Memory, Watch};
-use crate::namespace::{Life, Namespace};
+use crate::namespace::{Life, Members, Namespace};
 use crate::object::Object;
 use crate::runtime::unwind;
 
@@ -149,7 +149,7 @@ unsafe fn sweep<P: Probe + ?Sized>(namespace: &Namespace, lock: &Lock, report: R
         return;
     }
     loop {
-        let unneeded = namespace.members(lock).unneeded();
+        let unneeded = namespace.change(lock, Members::doom_unneeded);
         if unneeded.is_empty() {
             break;
         }

@@ -4,5 +4,6 @@
 pub(crate) mod caller;
 pub(crate) mod ifunc;
 pub(crate) mod init;
+pub(crate) mod lazy;
 pub(crate) mod tls;
 pub mod unwind;

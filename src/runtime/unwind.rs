@@ -203,6 +203,11 @@ fn find(pc: u64) -> Option<[u64; 4]> {
     }
 }
 
+/// Whether an address belongs to an object of ours.
+pub(crate) fn knows(address: u64) -> bool {
+    find(address).is_some()
+}
+
 /// `_dl_find_object` of an interposed program.
 ///
 /// # Safety

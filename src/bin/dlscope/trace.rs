@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use clap::ValueEnum;
-use dlscope::{Library, Loader, Recorder};
+use dlscope::{Bind, Library, Loader, Recorder};
 
 use crate::Failure;
 use crate::call::invoke;
@@ -50,6 +50,9 @@ pub struct Args {
     /// Stop before any of the library's own code runs: no constructors, no calls
     #[arg(long)]
     pub no_run: bool,
+    /// Bind calls into other libraries when they are made for the first time, as RTLD_LAZY does
+    #[arg(long)]
+    pub lazy: bool,
     /// How to tell it
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
@@ -97,7 +100,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     let target = Target::of(args)?;
     let recorder = Arc::new(Recorder::with_capacity(1 << 16));
-    let loader = args.search_dirs.iter().fold(Loader::new(), |loader, dir| loader.search_dir(dir));
+    let bind = if args.lazy { Bind::Lazy } else { Bind::Now };
+    let loader = args.search_dirs.iter().fold(Loader::new().bind(bind), |loader, dir| loader.search_dir(dir));
     let loader = loader.probe(recorder.clone());
     let mut telling = Telling::begin(args, &target)?;
 

@@ -17,6 +17,7 @@ pub fn of_stage(stage: Stage) -> &'static str {
         Stage::Publish => "from here on others can find the new objects",
         Stage::Init => "the library's own code runs for the first time: constructors, dependencies first",
         Stage::Lookup => "from a name to an address, through the hash tables",
+        Stage::Bind => "a function is called for the first time: now it is looked up (lazy binding)",
         Stage::Close => "destructors, then the memory goes back",
         Stage::Host => "what was in the process before us; it is used, never loaded again",
     }
@@ -142,6 +143,18 @@ pub fn of_kind(kind: &Kind) -> [&'static str; 2] {
         Kind::Deferred { .. } => [
             "The value is for an IFUNC resolver of a new object to say, so it waits for pass 2.",
             "The resolver may use slots of its own library that are not filled yet.",
+        ],
+        Kind::LazyGot { .. } => [
+            "Calls into other libraries wait for their first time, so the PLT must find the way to the loader.",
+            "GOT[1] says whose call it is, GOT[2] where to jump; GOT[0] is the file's own.",
+        ],
+        Kind::LeftForCall { .. } => [
+            "This function is not looked up now: its slot points back into the PLT.",
+            "The code there pushes the number of the relocation and asks the loader.",
+        ],
+        Kind::FirstCall { .. } => [
+            "A function was called for the first time, through a slot that is not bound yet.",
+            "From the second call on the slot leads straight to the function.",
         ],
         Kind::Store { .. } => [
             "A word of memory was written: what stood there, and what stands there now.",

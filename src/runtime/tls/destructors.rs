@@ -13,7 +13,7 @@ use crate::capi::real::Real;
 use crate::elf::addr::Addr;
 use crate::lock::Lock;
 use crate::object::Object;
-use crate::runtime::init;
+use crate::runtime::{init, unwind};
 
 /// A destructor of a thread-local variable.
 pub type Destructor = unsafe extern "C-unwind" fn(*mut c_void);
@@ -40,7 +40,10 @@ pub unsafe extern "C" fn thread_atexit_impl(
     argument: *mut c_void,
     dso: *const c_void,
 ) -> c_int {
-    let object = {
+    // Where the program's own libraries come here, too, most calls are theirs: no lock for those.
+    let object = if unwind::is_interposed() && !unwind::knows(dso as u64) {
+        None
+    } else {
         let lock = Lock::acquire();
         let at = Addr(dso as u64);
         init::namespaces(&lock).into_iter().find_map(|n| n.members(&lock).objects().find(|o| o.memory.contains(at)))

@@ -127,8 +127,13 @@ impl Maps {
 
     /// The libraries that are mapped by any loader: files with the first and an executable part in memory.
     pub fn libraries(&self) -> Vec<Present> {
-        let mut found = Vec::new();
+        let mut found: Vec<Present> = Vec::new();
         for first in self.0.iter().filter(|m| m.offset == 0 && !m.path.is_empty()) {
+            // In a very small file every segment begins in the first page.
+            let of_same = |o: &Present| o.path == first.path && o.span.contains(&first.range.start);
+            if found.last().is_some_and(of_same) {
+                continue;
+            }
             let Some(file) = ElfFile::open(Path::new(&first.path)) else { continue };
             let bias = first.range.start.wrapping_sub(file.span().start);
             let span = first.range.start..file.span().end.wrapping_add(bias);

@@ -1,7 +1,7 @@
 //! How a symbol was found: who was asked, in which order, and what each hash table said.
 
 use dlscope::elf::symbol::Probing;
-use dlscope::event::{Binding, Candidate, Kind, Tag};
+use dlscope::event::{Binding, Candidate, Kind, Stage, Tag};
 
 use super::Teller;
 use crate::page::{bad, dim, symbol};
@@ -18,6 +18,13 @@ pub fn section(t: &mut Teller, section: &Section<'_>) {
                 t.page.line(line);
                 let story = format!("gnu hash {hash:#010x}; {}", in_brief(candidates));
                 t.page.sub(dim(&story));
+            }
+            Kind::FirstCall { place, name, from, .. } => {
+                let caller = t.atlas.inside(from.0).unwrap_or_else(|| from.to_string());
+                t.page.line(format!("{} is called for the first time, before {caller}; slot {place}", symbol(name)));
+            }
+            Kind::Store { address, before, after, .. } if section.stage == Stage::Bind => {
+                t.page.sub(format!("slot {address}: {before} → {after}"));
             }
             Kind::Call { .. } => {}
             Kind::Return { address, value: Some(value) } => {

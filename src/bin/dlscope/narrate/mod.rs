@@ -106,7 +106,7 @@ impl Teller {
             Stage::Seal => running::seal(self, section),
             Stage::Publish => running::publish(self, section),
             Stage::Init => running::init(self, section),
-            Stage::Lookup => lookup::section(self, section),
+            Stage::Lookup | Stage::Bind => lookup::section(self, section),
             Stage::Close => running::close(self, section),
             Stage::Host => running::host(self, section),
         }

@@ -30,16 +30,24 @@ pub fn fixes<'e>(events: &[&'e Event]) -> (Vec<Fix<'e>>, Vec<&'e Event>) {
     let mut others = Vec::new();
     let mut lookups: HashMap<u32, &'e Event> = HashMap::new();
     let mut pending: Option<&'e Event> = None;
+    let mut left = false;
     for &event in events {
         match (&event.kind, fixes.last_mut()) {
             (Kind::Lookup { .. }, _) => pending = Some(event),
             (Kind::Relocation { symbol, .. }, _) => {
+                left = false;
                 if let (Some(index), Some(lookup)) = (symbol, pending.take()) {
                     lookups.insert(*index, lookup);
                 }
                 let lookup = symbol.and_then(|index| lookups.get(&index).copied());
                 fixes.push(Fix { event, lookup, answer: None, store: None, deferred: None });
             }
+            // Their stores belong to no formula, and pass 2 counts the others.
+            (Kind::LazyGot { .. } | Kind::LeftForCall { .. }, _) => {
+                left = true;
+                others.push(event);
+            }
+            (Kind::Store { .. }, _) if left => {}
             (Kind::Store { before, after, size, .. }, Some(fix)) if fix.store.is_none() => {
                 fix.store = Some((*before, *after, *size));
             }

@@ -1,0 +1,353 @@
+//! Lazy binding: a call into another library is bound when it is made for the first time.
+//!
+//! psABI "Procedure Linkage Table"; glibc `elf_machine_lazy_rel`, `_dl_runtime_resolve` and `_dl_fixup`; musl has
+//! none. `docs/lazy.md` follows one such call, byte by byte.
+//!
+//! The slot of a function points back into the PLT at first, to code that pushes the number of its relocation and
+//! jumps to the PLT's first entry. That one pushes `GOT[1]`, our [`Binder`], and jumps to `GOT[2]`, our
+//! trampoline. It keeps every register that an argument may be in, lets [`first_call`] fill the slot, and jumps
+//! to the function as if it had been called at once.
+//!
+//! A first call can come from any thread, while another one holds the process-wide lock over a constructor that
+//! waits for this very thread. So nothing here takes that lock: the lookup works on a snapshot of the namespace,
+//! and what must be remembered is noted under a lock that is never held over foreign code.
+
+use std::cell::RefCell;
+use std::os::fd::BorrowedFd;
+use std::sync::{Arc, Weak};
+
+use nix::errno::Errno;
+use nix::libc;
+
+use crate::elf::addr::{Addr, Vaddr};
+use crate::elf::reloc::{Entry, RelocKind, SIZEOF_RELA};
+use crate::elf::symbol::Class;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Asked, Kind, Probe, Report, Request, Silent, Stage};
+use crate::host;
+use crate::link::scope::{Definition, Scope, Unique};
+use crate::memory::{Around, Memory, Watch};
+use crate::namespace::{Bind, Member, Members, Namespace};
+use crate::object::Object;
+use crate::runtime::ifunc;
+
+mod trampoline;
+
+/// What `GOT[1]` points to: whose call it is.
+pub(crate) struct Binder {
+    namespace: Weak<Namespace>,
+    /// The object's tag.
+    object: u32,
+}
+
+/// Puts the way to us into the object's GOT, if its calls are to be bound lazily.
+pub(crate) fn prepare<P: Probe + ?Sized>(
+    object: &Object,
+    namespace: &Arc<Namespace>,
+    bind: Bind,
+    report: Report<'_, P>,
+) {
+    if bind == Bind::Now || object.dynamic.bind_now || host::ld_bind_now() || object.jmprel().is_empty() {
+        return;
+    }
+    // Without a table to write to, there is no way to us.
+    let Some(got) = object.dynamic.pltgot else { return };
+    let [first, second] = [8, 16].map(|at| Vaddr(got.0.wrapping_add(at)));
+    if !object.memory.is_writable(first) || !object.memory.is_writable(second) {
+        return;
+    }
+    let binder = || Box::new(Binder { namespace: Arc::downgrade(namespace), object: object.tag.id });
+    let word = Addr(std::ptr::from_ref(&**object.lazy.get_or_init(binder)).expose_provenance() as u64);
+    let trampoline = trampoline::suitable();
+    report.tell(|| Kind::LazyGot { place: got, word, trampoline });
+    for (place, value) in [(first, word), (second, trampoline)] {
+        // It was seen to be writable.
+        let _ = object.memory.store(place, value.0, report);
+    }
+}
+
+/// Leaves a slot of `DT_JMPREL` for its first call: it points into the PLT then. `false`: it must be bound now.
+pub(crate) fn leave<P: Probe + ?Sized>(object: &Object, index: usize, entry: &Entry, report: Report<'_, P>) -> bool {
+    let Entry { place, symbol, .. } = *entry;
+    if object.lazy.get().is_none() || !stays_writable(object, place) {
+        return false;
+    }
+    let Some(word) = object.memory.word(place) else { return false };
+    report.tell(|| Kind::LeftForCall {
+        index,
+        entry: object
+            .dynamic
+            .jmprel
+            .and_then(|table| object.file_offset(Vaddr(table.at.0 + index as u64 * SIZEOF_RELA)))
+            .unwrap_or_default(),
+        place,
+        symbol,
+        name: name_of(object, symbol),
+        b: object.bias(),
+    });
+    object.memory.store(place, object.bias().0.wrapping_add(word), report).is_some()
+}
+
+/// Whether a whole aligned word can be stored at `place` also after the object is sealed.
+fn stays_writable(object: &Object, place: Vaddr) -> bool {
+    let sealed = object.image.relro().and_then(|s| s.vaddr.span(s.memsz));
+    let is_sealed = sealed.is_some_and(|s| (s.start.page_down()..s.end.page_down()).contains(&place));
+    object.memory.is_writable(place) && !is_sealed && (object.bias() + place).0.is_multiple_of(8)
+}
+
+fn name_of(object: &Object, symbol: u32) -> Option<String> {
+    let entry = object.symbols().get(symbol)?;
+    Some(String::from_utf8_lossy(object.symbols().name(&entry)).into_owned())
+}
+
+// ── the first call ───────────────────────────────────────────────────────────────────────────────────────
+
+/// Binds relocation `index` of the binder's object, and returns where the call goes on. From the trampoline.
+///
+/// # Safety
+/// `binder` is what [`prepare`] put into an object's GOT, and that object is mapped: its code is calling.
+unsafe extern "C-unwind" fn first_call(binder: *const Binder, index: u64, from: u64) -> u64 {
+    // The function may look at it: `perror`.
+    let errno = Errno::last_raw();
+    // SAFETY: the caller's; an object has its binder as long as it is mapped.
+    let binder = unsafe { &*binder };
+    let bound = match binder.namespace.upgrade() {
+        None => Err(not_here(binder.object)),
+        Some(namespace) => match &namespace.probe {
+            None => tell_and_bind(&namespace, binder.object, index, Addr(from), &Silent),
+            Some(probe) => tell_and_bind(&namespace, binder.object, index, Addr(from), &**probe),
+        },
+    };
+    let address = bound.unwrap_or_else(|error| die(&error));
+    Errno::set_raw(errno);
+    address.0
+}
+
+fn tell_and_bind<P: Probe + ?Sized>(namespace: &Namespace, id: u32, index: u64, from: Addr, probe: &P) -> Result<Addr> {
+    let request = Request::begin();
+    let report = request.report(probe, Stage::Bind);
+    let result = loop {
+        let members = namespace.snapshot();
+        let done = match members.get(id) {
+            Some(own) => {
+                let call = Call { object: &own.object, index, from, own: Some(own), namespace, members: &members };
+                // A fresh snapshot, if what was found is just being unloaded.
+                call.bind(report).transpose()
+            }
+            None => Pending::with(id, |object, local| {
+                let call = Call { object, index, from, own: None, namespace, members: &members };
+                call.bind_among(local, report)
+            }),
+        };
+        if let Some(result) = done {
+            break result;
+        }
+    };
+    report.tell(|| Kind::End { error: result.as_ref().err().map(crate::library::first_line) });
+    result
+}
+
+/// One call that is to be bound.
+struct Call<'c> {
+    object: &'c Object,
+    index: u64,
+    from: Addr,
+    /// `None` while the object is not published: a resolver of the same load is calling.
+    own: Option<&'c Member>,
+    namespace: &'c Namespace,
+    members: &'c Members,
+}
+
+impl<'c> Call<'c> {
+    /// For a published object. `None`: what was found is going away.
+    fn bind<P: Probe + ?Sized>(&self, report: Report<'_, P>) -> Result<Option<Addr>> {
+        let scopes = self.local();
+        let (address, provider) = self.bind_among(&scopes.iter().map(|o| &**o).collect::<Vec<_>>(), report)?;
+        Ok(provider.is_none_or(|provider| self.keep(provider)).then_some(address))
+    }
+
+    /// Where to look after everybody's scope: the closures of the opened libraries that need the object.
+    fn local(&self) -> Vec<Arc<Object>> {
+        let (Some(own), Some(host)) = (self.own, &self.members.host) else { return Vec::new() };
+        let roots = own.scopes.iter().filter_map(|&root| self.members.object(root));
+        let mut found: Vec<Arc<Object>> = roots.flat_map(|root| self.members.closure(&root, host)).collect();
+        if found.is_empty() {
+            found = self.members.closure(&own.object, host);
+        }
+        found.retain(|o| self.may_use(o));
+        found
+    }
+
+    /// Whether the object may be bound to: not if it is being unloaded, unless the caller is, too.
+    fn may_use(&self, object: &Object) -> bool {
+        let leaving = |member: &Member| member.is_leaving();
+        self.own.is_some_and(leaving) || !self.members.get(object.tag.id).is_some_and(leaving)
+    }
+
+    /// Finds the function, stores its address into the slot, and says which object has it.
+    fn bind_among<P: Probe + ?Sized>(&self, local: &[&Object], report: Report<'_, P>) -> Result<(Addr, Option<u32>)> {
+        let object = self.object;
+        let report = report.about(&object.tag);
+        let wrap = |kind: ErrorKind| -> Error { kind.of(object.label(), Stage::Bind) };
+        let rela = usize::try_from(self.index).ok().and_then(|index| object.jmprel().get(index));
+        let entry = rela.map(Entry::from).filter(|entry| entry.kind == RelocKind::JumpSlot as u32);
+        let Some(entry) = entry else {
+            let rule = "the PLT pushes the index of a R_X86_64_JUMP_SLOT (psABI, \"Procedure Linkage Table\")";
+            let at = object.dynamic.jmprel.map_or(Vaddr(0), |table| table.at);
+            return Err(wrap(ErrorKind::malformed("index of a first call", at, self.index, "one in DT_JMPREL", rule)));
+        };
+        let index = self.index as usize;
+        let name = || name_of(object, entry.symbol).unwrap_or_default();
+        report.tell(|| Kind::Begin { request: Asked::Bind, name: name(), caller: Some(object.tag.clone()) });
+        report.tell(|| Kind::FirstCall { index, place: entry.place, name: name(), from: self.from });
+        let definition = self.find(entry.symbol, local, report).map_err(wrap)?;
+        let address = match &definition {
+            // As the system's loader does: the call goes to address 0.
+            None => Addr(0),
+            Some(d) if d.symbol.is_ifunc() && d.object.is_some() => {
+                // SAFETY: every object of the scope is relocated, or through pass 1 of its load.
+                unsafe { ifunc::resolve(d.address, self, &mut Watch::default(), report) }
+            }
+            Some(d) => d.address,
+        };
+        // Another thread may have done the same meanwhile, with the same result.
+        object.memory.store_shared(entry.place, address.0, report).ok_or_else(|| {
+            let rule = "the slots of DT_JMPREL lie in a writable segment (psABI, \"Procedure Linkage Table\")";
+            wrap(ErrorKind::malformed("slot", entry.place, entry.place, "a writable, aligned word", rule))
+        })?;
+        Ok((address, definition.and_then(|d| d.object).map(|o| o.tag.id)))
+    }
+
+    fn find<'a, P: Probe + ?Sized>(
+        &'a self,
+        symbol: u32,
+        local: &[&'a Object],
+        report: Report<'_, P>,
+    ) -> Result<Option<Definition<'a>>, ErrorKind> {
+        let Some(host) = &self.members.host else { return Ok(None) };
+        let everybodys = host.startup().iter().map(|o| &**o);
+        let global = self.members.iter().filter(|m| m.global).map(|m| &*m.object).filter(|o| self.may_use(o));
+        let unique = Unique::new(self.members, host);
+        let everybodys = everybodys.chain(global).collect();
+        let scope = Scope::over(&self.namespace.policy.defined, everybodys, local.iter().copied(), unique, None);
+        let wanted_by = || format!("the first call of relocation {} of DT_JMPREL", self.index);
+        let place = scope.place(self.object);
+        let found = scope.bind((self.object, place), symbol, Class::Plt, wanted_by, report)?;
+        let chosen = scope.unique.chosen();
+        if !chosen.is_empty() {
+            self.namespace.note(|members| members.add_unique(chosen));
+        }
+        Ok(found)
+    }
+
+    /// Keeps `provider` mapped as long as the caller's object. `false`: too late.
+    fn keep(&self, provider: u32) -> bool {
+        let Some(own) = self.own else { return true };
+        let id = own.object.tag.id;
+        if id == provider || own.edges.bound.contains(&provider) || self.members.get(provider).is_none() {
+            return true;
+        }
+        self.namespace.note(|members| {
+            let leaves = members.get(id).is_none_or(Member::is_leaving);
+            if !leaves && members.get(provider).is_none_or(Member::is_leaving) {
+                return false;
+            }
+            if let Some(own) = members.get_mut(id)
+                && !own.edges.bound.contains(&provider)
+            {
+                own.edges.bound.push(provider);
+            }
+            true
+        })
+    }
+}
+
+/// What an IFUNC resolver may change, for those who watch.
+impl Around for Call<'_> {
+    fn each(&self, see: &mut dyn FnMut(&Memory)) {
+        self.members.iter().for_each(|m| see(&m.object.memory));
+    }
+}
+
+fn not_here(object: u32) -> Error {
+    let rule = "code of a library runs only while it is loaded";
+    ErrorKind::malformed("first call", Vaddr(0), format!("object {object}, which is gone"), "a loaded object", rule)
+        .of(String::new(), Stage::Bind)
+}
+
+/// There is nobody to give an error to: the process ends, in glibc's words and with its status.
+fn die(error: &Error) -> ! {
+    let what = match &error.kind {
+        ErrorKind::UndefinedSymbol { symbol, version, .. } => {
+            let version = version.as_ref().map_or(String::new(), |version| format!(", version {version}"));
+            format!("undefined symbol: {symbol}{version}")
+        }
+        _ => crate::library::first_line(error),
+    };
+    let program = host::program_name();
+    let message = format!("{program}: symbol lookup error: {}: {what}\n", error.object);
+    // SAFETY: descriptor 2 may be closed; then the write fails and nothing else happens. `_exit` does not return.
+    unsafe {
+        let _ = nix::unistd::write(BorrowedFd::borrow_raw(2), message.as_bytes());
+        libc::_exit(127)
+    }
+}
+
+// ── before publishing ────────────────────────────────────────────────────────────────────────────────────
+
+/// The objects of a load whose IFUNC resolvers are being asked: nobody else knows them yet.
+struct Unpublished {
+    /// In the order of the local scope.
+    objects: Vec<*const Object>,
+    /// What first calls were bound to: the user and the provider, by tag.
+    bound: Vec<(u32, u32)>,
+}
+
+thread_local! {
+    /// One for each load in this state on this thread's stack.
+    static UNPUBLISHED: RefCell<Vec<Unpublished>> = const { RefCell::new(Vec::new()) };
+}
+
+/// While it lives, first calls of these objects are bound among them.
+pub(crate) struct Pending<'o> {
+    _objects: std::marker::PhantomData<&'o Object>,
+}
+
+impl<'o> Pending<'o> {
+    pub(crate) fn new(objects: impl Iterator<Item = &'o Object>) -> Pending<'o> {
+        let objects = objects.map(std::ptr::from_ref).collect();
+        UNPUBLISHED.with_borrow_mut(|stack| stack.push(Unpublished { objects, bound: Vec::new() }));
+        Pending { _objects: std::marker::PhantomData }
+    }
+
+    /// What was bound meanwhile.
+    pub(crate) fn end(self) -> Vec<(u32, u32)> {
+        UNPUBLISHED.with_borrow_mut(|stack| stack.last_mut().map_or(Vec::new(), |last| std::mem::take(&mut last.bound)))
+    }
+}
+
+impl Pending<'_> {
+    /// Calls `bind` with the object `id` and its scope, and notes what it says was bound to.
+    fn with(id: u32, bind: impl FnOnce(&Object, &[&Object]) -> Result<(Addr, Option<u32>)>) -> Option<Result<Addr>> {
+        let objects = UNPUBLISHED.with_borrow(|stack| {
+            // SAFETY: `Pending` borrows the objects as long as they stand here.
+            let seen = |u: &Unpublished| u.objects.iter().map(|&o| unsafe { &*o }).collect::<Vec<&Object>>();
+            stack.iter().rev().map(seen).find(|objects| objects.iter().any(|o| o.tag.id == id))
+        });
+        let Some(objects) = objects else { return Some(Err(not_here(id))) };
+        let object = objects.iter().find(|o| o.tag.id == id)?;
+        let result = bind(object, &objects);
+        if let Ok((_, Some(provider))) = result {
+            UNPUBLISHED.with_borrow_mut(|stack| {
+                stack.iter_mut().rev().take(1).for_each(|last| last.bound.push((id, provider)));
+            });
+        }
+        Some(result.map(|(address, _)| address))
+    }
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        UNPUBLISHED.with_borrow_mut(Vec::pop);
+    }
+}
