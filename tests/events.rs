@@ -11,7 +11,7 @@ use std::{env, fs};
 
 use common::in_own_process;
 use dlscope::event::{Asked, Kind};
-use dlscope::{Event, Library, Loader, Probe, Recorder};
+use dlscope::{Bind, Event, Library, Loader, Probe, Recorder};
 
 fn unpack(name: &str) -> PathBuf {
     fixtures::unpack(name, "events")
@@ -43,6 +43,9 @@ fn every_kind_of_event_appears() {
             }
             let bytes = fs::read(unpack("add")).unwrap();
             loader().open_bytes("in memory", &bytes).unwrap().close().unwrap();
+            // Lazily bound: the first call.
+            let plt = loader().bind(Bind::Lazy).open(unpack("plt")).unwrap();
+            assert_eq!(plt.get::<unsafe extern "C" fn(i64) -> i64>("positive").unwrap()(-3), 3);
             assert!(loader().open(unpack("missing-library")).is_err());
         }
         let seen: BTreeSet<String> = recorder.take().iter().map(|e| e.kind.name().to_string()).collect();
