@@ -47,6 +47,8 @@ pub(super) fn wording(error: &Error) -> String {
         }
         ErrorKind::StaticTls { .. } => "cannot allocate memory in static TLS block".into(),
         ErrorKind::Unsuitable { field, found, .. } => match field.as_str() {
+            // Of four bytes, some are not even there.
+            "e_ident magic" if found.split(',').count() < 4 => "file too short".into(),
             "e_ident magic" => "invalid ELF header".into(),
             "e_ident[EI_CLASS]" => "wrong ELF class: ELFCLASS32".into(),
             "e_ident[EI_DATA]" => "ELF file data encoding not little-endian".into(),

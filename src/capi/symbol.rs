@@ -66,7 +66,31 @@ fn symbol(handle: *mut c_void, name: &[u8], version: Option<&[u8]>, from: Addr) 
     })?;
     // Whoever asks for `dlopen` by name gets the same as whoever is linked against it.
     let owner = scope.iter().find(|o| o.memory.contains(address));
+    if let Some(owner) = owner.filter(|o| handle == libc::RTLD_DEFAULT && !o.is_host()) {
+        keep(owner, &namespace, from);
+    }
     Ok(owner.and_then(|o| replacement(o, name)).unwrap_or(address))
+}
+
+/// Who found a symbol in everybody's scope did not say how long it will use it: so its object stays as long as the
+/// caller does, and for a caller of the host that is for good. glibc `add_dependency`.
+fn keep(owner: &Object, namespace: &Namespace, from: Addr) {
+    let lock = Lock::acquire();
+    let (own, _) = caller(from, &lock);
+    namespace.change(&lock, |members| match own {
+        Some(own) => {
+            if let Some(member) = members.get_mut(own.tag.id).filter(|m| m.object.tag.id != owner.tag.id)
+                && !member.edges.bound.contains(&owner.tag.id)
+            {
+                member.edges.bound.push(owner.tag.id);
+            }
+        }
+        None => {
+            if let Some(member) = members.get_mut(owner.tag.id) {
+                member.pinned = true;
+            }
+        }
+    });
 }
 
 fn find<P: crate::event::Probe + ?Sized>(
