@@ -214,6 +214,11 @@ impl<F> Replay<F> {
         Some(bytes)
     }
 
+    /// The page that holds `address`, if one is mapped.
+    pub fn page(&self, address: Addr) -> Option<&Page> {
+        self.pages.get(&page_down(address.0))
+    }
+
     /// Every page, by address, ascending.
     pub fn pages(&self) -> impl Iterator<Item = (Addr, &Page)> {
         self.pages.iter().map(|(&at, page)| (Addr(at), page))

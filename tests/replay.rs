@@ -4,6 +4,7 @@
 mod common;
 mod fixtures;
 
+use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
@@ -13,7 +14,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use common::in_own_process;
-use dlscope::elf::addr::{Addr, PAGE};
+use dlscope::elf::addr::{Addr, PAGE, page_down};
 use dlscope::event::Kind;
 use dlscope::replay::Replay;
 use dlscope::{Event, Loader, Probe, Recorder};
@@ -153,6 +154,74 @@ fn going_back_through_a_load_is_exact() {
         assert!(!replay.undo(), "the beginning");
         let distinct: std::collections::HashSet<_> = forward.iter().collect();
         assert!(distinct.len() > 60, "memory changed {} times", distinct.len());
+    });
+}
+
+/// The fingerprint of all memory, kept up page by page: only what an event touched is looked at again.
+#[derive(Default)]
+struct Running {
+    pages: HashMap<u64, u64>,
+    sum: u64,
+}
+
+impl Running {
+    /// Looks again at the pages that `kind` names, whether it was done or taken back.
+    fn follow(&mut self, replay: &Replay<Files>, kind: &Kind) {
+        let (address, length) = match kind {
+            Kind::Reserve { address, length }
+            | Kind::Map { address, length, .. }
+            | Kind::MapZero { address, length, .. }
+            | Kind::Zero { address, length }
+            | Kind::Protect { address, length, .. }
+            | Kind::Unmap { address, length, .. } => (address.0, *length),
+            Kind::Store { address, size, .. } => (address.0, u64::from(*size)),
+            Kind::Changed { address, after, .. } => (address.0, after.0.len() as u64),
+            _ => return,
+        };
+        for at in (page_down(address)..address + length).step_by(PAGE as usize) {
+            let now = replay.page(Addr(at)).map_or(0, |page| {
+                let mut hasher = DefaultHasher::new();
+                (at, page.prot.0, &page.bytes[..]).hash(&mut hasher);
+                hasher.finish()
+            });
+            let before = self.pages.insert(at, now).unwrap_or(0);
+            self.sum = self.sum.wrapping_sub(before).wrapping_add(now);
+        }
+    }
+}
+
+#[test]
+fn going_back_through_libsqlite3_reproduces_memory_at_every_event() {
+    in_own_process("going_back_through_libsqlite3_reproduces_memory_at_every_event", || {
+        let Some(path) = common::library("libsqlite3.so.0") else { return };
+        let recorder = Arc::new(Recorder::with_capacity(1 << 16));
+        // SAFETY: a library of the system, whose constructors do no harm.
+        unsafe { Loader::new().probe(recorder.clone()).open(path) }.unwrap().close().unwrap();
+        let events = recorder.take();
+        let mut replay = Replay::new((|path| fs::read(path)) as Files);
+        let mut running = Running::default();
+        // All of memory is looked at now and then: an effect outside of the pages that events name shows there.
+        const ALL: usize = 500;
+        let (mut forward, mut whole) = (Vec::new(), Vec::new());
+        for (at, event) in events.iter().enumerate() {
+            forward.push(running.sum);
+            if at % ALL == 0 {
+                whole.push(fingerprint(&replay));
+            }
+            replay.apply(event).unwrap();
+            running.follow(&replay, &event.kind);
+        }
+        let distinct: std::collections::HashSet<_> = forward.iter().collect();
+        assert!(distinct.len() > 1000, "memory changed {} times", distinct.len());
+        for (at, event) in events.iter().enumerate().rev() {
+            assert!(replay.undo());
+            running.follow(&replay, &event.kind);
+            assert_eq!(running.sum, forward[at], "memory before event {} ({})", event.seq, event.kind.name());
+            if at % ALL == 0 {
+                assert_eq!(fingerprint(&replay), whole[at / ALL], "all memory before event {}", event.seq);
+            }
+        }
+        assert!(!replay.undo(), "the beginning");
     });
 }
 
