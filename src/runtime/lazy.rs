@@ -229,7 +229,11 @@ impl<'c> Call<'c> {
         let global = self.members.iter().filter(|m| m.global).map(|m| &*m.object).filter(|o| self.may_use(o));
         let unique = Unique::new(self.members, host);
         let everybodys = everybodys.chain(global).collect();
-        let scope = Scope::over(&self.namespace.policy.defined, everybodys, local.iter().copied(), unique, None);
+        let (defined, local) = (&self.namespace.policy.defined, local.iter().copied());
+        let scope = match self.own.is_some_and(|own| own.deep) {
+            false => Scope::over(defined, everybodys, local, unique, None),
+            true => Scope::deep(defined, everybodys, local, unique),
+        };
         let wanted_by = || format!("the first call of relocation {} of DT_JMPREL", self.index);
         let place = scope.place(self.object);
         let found = scope.bind((self.object, place), symbol, Class::Plt, wanted_by, report)?;
