@@ -19,7 +19,7 @@ use crate::error::{ErrorKind, Result};
 use crate::event::{Kind, Probe, Report, Request, Silent, Stage, Tag};
 use crate::link::search::{self, OpenFile};
 use crate::memory::Memory;
-use crate::runtime::{lazy, tls, unwind};
+use crate::runtime::{gdb, lazy, tls, unwind};
 
 mod tables;
 use tables::Tables;
@@ -89,6 +89,8 @@ pub(crate) struct Object {
     /// What its TLS descriptors point to.
     descriptors: Mutex<Vec<tls::Argument>>,
     tables: Tables,
+    /// Dropped before its name and its memory.
+    _debugger: Option<gdb::Told>,
     handle: Box<LinkMap>,
     /// What `handle.l_name` points to.
     _name: CString,
@@ -185,6 +187,7 @@ impl Object {
             None => None,
         };
         Ok(Object {
+            _debugger: host.is_none().then(|| gdb::tell(&name, memory.bias())),
             tls,
             frames: Mutex::default(),
             thread_destructors: AtomicUsize::new(0),

@@ -36,8 +36,15 @@ fn every_library_of_the_machine_is_loaded_as_the_system_loads_it() {
 fn docs_compatibility_is_written_on_demand() {
     if std::env::var_os("DLSCOPE_BLESS").is_some() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/compatibility.md");
+        // What was written by hand stays: the programs, up to the next heading.
+        let before = std::fs::read_to_string(path).unwrap();
+        let (_, programs) = before.split_once("## Programs").unwrap();
+        let programs = programs.split("\n## ").next().unwrap();
         let output = compare(&["/lib/x86_64-linux-gnu", "-o", path]);
         assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+        let made = std::fs::read_to_string(path).unwrap();
+        let (head, tail) = made.split_once("\n## ").unwrap();
+        std::fs::write(path, format!("{head}\n## Programs{programs}\n## {tail}")).unwrap();
     }
 }
 

@@ -2,6 +2,7 @@
 //! here and nowhere else.
 
 pub(crate) mod caller;
+pub(crate) mod gdb;
 pub(crate) mod ifunc;
 pub(crate) mod init;
 pub(crate) mod lazy;
