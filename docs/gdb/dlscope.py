@@ -91,10 +91,12 @@ class BreakStage(gdb.Command):
             raise gdb.GdbError("the stages are: " + " ".join(STAGES))
         name = "dlscope::" + STAGES[argument]
         # A generic function is there once for those who listen, and once for silence.
-        forms = [name, name + "<dlscope::event::Silent>", name + "<dyn dlscope::event::Probe>"]
-        here = [form for form in forms if gdb.lookup_static_symbols(form) or gdb.lookup_global_symbol(form)]
+        generic = [name + "<dlscope::event::Silent>", name + "<dyn dlscope::event::Probe>"]
+        here = [form for form in generic if gdb.lookup_static_symbols(form)]
+        if not here and gdb.lookup_global_symbol(name):
+            here = [name]
         # Not in the program yet, but in a preload: all of them wait for it.
-        for form in here or forms:
+        for form in here or [name] + generic:
             gdb.execute("break '%s'" % form)
 
 
