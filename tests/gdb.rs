@@ -119,10 +119,13 @@ fn every_stage_of_the_loader_has_its_breakpoint() {
     let stages = "find read plan map dynamic needed versions relocate seal publish init lookup close";
     let commands: Vec<String> = stages.split(' ').map(|stage| format!("dlscope-break-stage {stage}")).collect();
     let mut commands: Vec<&str> = commands.iter().map(String::as_str).collect();
-    commands.extend(["run", "backtrace 1", "dlscope-break-stage nonsense"]);
+    commands.extend(["delete", "dlscope-break-stage find", "dlscope-break-stage relocate", "run", "backtrace 1"]);
+    commands.extend(["continue", "backtrace 1", "dlscope-break-stage nonsense"]);
     let program = [env!("CARGO_BIN_EXE_dlscope"), "trace", "./libseen.so"];
     let Some(output) = gdb(dir.path(), &commands, &program) else { return };
     let set = output.lines().filter(|line| line.starts_with("Breakpoint ") && line.contains(" at 0x")).count();
     assert!(set >= 13 && !output.contains("pending"), "{set} breakpoints\n{output}");
-    assert_all(&output, &["#0  dlscope::link::search::Search::run", "the stages are: find read"]);
+    let stops = ["#0  dlscope::link::search::Search::run", "#0  dlscope::link::relocate::first_pass"];
+    assert_all(&output, &stops);
+    assert_all(&output, &["the stages are: find read"]);
 }
