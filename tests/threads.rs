@@ -11,18 +11,17 @@ use dlscope::{Library, Loader};
 
 dlscope::interpose!();
 
-const FIXTURES: [&str; 10] = [
-    "add",
-    "diamond",
-    "cycle",
-    "ifunc",
-    "tls-dynamic",
-    "tls-initial-exec",
-    "tls-descriptor",
-    "versions",
-    "relr",
-    "pointers",
-];
+/// Every fixture that loads (some are made to be refused), with a namespace shared by all threads: two fixtures have
+/// dependencies of one name, and in one namespace the second would get the first one's.
+fn fixtures_that_load() -> Vec<(Loader, PathBuf)> {
+    let sources = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/c-fixtures")).unwrap();
+    let cases = sources.map(Result::unwrap).filter(|entry| entry.path().is_dir());
+    let mut names: Vec<String> = cases.map(|case| case.file_name().into_string().unwrap()).collect();
+    names.sort();
+    let paths = names.iter().map(|name| (Loader::new(), fixtures::unpack(name, "threads")));
+    // SAFETY: fixtures, whose constructors do what their sources say.
+    paths.filter(|(loader, path)| unsafe { loader.open(path) }.is_ok()).collect()
+}
 
 /// xorshift: every run and every thread has its own, and always the same.
 struct Random(u64);
@@ -36,16 +35,18 @@ impl Random {
     }
 }
 
-fn work(seed: u64, steps: usize, paths: &[PathBuf]) {
+fn work(seed: u64, steps: usize, paths: &[(Loader, PathBuf)], pinned: &[bool]) {
     let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ (seed << 17));
-    let own = Loader::new();
+    let own: Vec<Loader> = paths.iter().map(|_| Loader::new()).collect();
     let mut open: Vec<Library> = Vec::new();
     for _ in 0..steps {
-        let path = &paths[random.below(paths.len())];
+        let at = random.below(paths.len());
+        let (shared, path) = &paths[at];
         match random.below(5) {
             0 | 1 => {
                 // SAFETY: fixtures, and libraries of the system.
-                let opened = unsafe { if random.below(3) == 0 { own.open(path) } else { Library::open(path) } };
+                let opened =
+                    unsafe { if random.below(3) == 0 && !pinned[at] { own[at].open(path) } else { shared.open(path) } };
                 open.push(opened.unwrap_or_else(|e| panic!("{e}")));
             }
             2 if !open.is_empty() => open.swap_remove(random.below(open.len())).close().unwrap(),
@@ -69,13 +70,23 @@ fn eight_threads_open_look_up_call_and_close_at_random() {
     in_own_process("eight_threads_open_look_up_call_and_close_at_random", || {
         // SAFETY: the default action of SIGALRM ends this process, should it hang.
         unsafe { nix::libc::alarm(60) };
-        let mut paths: Vec<PathBuf> = FIXTURES.iter().map(|name| fixtures::unpack(name, "threads")).collect();
-        paths.extend(["libz.so.1", "libsqlite3.so.0", "libpng16.so.16"].map(PathBuf::from));
+        let mut paths = fixtures_that_load();
+        assert!(paths.len() >= 45, "only {} fixtures load", paths.len());
+        let real = ["libz.so.1", "libsqlite3.so.0", "libpng16.so.16"];
+        paths.extend(real.map(|name| (Loader::new(), PathBuf::from(name))));
+        // Closed, and still there: DF_1_NODELETE, or a unique symbol. In each new namespace they would stay once more.
+        let maps_of =
+            |path: &PathBuf| maps().iter().any(|line| line.contains(path.parent().unwrap().to_str().unwrap()));
+        let pinned: Vec<bool> = paths.iter().map(|(_, path)| path.is_absolute() && maps_of(path)).collect();
+        println!(
+            "pinned: {:?}",
+            paths.iter().zip(&pinned).filter(|(_, p)| **p).map(|((_, path), _)| path).collect::<Vec<_>>()
+        );
         let round = |steps| {
             thread::scope(|scope| {
                 for seed in 1..=8 {
-                    let paths = &paths;
-                    scope.spawn(move || work(seed, steps, paths));
+                    let (paths, pinned) = (&paths, &pinned);
+                    scope.spawn(move || work(seed, steps, paths, pinned));
                 }
             });
             // What belongs to a file; the allocator's and the threads' own maps come and go.
