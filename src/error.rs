@@ -123,7 +123,7 @@ pub enum ErrorKind {
         /// The version asked for.
         version: Option<String>,
         /// The paths of the objects searched, in order.
-        searched: Vec<Arc<str>>,
+        searched: Arc<[Arc<str>]>,
     },
     /// A relocation that cannot be applied.
     #[error("relocation {index} of {table} ({kind}) at {place}: {problem}\n       {rule}")]

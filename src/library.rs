@@ -14,9 +14,10 @@ use crate::elf::version::Name;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Asked, Kind, Probe, Report, Request, Silent, Stage};
 use crate::host;
+use crate::link::directory::Directory;
 use crate::link::needed::Target;
 use crate::link::scope::{self, Definition};
-use crate::loader::{Loader, no_such_symbol};
+use crate::loader::Loader;
 use crate::lock::Lock;
 use crate::memory::{NothingAround, Watch};
 use crate::namespace::{Mode, Namespace};
@@ -44,11 +45,13 @@ pub struct Library {
     /// The library and its dependencies, breadth first: where symbols are looked for. Held here, so that a
     /// lookup takes no lock.
     scope: Arc<[Arc<Object>]>,
+    /// Makes lookups in the scope fast.
+    directory: Directory,
 }
 
 impl Library {
     pub(crate) fn of(namespace: Arc<Namespace>, root: Arc<Object>, scope: Arc<[Arc<Object>]>) -> Library {
-        Library { namespace, root: Some(root), scope }
+        Library { namespace, root: Some(root), scope, directory: Directory::default() }
     }
 
     /// Loads a library into the process-wide namespace; see [`Loader::open`].
@@ -121,26 +124,50 @@ impl Library {
         unsafe { self.get_wanted(symbol.as_ref(), Some(version.as_ref())) }
     }
 
-    unsafe fn get_wanted<T>(&self, symbol: &[u8], version: Option<&[u8]>) -> Result<Symbol<'_, T>> {
-        const { assert!(size_of::<T>() == size_of::<*const ()>(), "a symbol is a function pointer or a data pointer") };
-        let symbol = symbol.strip_suffix(b"\0").unwrap_or(symbol);
-        let address = match &self.namespace.probe {
-            None => self.find(symbol, version, &Silent)?,
-            Some(probe) => self.find(symbol, version, &**probe)?,
-        };
-        Ok(Symbol { pointer: std::ptr::with_exposed_provenance_mut(address.0 as usize), _of: PhantomData })
+    /// Finds a symbol as [`Library::get`] does, for those to whom its absence is no error, only an answer: none is made
+    /// that says where it was looked for, and nothing is allocated.
+    ///
+    /// ```
+    /// // SAFETY: zlib's constructors do nothing surprising, and the symbols are not used.
+    /// unsafe {
+    ///     let zlib = dlscope::Library::open("libz.so.1")?;
+    ///     assert!(zlib.find::<*const ()>("inflate").is_some());
+    ///     assert!(zlib.find::<*const ()>("inflate_backwards").is_none());
+    /// }
+    /// # Ok::<(), dlscope::Error>(())
+    /// ```
+    ///
+    /// # Safety
+    /// As [`Library::get`].
+    pub unsafe fn find<T>(&self, symbol: impl AsRef<[u8]>) -> Option<Symbol<'_, T>> {
+        // SAFETY: the caller's.
+        unsafe { self.find_wanted(strip_nul(symbol.as_ref()), None) }.ok().flatten()
     }
 
-    fn find<P: Probe + ?Sized>(&self, symbol: &[u8], version: Option<&[u8]>, probe: &P) -> Result<Addr> {
-        if !probe.listening() {
-            return find_in_scope(
-                &self.namespace,
-                &self.scope,
-                symbol,
-                version,
-                Request::current().report(probe, Stage::Lookup),
-            );
-        }
+    unsafe fn get_wanted<T>(&self, symbol: &[u8], version: Option<&[u8]>) -> Result<Symbol<'_, T>> {
+        let symbol = strip_nul(symbol);
+        // SAFETY: the caller's.
+        let found = unsafe { self.find_wanted(symbol, version) }?;
+        found.ok_or_else(|| self.no_such_symbol(symbol, version))
+    }
+
+    #[inline]
+    unsafe fn find_wanted<T>(&self, symbol: &[u8], version: Option<&[u8]>) -> Result<Option<Symbol<'_, T>>> {
+        const { assert!(size_of::<T>() == size_of::<*const ()>(), "a symbol is a function pointer or a data pointer") };
+        let address = match &self.namespace.probe {
+            None => self.address(symbol, version, Request::current().report(&Silent, Stage::Lookup)),
+            Some(probe) => self.address_told(symbol, version, &**probe),
+        };
+        let symbol = |a: Addr| Symbol { pointer: std::ptr::with_exposed_provenance_mut(a.0 as usize), _of: PhantomData };
+        Ok(address?.map(symbol))
+    }
+
+    fn address_told<P: Probe + ?Sized>(
+        &self,
+        symbol: &[u8],
+        version: Option<&[u8]>,
+        probe: &P,
+    ) -> Result<Option<Addr>> {
         let request = Request::begin();
         let report = request.report(probe, Stage::Lookup);
         report.tell(|| Kind::Begin {
@@ -148,9 +175,35 @@ impl Library {
             name: String::from_utf8_lossy(symbol).into_owned(),
             caller: None,
         });
-        let result = find_in_scope(&self.namespace, &self.scope, symbol, version, report);
-        report.tell(|| Kind::End { error: result.as_ref().err().map(first_line) });
+        let result = self.address(symbol, version, report);
+        report.tell(|| {
+            let missing = || first_line(&self.no_such_symbol(symbol, version));
+            let error = result.as_ref().map_or_else(|e| Some(first_line(e)), |found| found.is_none().then(missing));
+            Kind::End { error }
+        });
         result
+    }
+
+    #[inline]
+    fn address<P: Probe + ?Sized>(
+        &self,
+        symbol: &[u8],
+        version: Option<&[u8]>,
+        report: Report<'_, P>,
+    ) -> Result<Option<Addr>> {
+        let wanted = wanted(symbol, version);
+        // Who listens sees every object say "no" by itself.
+        let found = match report.listening() {
+            true => scope::find_by_name(&self.scope, &wanted, report),
+            false => self.directory.find(&self.scope, &wanted),
+        };
+        let Some(definition) = found else { return Ok(None) };
+        meaning(&definition, symbol, &self.namespace, report).map(Some)
+    }
+
+    #[cold]
+    fn no_such_symbol(&self, symbol: &[u8], version: Option<&[u8]>) -> Error {
+        no_such_symbol(symbol, version, self.root().label(), self.directory.names(&self.scope))
     }
 
     /// Ends this use of the library. If nothing else uses it, its destructors run and it is unmapped, with
@@ -166,6 +219,7 @@ impl Library {
         let Some(root) = self.root.take().map(|o| o.tag.id) else { return Ok(()) };
         // Before the lock: what is held here must not keep memory alive.
         self.scope = Arc::new([]);
+        self.directory = Directory::default();
         end(&self.namespace, root)
     }
 
@@ -237,6 +291,27 @@ fn run_end<P: Probe + ?Sized>(namespace: &Namespace, root: u32, probe: &P) -> Re
     result
 }
 
+/// What `dlsym` wants that asks for `symbol`, or `dlvsym` with a version.
+#[inline]
+fn wanted<'n>(symbol: &'n [u8], version: Option<&'n [u8]>) -> Wanted<'n> {
+    let want = match version {
+        Some(text) => Want::Version(Name { text, hash: sysv_hash::hash(text), hidden: true }),
+        None => Want::Newest,
+    };
+    Wanted::new(symbol, want, Class::Address)
+}
+
+#[inline]
+fn strip_nul(symbol: &[u8]) -> &[u8] {
+    symbol.strip_suffix(b"\0").unwrap_or(symbol)
+}
+
+/// The refusal for a name that no object of a scope defines.
+fn no_such_symbol(symbol: &[u8], version: Option<&[u8]>, object: String, searched: Arc<[Arc<str>]>) -> Error {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    ErrorKind::NoSuchSymbol { symbol: text(symbol), version: version.map(text), searched }.of(object, Stage::Lookup)
+}
+
 /// The address of `symbol` in the first object of `scope` that defines it.
 pub(crate) fn find_in_scope<P: Probe + ?Sized>(
     namespace: &Namespace,
@@ -245,19 +320,37 @@ pub(crate) fn find_in_scope<P: Probe + ?Sized>(
     version: Option<&[u8]>,
     report: Report<'_, P>,
 ) -> Result<Addr> {
-    let want = match version {
-        Some(text) => Want::Version(Name { text, hash: sysv_hash::hash(text), hidden: true }),
-        None => Want::Newest,
-    };
-    let wanted = Wanted::new(symbol, want, Class::Address);
-    let found = scope::find_by_name(scope.iter().map(|o| &**o), &wanted, report);
-    let found = match found {
-        Some(definition) if definition.symbol.is_unique() => Some(unique(definition, symbol, namespace)?),
-        found => found,
-    };
-    let Some(definition) = found else {
-        return Err(no_such_symbol(symbol, version, scope));
-    };
+    match scope::find_by_name(scope, &wanted(symbol, version), report) {
+        Some(definition) => meaning(&definition, symbol, namespace, report),
+        None => {
+            let label = scope.first().map_or(String::new(), |o| o.label());
+            let searched = scope.iter().map(|o| o.tag.name.clone()).collect();
+            Err(no_such_symbol(symbol, version, label, searched))
+        }
+    }
+}
+
+/// What `dlsym` answers where this definition was found.
+#[inline]
+fn meaning<P: Probe + ?Sized>(
+    definition: &Definition<'_>,
+    name: &[u8],
+    namespace: &Namespace,
+    report: Report<'_, P>,
+) -> Result<Addr> {
+    if definition.symbol.is_plain() { Ok(definition.address) } else { special(*definition, name, namespace, report) }
+}
+
+/// The address that a unique, thread-local or indirect symbol has here and now.
+#[cold]
+fn special<P: Probe + ?Sized>(
+    definition: Definition<'_>,
+    name: &[u8],
+    namespace: &Namespace,
+    report: Report<'_, P>,
+) -> Result<Addr> {
+    let definition =
+        if definition.symbol.is_unique() { unique(definition, name, namespace)? } else { definition };
     if let Some(object) = definition.object.filter(|_| definition.symbol.is_tls()) {
         let module = match &object.tls {
             Some(module) => Some(module.id),

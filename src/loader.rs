@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::batch::{Batch, Bound, Mapped, Published};
 use crate::elf::addr::{Addr, Bias};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::event::{Asked, Kind, Probe, Report, Request, Silent, Stage};
 use crate::host::{self, Host};
 use crate::library::{Export, Library, exports, first_line};
@@ -366,12 +366,4 @@ impl std::fmt::Debug for Loader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Loader").field("search_dirs", &self.namespace.policy.dirs).finish_non_exhaustive()
     }
-}
-
-/// The refusal for a name that no object of a scope defines.
-pub(crate) fn no_such_symbol(symbol: &[u8], version: Option<&[u8]>, scope: &[Arc<Object>]) -> Error {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let label = scope.first().map_or(String::new(), |o| o.label());
-    let searched = scope.iter().map(|o| o.tag.name.clone()).collect();
-    ErrorKind::NoSuchSymbol { symbol: text(symbol), version: version.map(text), searched }.of(label, Stage::Lookup)
 }

@@ -17,10 +17,55 @@ use crate::error::ErrorKind;
 
 const RULE: &str = "the GNU hash table's format (\"ELF: symbol lookup via DT_GNU_HASH\")";
 
-/// The hash of a name: `h * 33 + c`, from 5381, modulo 2^32. glibc `_dl_new_hash`.
+/// The hash of a name: `h * 33 + c` for each byte, from 5381, modulo 2^32. glibc `_dl_new_hash`.
+///
+/// Byte by byte, each step would wait for the one before. The sum can be cut anywhere, though: eight bytes are added up
+/// among themselves, and only one multiplication for all eight joins them to what came before.
 #[inline]
 pub fn hash(name: &[u8]) -> u32 {
-    name.iter().fold(5381, |h: u32, &c| h.wrapping_mul(33).wrapping_add(u32::from(c)))
+    let odd = name.len() % 8;
+    // What does not fill a step goes first: there, missing bytes are zeros in front, which change nothing.
+    let start = match name.first_chunk() {
+        Some(first) => eight(u64::from_le_bytes(*first).unbounded_shl(64 - 8 * odd as u32)),
+        None => name.iter().fold(0, |sum: u32, &c| sum.wrapping_mul(33).wrapping_add(u32::from(c))),
+    };
+    let start = START[odd].wrapping_add(start);
+    name[odd..].as_chunks().0.iter().fold(start, |h, bytes| {
+        h.wrapping_mul(POWERS[8]).wrapping_add(eight(u64::from_le_bytes(*bytes)))
+    })
+}
+
+/// 33 to the power of the index.
+const POWERS: [u32; 9] = {
+    let mut powers = [1; 9];
+    let mut i = 1;
+    while i < 9 {
+        powers[i] = 33_u32.wrapping_mul(powers[i - 1]);
+        i += 1;
+    }
+    powers
+};
+
+/// What the 5381 from which it starts is worth after so many bytes.
+const START: [u32; 8] = {
+    let mut start = [0; 8];
+    let mut i = 0;
+    while i < 8 {
+        start[i] = 5381_u32.wrapping_mul(POWERS[i]);
+        i += 1;
+    }
+    start
+};
+
+/// The sum of eight bytes, each times its power of 33, the first in the lowest byte of `bytes`: in pairs, then fours,
+/// then all. A pair's sum fits into the sixteen bits that its bytes stood in, a four's into thirty-two.
+#[inline]
+fn eight(bytes: u64) -> u32 {
+    const LOW_8: u64 = 0x00ff_00ff_00ff_00ff;
+    const LOW_16: u64 = 0x0000_ffff_0000_ffff;
+    let pairs = (bytes & LOW_8) * 33 + (bytes >> 8 & LOW_8);
+    let fours = (pairs & LOW_16) * u64::from(POWERS[2]) + (pairs >> 16 & LOW_16);
+    (fours as u32).wrapping_mul(POWERS[4]).wrapping_add((fours >> 32) as u32)
 }
 
 /// A checked table.
@@ -125,6 +170,35 @@ impl<'a> GnuHash<'a> {
         self.chain_place(index).map(|entry| entry & !1)
     }
 
+    /// How many buckets it has: about a quarter of the symbols.
+    pub(crate) fn bucket_count(&self) -> usize {
+        self.buckets.len()
+    }
+
+    /// Every symbol that a search can reach, bucket by bucket, with what its chain keeps of its hash; each bucket's in
+    /// the order of a search. `None` at the end says that the table breaks its own rules: a symbol stands in the wrong
+    /// bucket or is missing in the filter, so that a search with the right name would not find it.
+    pub(crate) fn walk(&self, mut each: impl FnMut(u32, u32)) -> Option<()> {
+        let count = self.buckets.len() as u32;
+        for (bucket, &first) in (0..).zip(self.buckets) {
+            let mut index = first;
+            while first != 0 {
+                let entry = *self.chain_place(index)?;
+                let home = (entry & !1) % count;
+                let at_home = home == bucket || (home + 1) % count == bucket;
+                if !at_home || !self.may_have_half(entry) {
+                    return None;
+                }
+                each(index, entry & !1);
+                if entry & 1 == 1 {
+                    break;
+                }
+                index += 1;
+            }
+        }
+        Some(())
+    }
+
     /// One more than the highest symbol index in the table; the symbols below `symoffset` are not hashed
     /// (they are undefined). `None` for an empty table, which does not tell.
     pub fn symbol_count(&self) -> Option<u32> {
@@ -147,7 +221,37 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_hash_of_every_length_is_that_of_one_byte_after_another() {
+        let bytes: Vec<u8> = (0..=255).rev().chain(std::iter::repeat_n(255, 40)).collect();
+        for start in [0, 1, 7, 200, 255] {
+            for length in 0..41 {
+                let name = &bytes[start..start + length];
+                let slow = name.iter().fold(5381, |h: u32, &c| h.wrapping_mul(33).wrapping_add(u32::from(c)));
+                assert_eq!(hash(name), slow, "{length} bytes from {start}");
+            }
+        }
+    }
+
     use crate::elf::aligned::Aligned;
+
+    #[test]
+    fn a_walk_gives_every_symbol_and_refuses_one_that_no_search_would_reach() {
+        let hashes = ["one", "two"].map(|name| hash(name.as_bytes()));
+        let walked = |chain: [u32; 2], bloom: u32| {
+            let table = Aligned::words(&[1, 5, 1, 0, bloom, bloom, 5, chain[0], chain[1]]);
+            let table = GnuHash::new(table.bytes(), Vaddr(0)).unwrap();
+            let mut seen = Vec::new();
+            table.walk(|index, hash| seen.push((index, hash))).map(|()| seen)
+        };
+        let good = [hashes[0] & !1, hashes[1] | 1];
+        assert_eq!(walked(good, u32::MAX), Some(vec![(5, hashes[0] & !1), (6, hashes[1] & !1)]));
+        assert_eq!(walked(good, 0), None, "the filter says no");
+        assert_eq!(walked([good[0], good[1] & !1], u32::MAX), None, "the last bucket has no end");
+        let wrong_bucket = Aligned::words(&[4, 1, 1, 0, u32::MAX, u32::MAX, 1, 0, 0, 0, 3]);
+        let table = GnuHash::new(wrong_bucket.bytes(), Vaddr(0)).unwrap();
+        assert_eq!(table.walk(|_, _| ()), None, "hash 2 or 3 in bucket 0 of 4");
+    }
 
     #[test]
     fn a_chain_without_an_end_stops_at_the_end_of_its_bytes() {

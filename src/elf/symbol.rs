@@ -274,6 +274,18 @@ impl<'a> SymbolTable<'a> {
         Some((index, symbol))
     }
 
+    /// The same, where `index` is known to be the first symbol here with the hash that is wanted, and whether it is the
+    /// only one. `None` if that is not enough to tell.
+    #[inline]
+    pub(crate) fn settle(&self, wanted: &Wanted<'_>, index: u32, alone: bool) -> Option<Symbol> {
+        let found = match self.check(wanted, index, &mut ()) {
+            Check::Yes => true,
+            Check::IfAlone => alone,
+            Check::No => false,
+        };
+        self.get(index).filter(|symbol| found && symbol.is_exported())
+    }
+
     /// Whether symbol `index` is what is wanted. Each branch is one of glibc's `check_match`.
     #[inline]
     fn check<T: Trail>(&self, wanted: &Wanted<'_>, index: u32, trail: &mut T) -> Check {

@@ -1,6 +1,7 @@
 //! Who finds what: files by name, dependencies, symbols over several objects, and orders.
 
 pub(crate) mod cpu;
+pub(crate) mod directory;
 pub(crate) mod filter;
 pub(crate) mod ldcache;
 pub(crate) mod needed;

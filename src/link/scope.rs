@@ -102,7 +102,7 @@ pub(crate) struct Definition<'a> {
 }
 
 /// Keeps the objects asked and what each said; `()` does not.
-trait Witness {
+pub(super) trait Witness {
     type Trail: Trail + Default;
     /// Whether every object that is asked must be seen to be asked.
     const WATCHES: bool;
@@ -309,7 +309,8 @@ impl<'a> Scope<'a> {
     }
 }
 
-fn definition(object: &Object, index: u32, symbol: Symbol) -> Definition<'_> {
+#[inline]
+pub(crate) fn definition(object: &Object, index: u32, symbol: Symbol) -> Definition<'_> {
     Definition { object: Some(object), index, symbol, address: symbol.address(object.bias()) }
 }
 
@@ -323,34 +324,36 @@ fn wanted<'o>(symbols: &'o SymbolTable<'_>, index: u32, reference: &Symbol, clas
     Wanted::new(symbols.name(reference), version, class)
 }
 
-/// The definition of `name` in `objects`, in order: what `dlsym` does with a handle's scope.
+/// The definition of `wanted` in `objects`, in order: what `dlsym` does with a handle's scope.
 pub(crate) fn find_by_name<'o, P: Probe + ?Sized>(
-    objects: impl Iterator<Item = &'o Object>,
+    objects: &'o [Arc<Object>],
     wanted: &Wanted<'_>,
     report: Report<'_, P>,
 ) -> Option<Definition<'o>> {
-    fn search<'o, W: Witness>(
-        objects: impl Iterator<Item = &'o Object>,
-        wanted: &Wanted<'_>,
-        witness: &mut W,
-    ) -> Option<Definition<'o>> {
-        for object in objects {
-            let mut trail = W::Trail::default();
-            let found = object.symbols().find(wanted, &mut trail);
-            witness.asked(object, trail);
-            if let Some((index, symbol)) = found {
-                return Some(definition(object, index, symbol));
-            }
-        }
-        None
-    }
     if !report.listening() {
-        return search(objects, wanted, &mut ());
+        return ask_in_turn(objects, wanted, &mut ()).1;
     }
     let mut candidates = Vec::new();
-    let found = search(objects, wanted, &mut candidates);
+    let (_, found) = ask_in_turn(objects, wanted, &mut candidates);
     tell(wanted, candidates, found, report);
     found
+}
+
+/// How many were asked, and what the last one had.
+pub(super) fn ask_in_turn<'o, W: Witness>(
+    objects: &'o [Arc<Object>],
+    wanted: &Wanted<'_>,
+    witness: &mut W,
+) -> (usize, Option<Definition<'o>>) {
+    for (place, object) in objects.iter().enumerate() {
+        let mut trail = W::Trail::default();
+        let found = object.symbols().find(wanted, &mut trail);
+        witness.asked(object, trail);
+        if let Some((index, symbol)) = found {
+            return (place + 1, Some(definition(object, index, symbol)));
+        }
+    }
+    (objects.len(), None)
 }
 
 fn tell<P: Probe + ?Sized>(

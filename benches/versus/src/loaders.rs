@@ -147,7 +147,7 @@ impl Contender for Dlscope {
 
     fn find(&self, library: &dlscope::Library, name: &Name) -> bool {
         // SAFETY: the symbol is not used.
-        unsafe { library.get::<*const ()>(&name.text) }.is_ok()
+        unsafe { library.find::<*const ()>(&name.text) }.is_some()
     }
 }
 

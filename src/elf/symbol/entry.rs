@@ -52,6 +52,11 @@ impl Symbol {
     pub fn is_unique(&self) -> bool {
         self.bind() == STB_GNU_UNIQUE
     }
+    /// Not unique, thread-local or indirect: its address is what it seems.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        !matches!(self.kind(), STT_TLS | STT_GNU_IFUNC) && !self.is_unique()
+    }
     /// References to it from its own object never leave the object.
     /// glibc `dl_symbol_visibility_binds_local_p`.
     pub fn binds_locally(&self) -> bool {
