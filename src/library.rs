@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Asked, Kind, Probe, Report, Request, Silent, Stage};
 use crate::host;
 use crate::link::directory::Directory;
+use crate::link::index::Known;
 use crate::link::needed::Target;
 use crate::link::scope::{self, Definition};
 use crate::loader::Loader;
@@ -139,27 +140,42 @@ impl Library {
     ///
     /// # Safety
     /// As [`Library::get`].
+    #[inline]
     pub unsafe fn find<T>(&self, symbol: impl AsRef<[u8]>) -> Option<Symbol<'_, T>> {
-        // SAFETY: the caller's.
-        unsafe { self.find_wanted(strip_nul(symbol.as_ref()), None) }.ok().flatten()
+        let symbol = strip_nul(symbol.as_ref());
+        match self.known(symbol) {
+            Known::At(address) => Some(Symbol::at(address)),
+            Known::Missing => None,
+            Known::NotEnough => self.find_wanted(symbol, None).ok().flatten().map(Symbol::at),
+        }
     }
 
     unsafe fn get_wanted<T>(&self, symbol: &[u8], version: Option<&[u8]>) -> Result<Symbol<'_, T>> {
         let symbol = strip_nul(symbol);
-        // SAFETY: the caller's.
-        let found = unsafe { self.find_wanted(symbol, version) }?;
-        found.ok_or_else(|| self.no_such_symbol(symbol, version))
+        if version.is_none()
+            && let Known::At(address) = self.known(symbol)
+        {
+            return Ok(Symbol::at(address));
+        }
+        let found = self.find_wanted(symbol, version)?;
+        found.map(Symbol::at).ok_or_else(|| self.no_such_symbol(symbol, version))
     }
 
+    /// What can be said without asking the objects, if nobody listens.
     #[inline]
-    unsafe fn find_wanted<T>(&self, symbol: &[u8], version: Option<&[u8]>) -> Result<Option<Symbol<'_, T>>> {
-        const { assert!(size_of::<T>() == size_of::<*const ()>(), "a symbol is a function pointer or a data pointer") };
-        let address = match &self.namespace.probe {
+    fn known(&self, symbol: &[u8]) -> Known {
+        match self.namespace.probe {
+            None => self.directory.known(&self.scope, symbol),
+            Some(_) => Known::NotEnough,
+        }
+    }
+
+    #[inline(never)]
+    fn find_wanted(&self, symbol: &[u8], version: Option<&[u8]>) -> Result<Option<Addr>> {
+        match &self.namespace.probe {
             None => self.address(symbol, version, Request::current().report(&Silent, Stage::Lookup)),
             Some(probe) => self.address_told(symbol, version, &**probe),
-        };
-        let symbol = |a: Addr| Symbol { pointer: std::ptr::with_exposed_provenance_mut(a.0 as usize), _of: PhantomData };
-        Ok(address?.map(symbol))
+        }
     }
 
     fn address_told<P: Probe + ?Sized>(
@@ -184,7 +200,6 @@ impl Library {
         result
     }
 
-    #[inline]
     fn address<P: Probe + ?Sized>(
         &self,
         symbol: &[u8],
@@ -292,7 +307,6 @@ fn run_end<P: Probe + ?Sized>(namespace: &Namespace, root: u32, probe: &P) -> Re
 }
 
 /// What `dlsym` wants that asks for `symbol`, or `dlvsym` with a version.
-#[inline]
 fn wanted<'n>(symbol: &'n [u8], version: Option<&'n [u8]>) -> Wanted<'n> {
     let want = match version {
         Some(text) => Want::Version(Name { text, hash: sysv_hash::hash(text), hidden: true }),
@@ -331,7 +345,6 @@ pub(crate) fn find_in_scope<P: Probe + ?Sized>(
 }
 
 /// What `dlsym` answers where this definition was found.
-#[inline]
 fn meaning<P: Probe + ?Sized>(
     definition: &Definition<'_>,
     name: &[u8],
@@ -426,6 +439,12 @@ unsafe impl<T: Send> Send for Symbol<'_, T> {}
 unsafe impl<T: Sync> Sync for Symbol<'_, T> {}
 
 impl<T> Symbol<'_, T> {
+    #[inline]
+    fn at(address: Addr) -> Self {
+        const { assert!(size_of::<T>() == size_of::<*const ()>(), "a symbol is a function pointer or a data pointer") };
+        Symbol { pointer: std::ptr::with_exposed_provenance_mut(address.0 as usize), _of: PhantomData }
+    }
+
     /// The bare address. It is good for as long as the library is loaded; nobody checks.
     pub fn as_raw_ptr(&self) -> *mut () {
         self.pointer

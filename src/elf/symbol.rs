@@ -178,12 +178,11 @@ impl<'a> SymbolTable<'a> {
         c_str_at(self.strings, symbol.0.st_name as usize).unwrap_or_default()
     }
 
-    /// The same, when all that matters is whether it is `name`.
+    /// Whether `name` is the string at `offset` of the string table.
     #[inline]
-    fn is_named(&self, symbol: &Symbol, name: &[u8]) -> bool {
-        self.strings
-            .get(symbol.0.st_name as usize..)
-            .is_some_and(|rest| rest.starts_with(name) && rest.get(name.len()) == Some(&0))
+    pub(crate) fn has_name_at(&self, offset: u32, name: &[u8]) -> bool {
+        let string = self.strings.get(offset as usize..);
+        string.is_some_and(|string| string.starts_with(name) && string.get(name.len()) == Some(&0))
     }
 
     /// Symbol `index`'s entry in `DT_VERSYM`, bit 15 included; `None` for an object without versions.
@@ -274,16 +273,12 @@ impl<'a> SymbolTable<'a> {
         Some((index, symbol))
     }
 
-    /// The same, where `index` is known to be the first symbol here with the hash that is wanted, and whether it is the
-    /// only one. `None` if that is not enough to tell.
-    #[inline]
-    pub(crate) fn settle(&self, wanted: &Wanted<'_>, index: u32, alone: bool) -> Option<Symbol> {
-        let found = match self.check(wanted, index, &mut ()) {
-            Check::Yes => true,
-            Check::IfAlone => alone,
-            Check::No => false,
-        };
-        self.get(index).filter(|symbol| found && symbol.is_exported())
+    /// Symbol `index`, if an unversioned `dlsym` for its name gets it, provided that it is the only symbol here with
+    /// that name.
+    pub(crate) fn newest(&self, index: u32) -> Option<Symbol> {
+        let symbol = self.get(index).filter(|symbol| symbol.defines(Class::Address) && symbol.is_exported())?;
+        let fits = self.version_index(index).is_none_or(|own| own & HIDDEN == 0 || own & !HIDDEN <= 1);
+        fits.then_some(symbol)
     }
 
     /// Whether symbol `index` is what is wanted. Each branch is one of glibc's `check_match`.
@@ -294,7 +289,7 @@ impl<'a> SymbolTable<'a> {
             trail.step(|| Probing::NotADefinition { symbol: index });
             return Check::No;
         }
-        if !self.is_named(&symbol, wanted.name) {
+        if !self.has_name_at(symbol.0.st_name, wanted.name) {
             trail.step(|| Probing::OtherName { symbol: index });
             return Check::No;
         }

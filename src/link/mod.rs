@@ -3,6 +3,7 @@
 pub(crate) mod cpu;
 pub(crate) mod directory;
 pub(crate) mod filter;
+pub(crate) mod index;
 pub(crate) mod ldcache;
 pub(crate) mod needed;
 pub(crate) mod order;
