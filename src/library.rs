@@ -362,8 +362,7 @@ fn special<P: Probe + ?Sized>(
     namespace: &Namespace,
     report: Report<'_, P>,
 ) -> Result<Addr> {
-    let definition =
-        if definition.symbol.is_unique() { unique(definition, name, namespace)? } else { definition };
+    let definition = if definition.symbol.is_unique() { unique(definition, name, namespace)? } else { definition };
     if let Some(object) = definition.object.filter(|_| definition.symbol.is_tls()) {
         let module = match &object.tls {
             Some(module) => Some(module.id),

@@ -30,9 +30,11 @@ pub fn hash(name: &[u8]) -> u32 {
         None => name.iter().fold(0, |sum: u32, &c| sum.wrapping_mul(33).wrapping_add(u32::from(c))),
     };
     let start = START[odd].wrapping_add(start);
-    name[odd..].as_chunks().0.iter().fold(start, |h, bytes| {
-        h.wrapping_mul(POWERS[8]).wrapping_add(eight(u64::from_le_bytes(*bytes)))
-    })
+    name[odd..]
+        .as_chunks()
+        .0
+        .iter()
+        .fold(start, |h, bytes| h.wrapping_mul(POWERS[8]).wrapping_add(eight(u64::from_le_bytes(*bytes))))
 }
 
 /// 33 to the power of the index.

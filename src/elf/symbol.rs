@@ -178,6 +178,11 @@ impl<'a> SymbolTable<'a> {
         c_str_at(self.strings, symbol.0.st_name as usize).unwrap_or_default()
     }
 
+    /// `DT_STRSZ`.
+    pub(crate) fn strings_length(&self) -> usize {
+        self.strings.len()
+    }
+
     /// Whether `name` is the string at `offset` of the string table.
     #[inline]
     pub(crate) fn has_name_at(&self, offset: u32, name: &[u8]) -> bool {
