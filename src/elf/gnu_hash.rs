@@ -184,7 +184,10 @@ impl<'a> GnuHash<'a> {
         let count = self.buckets.len() as u32;
         for (bucket, &first) in (0..).zip(self.buckets) {
             let mut index = first;
-            while first != 0 {
+            if first == 0 {
+                continue;
+            }
+            loop {
                 let entry = *self.chain_place(index)?;
                 let home = (entry & !1) % count;
                 let at_home = home == bucket || (home + 1) % count == bucket;

@@ -165,7 +165,7 @@ impl Index {
     fn group_of(&self, hash: u32) -> usize {
         // The lower bits of a short name's hash differ more than the upper ones.
         let spread = hash.wrapping_mul(0x9e37_79b1);
-        (u64::from(spread) * self.groups.len() as u64 >> 32) as usize
+        ((u64::from(spread) * self.groups.len() as u64) >> 32) as usize
     }
 
     #[inline]
