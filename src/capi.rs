@@ -18,6 +18,7 @@ use crate::runtime::{tls, unwind};
 
 mod address;
 mod errors;
+pub(crate) mod handles;
 mod info;
 mod open;
 pub(crate) mod real;

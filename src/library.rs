@@ -144,7 +144,7 @@ impl Library {
     pub unsafe fn find<T>(&self, symbol: impl AsRef<[u8]>) -> Option<Symbol<'_, T>> {
         let symbol = strip_nul(symbol.as_ref());
         match self.known(symbol) {
-            Known::At(address) => Some(Symbol::at(address)),
+            Known::At(address, _) => Some(Symbol::at(address)),
             Known::Missing => None,
             Known::NotEnough => self.find_wanted(symbol, None).ok().flatten().map(Symbol::at),
         }
@@ -153,7 +153,7 @@ impl Library {
     unsafe fn get_wanted<T>(&self, symbol: &[u8], version: Option<&[u8]>) -> Result<Symbol<'_, T>> {
         let symbol = strip_nul(symbol);
         if version.is_none()
-            && let Known::At(address) = self.known(symbol)
+            && let Known::At(address, _) = self.known(symbol)
         {
             return Ok(Symbol::at(address));
         }
@@ -206,14 +206,7 @@ impl Library {
         version: Option<&[u8]>,
         report: Report<'_, P>,
     ) -> Result<Option<Addr>> {
-        let wanted = wanted(symbol, version);
-        // Who listens sees every object say "no" by itself.
-        let found = match report.listening() {
-            true => scope::find_by_name(&self.scope, &wanted, report),
-            false => self.directory.find(&self.scope, &wanted),
-        };
-        let Some(definition) = found else { return Ok(None) };
-        meaning(&definition, symbol, &self.namespace, report).map(Some)
+        address(&self.namespace, &self.scope, &self.directory, symbol, version, report)
     }
 
     #[cold]
@@ -330,18 +323,34 @@ fn no_such_symbol(symbol: &[u8], version: Option<&[u8]>, object: String, searche
 pub(crate) fn find_in_scope<P: Probe + ?Sized>(
     namespace: &Namespace,
     scope: &[Arc<Object>],
+    directory: &Directory,
     symbol: &[u8],
     version: Option<&[u8]>,
     report: Report<'_, P>,
 ) -> Result<Addr> {
-    match scope::find_by_name(scope, &wanted(symbol, version), report) {
-        Some(definition) => meaning(&definition, symbol, namespace, report),
-        None => {
-            let label = scope.first().map_or(String::new(), |o| o.label());
-            let searched = scope.iter().map(|o| o.tag.name.clone()).collect();
-            Err(no_such_symbol(symbol, version, label, searched))
-        }
-    }
+    address(namespace, scope, directory, symbol, version, report)?.ok_or_else(|| {
+        let label = scope.first().map_or(String::new(), |o| o.label());
+        no_such_symbol(symbol, version, label, directory.names(scope))
+    })
+}
+
+/// The same; `None` where no object defines it.
+fn address<P: Probe + ?Sized>(
+    namespace: &Namespace,
+    scope: &[Arc<Object>],
+    directory: &Directory,
+    symbol: &[u8],
+    version: Option<&[u8]>,
+    report: Report<'_, P>,
+) -> Result<Option<Addr>> {
+    let wanted = wanted(symbol, version);
+    // Who listens sees every object say "no" by itself.
+    let found = match report.listening() {
+        true => scope::find_by_name(scope, &wanted, report),
+        false => directory.find(scope, &wanted),
+    };
+    let Some(definition) = found else { return Ok(None) };
+    meaning(&definition, symbol, namespace, report).map(Some)
 }
 
 /// What `dlsym` answers where this definition was found.

@@ -6,8 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use crate::capi::handles::Meaning;
 use crate::elf::dynamic::DF_1_NODELETE;
 use crate::event::Probe;
 use crate::host::Host;
@@ -37,6 +38,23 @@ pub enum Bind {
     /// Each at the first call: `RTLD_LAZY`. A function that is missing then ends the process. Libraries that want
     /// to be bound at once (`-z now`) are, and so is everything with `LD_BIND_NOW` in the environment.
     Lazy,
+}
+
+/// Counts the changes of all namespaces.
+static CHANGES: AtomicU64 = AtomicU64::new(0);
+/// Whether a namespace with a probe was made.
+static LISTENED: AtomicBool = AtomicBool::new(false);
+
+/// A number that is another one after each change of a namespace.
+#[inline]
+pub(crate) fn changes() -> u64 {
+    CHANGES.load(Ordering::SeqCst)
+}
+
+/// Whether there is, or was, a namespace that somebody listens to.
+#[inline]
+pub(crate) fn anyone_listens() -> bool {
+    LISTENED.load(Ordering::SeqCst)
 }
 
 /// The objects of one loader.
@@ -95,6 +113,8 @@ pub(crate) struct Member {
     /// The opened libraries whose closure it is in, in the order of their opening: where its calls look for
     /// symbols after everybody's scope. glibc: `l_scope`.
     pub scopes: Vec<u32>,
+    /// What its handle means to `dlsym`, once that was asked.
+    pub meaning: Option<Arc<Meaning>>,
 }
 
 /// What an object keeps in the process, by tag.
@@ -122,6 +142,7 @@ impl Member {
             life: Life::Fresh,
             doomed: false,
             scopes: Vec::new(),
+            meaning: None,
         }
     }
 
@@ -146,6 +167,7 @@ pub(crate) struct Members {
 
 impl Namespace {
     pub(crate) fn new(policy: Policy, probe: Option<Arc<dyn Probe>>) -> Namespace {
+        LISTENED.fetch_or(probe.is_some(), Ordering::SeqCst);
         Namespace { policy, probe, members: Shared::new(Arc::default()) }
     }
 
@@ -166,6 +188,7 @@ impl Namespace {
 
     /// The same without the lock: for what a first call leaves to be remembered.
     pub(crate) fn note<R>(&self, change: impl FnOnce(&mut Members) -> R) -> R {
+        CHANGES.fetch_add(1, Ordering::SeqCst);
         self.members.with(|members| change(Arc::make_mut(members)))
     }
 }

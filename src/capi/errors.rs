@@ -1,28 +1,60 @@
 //! `dlerror`: the last error of each thread, in the words of glibc, which programs match on.
 
 use std::cell::RefCell;
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::c_char;
+use std::io::Write;
 use std::ptr;
 
 use crate::error::{Error, ErrorKind};
 
+/// Of one thread. The buffers stay when the errors go: programs ask for symbols that they know may be missing.
+struct Errors {
+    /// The last error, with a NUL at its end.
+    next: Vec<u8>,
+    /// Whether `dlerror` did not give it out yet.
+    is_new: bool,
+    /// What `dlerror` gave out last: it stays valid until the next call.
+    given: Vec<u8>,
+}
+
 thread_local! {
-    /// The last error of this thread, and the one that `dlerror` gave out: it stays valid until the next call.
-    static ERROR: RefCell<(Option<CString>, Option<CString>)> = const { RefCell::new((None, None)) };
+    static ERROR: RefCell<Errors> =
+        const { RefCell::new(Errors { next: Vec::new(), is_new: false, given: Vec::new() }) };
 }
 
 pub(super) fn fail(message: impl std::fmt::Display) {
-    let text = message.to_string().replace('\0', "");
+    note(|text| {
+        // A vector takes everything.
+        let _ = write!(text, "{message}");
+        text.retain(|byte| *byte != 0);
+    });
+}
+
+/// The same for a message in parts, none of which has a NUL.
+pub(super) fn fail_with(parts: &[&[u8]]) {
+    note(|text| parts.iter().for_each(|part| text.extend_from_slice(part)));
+}
+
+fn note(write: impl FnOnce(&mut Vec<u8>)) {
     // At the very end of a thread there is nobody left to ask for it.
-    let _ = ERROR.try_with(|errors| errors.borrow_mut().0 = CString::new(text).ok());
+    let _ = ERROR.try_with(|errors| {
+        let mut errors = errors.borrow_mut();
+        errors.next.clear();
+        write(&mut errors.next);
+        errors.next.push(0);
+        errors.is_new = true;
+    });
 }
 
 /// `dlerror`: the last error of this thread, once; null if there was none since the last call.
 pub extern "C" fn dlerror() -> *const c_char {
-    let give = |errors: &RefCell<(Option<CString>, Option<CString>)>| {
-        let (next, given) = &mut *errors.borrow_mut();
-        *given = next.take();
-        given.as_deref().map_or(ptr::null(), CStr::as_ptr)
+    let give = |errors: &RefCell<Errors>| {
+        let Errors { next, is_new, given } = &mut *errors.borrow_mut();
+        if !std::mem::take(is_new) {
+            return ptr::null();
+        }
+        std::mem::swap(next, given);
+        given.as_ptr().cast()
     };
     ERROR.try_with(give).unwrap_or(ptr::null())
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use nix::libc;
 
 use super::errors::{fail, wording};
+use super::handles::{self, Meaning};
 use super::open::loader_of;
 use super::{is, program_name, replacement};
 use crate::elf::addr::Addr;
@@ -41,8 +42,14 @@ pub unsafe extern "C" fn dlvsym_from(
 ) -> *mut c_void {
     // SAFETY: the caller's.
     let (name, version) = unsafe { (c_name(name).unwrap_or_default(), c_name(version)) };
+    if version.is_none()
+        // SAFETY: as above; a handle that was closed is no handle.
+        && let Some(answer) = unsafe { handles::find(handle, name) }
+    {
+        return answer;
+    }
     match symbol(handle, name, version, Addr(from as u64)) {
-        Ok(address) => ptr::with_exposed_provenance_mut(address.0 as usize),
+        Ok(address) => handles::pointer(address),
         Err(message) => {
             fail(message);
             ptr::null_mut()
@@ -51,21 +58,21 @@ pub unsafe extern "C" fn dlvsym_from(
 }
 
 fn symbol(handle: *mut c_void, name: &[u8], version: Option<&[u8]>, from: Addr) -> Result<Addr, String> {
-    let (namespace, Asked { scope, whose }) = {
+    let (namespace, Asked { meaning, whose }) = {
         let lock = Lock::acquire();
         (loader_of(from, &lock).namespace, scope_of(handle, from, &lock)?)
     };
     let request = Request::current();
     let found = match &namespace.probe {
-        None => find(&namespace, &scope, name, version, &Silent, &request),
-        Some(probe) => find(&namespace, &scope, name, version, &**probe, &request),
+        None => find(&namespace, &meaning, name, version, &Silent, &request),
+        Some(probe) => find(&namespace, &meaning, name, version, &**probe, &request),
     };
     let address = found.map_err(|mut error| {
         error.object = whose;
         wording(&error)
     })?;
     // Whoever asks for `dlopen` by name gets the same as whoever is linked against it.
-    let owner = scope.iter().find(|o| o.memory.contains(address));
+    let owner = meaning.scope.iter().find(|o| o.memory.contains(address));
     if let Some(owner) = owner.filter(|o| handle == libc::RTLD_DEFAULT && !o.is_host()) {
         keep(owner, &namespace, from);
     }
@@ -95,19 +102,27 @@ fn keep(owner: &Object, namespace: &Namespace, from: Addr) {
 
 fn find<P: crate::event::Probe + ?Sized>(
     namespace: &Namespace,
-    scope: &[Arc<Object>],
+    meaning: &Meaning,
     name: &[u8],
     version: Option<&[u8]>,
     probe: &P,
     request: &Request,
 ) -> crate::Result<Addr> {
-    find_in_scope(namespace, scope, name, version, request.report(probe, Stage::Lookup))
+    let report = request.report(probe, Stage::Lookup);
+    find_in_scope(namespace, &meaning.scope, &meaning.directory, name, version, report)
 }
 
 /// The objects that are searched, and whose scope it is, for an error.
 struct Asked {
-    scope: Vec<Arc<Object>>,
+    meaning: Arc<Meaning>,
     whose: String,
+}
+
+impl Asked {
+    /// A scope of this one call.
+    fn once(scope: Vec<Arc<Object>>, whose: String) -> Asked {
+        Asked { meaning: Arc::new(Meaning { scope, ..Meaning::default() }), whose }
+    }
 }
 
 fn scope_of(handle: *mut c_void, from: Addr, lock: &Lock) -> Result<Asked, String> {
@@ -119,25 +134,49 @@ fn scope_of(handle: *mut c_void, from: Addr, lock: &Lock) -> Result<Asked, Strin
     if handle == libc::RTLD_DEFAULT {
         let (own, _) = caller(from, lock);
         let whose = whose(own.as_ref().or_else(|| host.owner(from)));
-        return Ok(Asked { scope: default_scope(&host, from, lock), whose });
+        return Ok(Asked::once(default_scope(&host, from, lock), whose));
     }
     if host.startup().first().is_some_and(|o| is(o, handle)) {
-        return Ok(Asked { scope: everybodys(&host, &Loader::process_wide().namespace, lock), whose: program_name() });
+        return Ok(Asked::once(everybodys(&host, &Loader::process_wide().namespace, lock), program_name()));
     }
     if handle == libc::RTLD_NEXT {
         return next_scope(&host, from, lock)
-            .map(|(scope, object)| Asked { scope, whose: whose(Some(&object)) })
+            .map(|(scope, object)| Asked::once(scope, whose(Some(&object))))
             .ok_or_else(|| "RTLD_NEXT used in code not dynamically loaded".into());
     }
     for namespace in init::namespaces(lock) {
-        let members = namespace.members(lock);
-        if let Some(member) = members.iter().find(|m| is(&m.object, handle)) {
-            return Ok(Asked { scope: members.closure(&member.object, &host), whose: whose(Some(&member.object)) });
+        let found = namespace.members(lock).iter().find(|m| is(&m.object, handle)).map(|m| m.object.clone());
+        if let Some(object) = found {
+            return Ok(Asked { meaning: meaning_of(&object, handle, &namespace, &host, lock), whose: object.label() });
         }
     }
     let object = host.objects.iter().find(|o| is(o, handle)).ok_or("invalid handle")?;
     let scope = Loader::process_wide().namespace.members(lock).closure(object, &host);
-    Ok(Asked { scope, whose: whose(Some(object)) })
+    Ok(Asked::once(scope, whose(Some(object))))
+}
+
+/// The meaning of a loaded library's handle, which never changes; found out once.
+fn meaning_of(
+    object: &Arc<Object>,
+    handle: *mut c_void,
+    namespace: &Namespace,
+    host: &Host,
+    lock: &Lock,
+) -> Arc<Meaning> {
+    let when = crate::namespace::changes();
+    let members = namespace.members(lock);
+    if let Some(known) = members.get(object.tag.id).and_then(|member| member.meaning.clone()) {
+        handles::remember(handle, &known, when);
+        return known;
+    }
+    let made = Arc::new(Meaning { scope: members.closure(object, host), ..Meaning::default() });
+    drop(members);
+    namespace.change(lock, |members| {
+        if let Some(member) = members.get_mut(object.tag.id) {
+            member.meaning = Some(made.clone());
+        }
+    });
+    made
 }
 
 /// The loaded library that holds the calling code, and its namespace; else the process-wide one.

@@ -22,8 +22,8 @@ use crate::object::Object;
 pub(crate) enum Known {
     /// Nobody defines it.
     Missing,
-    /// It is here.
-    At(Addr),
+    /// It is here, in the object at this place of the scope.
+    At(Addr, usize),
     /// The objects must be asked.
     NotEnough,
 }
@@ -120,7 +120,7 @@ impl Index {
         let owner = self.owner(at);
         match (scope.get(owner), self.starts.get(owner)) {
             (Some(object), Some(start)) if value != Place::ASK && object.symbols().has_name_at(at - start, name) => {
-                Known::At(Addr(object.bias().0.wrapping_add(value.into())))
+                Known::At(Addr(object.bias().0.wrapping_add(value.into())), owner)
             }
             _ => Known::NotEnough,
         }

@@ -1,0 +1,81 @@
+//! `dlsym` with a handle that was used before: without the loader's lock, and without asking what the handle means.
+//!
+//! Each thread remembers a few handles with the scopes that they mean. That holds as long as nothing was opened or
+//! closed since, in any namespace. What is found there is what the index of the scope says (`link/index.rs`); if it does
+//! not know, or if anybody listens, the long way is taken.
+
+use std::cell::Cell;
+use std::ffi::c_void;
+use std::ptr;
+use std::sync::Arc;
+
+use super::{errors, replacement};
+use crate::elf::addr::Addr;
+use crate::link::directory::Directory;
+use crate::link::index::Known;
+use crate::namespace;
+use crate::object::Object;
+
+/// What the handle of a loaded library means. The library's member of its namespace owns it.
+#[derive(Default)]
+pub(crate) struct Meaning {
+    /// The library and its dependencies, breadth first.
+    pub scope: Vec<Arc<Object>>,
+    /// Makes lookups there fast.
+    pub directory: Directory,
+}
+
+#[derive(Clone, Copy)]
+struct Recent {
+    handle: *mut c_void,
+    meaning: *const Meaning,
+    /// [`namespace::changes`] when it was true.
+    when: u64,
+}
+
+const NONE: Recent = Recent { handle: ptr::null_mut(), meaning: ptr::null(), when: u64::MAX };
+
+thread_local! {
+    /// By some bits of the handle. Nothing in it has a destructor, so the last destructors of a thread may look here.
+    static RECENT: [Cell<Recent>; 8] = const { [const { Cell::new(NONE) }; 8] };
+}
+
+/// Remembers what a handle means. `when`: from before it was found out.
+pub(super) fn remember(handle: *mut c_void, meaning: &Arc<Meaning>, when: u64) {
+    RECENT.with(|recent| recent[slot(handle)].set(Recent { handle, meaning: Arc::as_ptr(meaning), when }));
+}
+
+fn slot(handle: *mut c_void) -> usize {
+    // An allocator gives multiples of 16, and the next one is often a few hundred bytes on.
+    (handle.addr() >> 4 ^ handle.addr() >> 9) % 8
+}
+
+/// The answer of `dlsym`, with its error noted, where it can be given at once.
+///
+/// # Safety
+/// `handle` is one that `dlopen` gave and that is not closed yet, or it is none at all.
+pub(super) unsafe fn find(handle: *mut c_void, name: &[u8]) -> Option<*mut c_void> {
+    let recent = RECENT.with(|recent| recent[slot(handle)].get());
+    if recent.handle != handle || recent.when != namespace::changes() || namespace::anyone_listens() {
+        return None;
+    }
+    // SAFETY: nothing was closed since its member owned it; and nothing will be that the caller holds open.
+    let Meaning { scope, directory } = unsafe { &*recent.meaning };
+    match directory.known(scope, name) {
+        Known::At(address, owner) => {
+            // Whoever asks for `dlopen` by name gets the same as whoever is linked against it.
+            let ours = scope.get(owner).filter(|o| o.is_host()).and_then(|o| replacement(o, name));
+            Some(pointer(ours.unwrap_or(address)))
+        }
+        Known::Missing if name.is_ascii() => {
+            let label = scope.first().map_or("", |object| &object.tag.name);
+            errors::fail_with(&[label.as_bytes(), b": undefined symbol: ", name]);
+            Some(ptr::null_mut())
+        }
+        Known::Missing | Known::NotEnough => None,
+    }
+}
+
+pub(super) fn pointer(address: Addr) -> *mut c_void {
+    ptr::with_exposed_provenance_mut(address.0 as usize)
+}
