@@ -152,10 +152,10 @@ impl Library {
 
     unsafe fn get_wanted<T>(&self, symbol: &[u8], version: Option<&[u8]>) -> Result<Symbol<'_, T>> {
         let symbol = strip_nul(symbol);
-        if version.is_none()
-            && let Known::At(address, _) = self.known(symbol)
-        {
-            return Ok(Symbol::at(address));
+        match version.map_or_else(|| self.known(symbol), |_| Known::NotEnough) {
+            Known::At(address, _) => return Ok(Symbol::at(address)),
+            Known::Missing => return Err(self.no_such_symbol(symbol, None)),
+            Known::NotEnough => {}
         }
         let found = self.find_wanted(symbol, version)?;
         found.map(Symbol::at).ok_or_else(|| self.no_such_symbol(symbol, version))

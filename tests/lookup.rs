@@ -7,12 +7,13 @@ mod common;
 mod fixtures;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{CStr, CString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use common::{in_own_process, library};
 use dlscope::elf::symbol::SymbolType;
-use dlscope::{Event, Library, Loader, Probe};
+use dlscope::{Event, Export, Library, Loader, Probe, capi};
 
 /// Listens, and keeps nothing.
 struct Listener;
@@ -145,6 +146,50 @@ fn libstdcxx_answers_from_its_index_as_object_by_object() {
 fn libxml2_and_its_six_dependencies_answer_from_an_index_as_object_by_object() {
     let test = "libxml2_and_its_six_dependencies_answer_from_an_index_as_object_by_object";
     real_library_agrees(test, "libxml2.so.2", 6000);
+}
+
+/// `dlsym` with a handle, as a C program asks, before and after it has an index; and after the library came again.
+#[test]
+fn dlsym_with_a_handle_answers_for_every_export_of_libsqlite3() {
+    let Some(path) = library("libsqlite3.so.0") else { return };
+    in_own_process("dlsym_with_a_handle_answers_for_every_export_of_libsqlite3", || {
+        let prepared = Loader::new().prepare(&path).unwrap();
+        let offset = |export: Export| (export.name, export.address.0 - prepared.load_bias().0);
+        let exports: Vec<_> = prepared.symbols().map(offset).collect();
+        drop(prepared);
+        let path = CString::new(path).unwrap();
+        for _ in 0..3 {
+            // SAFETY: SQLite's constructors do nothing surprising; the handle is open, and points at a `link_map`.
+            let (handle, bias) = unsafe {
+                let handle = capi::dlopen(path.as_ptr(), 2);
+                assert!(!handle.is_null(), "it loads");
+                (handle, *handle.cast::<u64>())
+            };
+            let dlsym = |name: &str| {
+                let name = CString::new(name).unwrap();
+                // SAFETY: an open handle and a C string; what `dlerror` gives is a C string or null.
+                unsafe {
+                    let found = capi::dlsym(handle, name.as_ptr()).addr() as u64;
+                    let error = capi::dlerror();
+                    let error = (!error.is_null()).then(|| CStr::from_ptr(error).to_string_lossy().into_owned());
+                    (found, error)
+                }
+            };
+            for round in 0..6 {
+                for (name, offset) in &exports {
+                    assert_eq!(dlsym(name), (bias + offset, None), "{name}, round {round}");
+                    let missing = format!("{name}_is_absent");
+                    let text = format!("{}: undefined symbol: {missing}", path.to_str().unwrap());
+                    assert_eq!(dlsym(&missing), (0, Some(text)), "round {round}");
+                }
+            }
+            // SAFETY: opened once, and nothing of it is used any more.
+            assert_eq!(unsafe { capi::dlclose(handle) }, 0);
+            assert!(!common::maps().iter().any(|line| line.contains("libsqlite3")), "no index keeps it");
+            let (found, error) = dlsym("sqlite3_open");
+            assert_eq!((found, error.as_deref()), (0, Some("invalid handle")), "after it was closed");
+        }
+    });
 }
 
 #[test]

@@ -19,6 +19,35 @@ pub fn one_function(folder: &Path) -> Result<String, String> {
     Ok(text(&library))
 }
 
+/// A library that needs `library` and notes the time when all constructors of that ran, and when the first begins:
+/// that is done by another one, which asks to be first (`DF_1_INITFIRST`).
+///
+/// # Errors
+/// When one cannot be compiled.
+pub fn around(folder: &Path, library: &str) -> Result<String, String> {
+    let note = |when: &str| {
+        format!(
+            "#include <time.h>\nunsigned long versus_{when};\n__attribute__((constructor)) static void note(void) {{\n\
+             struct timespec t;\nclock_gettime(CLOCK_MONOTONIC, &t);\n\
+             versus_{when} = t.tv_sec * 1000000000ul + t.tv_nsec;\n}}\n"
+        )
+    };
+    let compile = |name: &str, when: &str, more: &[&str]| {
+        let made = folder.join(name);
+        if !made.exists() {
+            let source = folder.join("note.c");
+            write(&source, &note(when))?;
+            let mut command = Command::new("cc");
+            command.args(["-shared", "-fPIC", "-O2", "-Wl,--no-as-needed", "-o"]).arg(&made).arg(&source).args(more);
+            execute(&mut command)?;
+        }
+        Ok::<_, String>(text(&made))
+    };
+    let first = compile("libversus-first.so", "first", &["-Wl,-z,initfirst"])?;
+    let name = Path::new(library).file_name().unwrap_or_default().to_string_lossy();
+    compile(&format!("libaround-{name}"), "last", &[library, &first])
+}
+
 /// `words` relocated words: three of four hold an address inside the library, one a function's address by name.
 ///
 /// # Errors

@@ -34,6 +34,15 @@ pub struct Subject {
 }
 
 impl Subject {
+    /// A sample of how long its constructors take, and those of what it needs.
+    ///
+    /// # Errors
+    /// When what measures them cannot be compiled.
+    pub fn constructors(&self, runner: &Runner) -> Result<Job, String> {
+        let args = vec!["constructors".into(), self.path.clone(), generated::around(&runner.folder, &self.path)?];
+        Ok(Job { who: Who::Glibc, args, library_path: None })
+    }
+
     /// A sample of this library.
     pub fn job(&self, who: Who, what: &str) -> Job {
         let mut args = vec![what.to_string(), self.path.clone()];

@@ -16,12 +16,16 @@ use versus::{process, sample};
 pub fn run(args: &[String]) -> ! {
     let [who, what, library, more @ ..] = args else { panic!("sample WHO WHAT LIB") };
     match (&**who, &**what) {
+        ("glibc", "constructors") => tell(constructors(&more[0])),
         ("glibc", _) => sample::run(|| Ok(Glibc(libc::RTLD_NOW)), what, library, more),
         ("glibc-lazy", _) => sample::run(|| Ok(Glibc(libc::RTLD_LAZY)), what, library, more),
         ("elf_loader", _) => sample::run(ElfLoader::new, what, library, more),
         ("dlscope", "objects") => tell(objects(library)),
         ("dlscope", "names") => tell(names(library, &more[0])),
-        ("dlscope", _) => sample::run(|| Ok(Dlscope), what, library, more),
+        ("dlscope", _) => sample::run(|| Ok(Dlscope(Way::Find)), what, library, more),
+        ("dlscope-get", _) => sample::run(|| Ok(Dlscope(Way::Get)), what, library, more),
+        ("dlscope-lazy", _) => sample::run(|| Ok(Dlscope(Way::Lazy)), what, library, more),
+        ("dlscope-c", _) => sample::run(|| Ok(DlscopeC), what, library, more),
         ("floor", "cold") => tell(floor(more)),
         _ => panic!("nobody is called {who}, or it cannot {what}"),
     }
@@ -66,6 +70,18 @@ impl Contender for Glibc {
         // SAFETY: an open handle and a C string.
         !unsafe { libc::dlsym(*library, name.c.as_ptr()) }.is_null()
     }
+}
+
+/// ns from the first constructor's begin to the last one's end, when glibc loads this library, which
+/// `generated::around` made.
+fn constructors(library: &str) -> Result<Vec<String>, String> {
+    process::confine();
+    let handle = Glibc(libc::RTLD_NOW).open(library)?;
+    let time = |name: &CStr| {
+        // SAFETY: both libraries that were made export it as a number.
+        unsafe { libc::dlsym(handle, name.as_ptr()).cast::<u64>().as_ref() }.copied().ok_or("no time was noted")
+    };
+    Ok(vec![time(c"versus_last")?.saturating_sub(time(c"versus_first")?).to_string()])
 }
 
 // ── elf_loader ───────────────────────────────────────────────────────────────────────────────────────────
@@ -131,14 +147,31 @@ impl Contender for ElfLoader {
 
 // ── dlscope ──────────────────────────────────────────────────────────────────────────────────────────────
 
-struct Dlscope;
+struct Dlscope(Way);
+
+/// Which of its ways is taken.
+#[derive(PartialEq)]
+enum Way {
+    /// `Library::find`: a name that is not there is no error, as with `elf_loader`.
+    Find,
+    /// `Library::get`.
+    Get,
+    /// `Bind::Lazy`.
+    Lazy,
+}
 
 impl Contender for Dlscope {
     type Library = dlscope::Library;
 
     fn open(&mut self, path: &str) -> Result<dlscope::Library, String> {
         // SAFETY: the libraries measured have constructors that may run anywhere.
-        unsafe { dlscope::Library::open(path) }.map_err(|e| e.to_string())
+        let opened = unsafe {
+            match self.0 {
+                Way::Lazy => dlscope::Loader::new().bind(dlscope::Bind::Lazy).open(path),
+                _ => dlscope::Library::open(path),
+            }
+        };
+        opened.map_err(|e| e.to_string())
     }
 
     fn close(&mut self, library: dlscope::Library) {
@@ -147,13 +180,42 @@ impl Contender for Dlscope {
 
     fn find(&self, library: &dlscope::Library, name: &Name) -> bool {
         // SAFETY: the symbol is not used.
-        unsafe { library.find::<*const ()>(&name.text) }.is_some()
+        unsafe {
+            match self.0 {
+                Way::Get => library.get::<*const ()>(&name.text).is_ok(),
+                _ => library.find::<*const ()>(&name.text).is_some(),
+            }
+        }
+    }
+}
+
+/// As C programs have it.
+struct DlscopeC;
+
+impl Contender for DlscopeC {
+    type Library = *mut c_void;
+
+    fn open(&mut self, path: &str) -> Result<*mut c_void, String> {
+        let path = CString::new(path).map_err(|e| e.to_string())?;
+        // SAFETY: as above.
+        let handle = unsafe { dlscope::capi::dlopen(path.as_ptr(), libc::RTLD_NOW) };
+        if handle.is_null() { Err("dlopen failed".into()) } else { Ok(handle) }
+    }
+
+    fn close(&mut self, library: *mut c_void) {
+        // SAFETY: opened once, closed once.
+        unsafe { dlscope::capi::dlclose(library) };
+    }
+
+    fn find(&self, library: &*mut c_void, name: &Name) -> bool {
+        // SAFETY: an open handle and a C string.
+        !unsafe { dlscope::capi::dlsym(*library, name.c.as_ptr()) }.is_null()
     }
 }
 
 /// The objects that a load brings into the process, breadth first.
 fn objects(library: &str) -> Result<Vec<String>, String> {
-    let opened = Dlscope.open(library)?;
+    let opened = Dlscope(Way::Find).open(library)?;
     let new = opened.objects().into_iter().filter(|o| !o.of_host);
     let paths = new.map(|o| o.path.to_string_lossy().into_owned()).collect();
     std::mem::forget(opened);

@@ -97,7 +97,7 @@ fn measure(options: &Options) -> Result<(), String> {
     if [What::Cold, What::Repeat, What::Lookup, What::Memory].into_iter().any(wants) {
         let (libraries, missing) = libraries::find(&runner, &options.only)?;
         if wants(What::Cold) {
-            put(tables::cold(&runner, &libraries));
+            put(tables::cold(&runner, &libraries)?);
         }
         if wants(What::Repeat) {
             put(tables::repeat(&runner, &libraries));

@@ -18,8 +18,14 @@ pub enum Who {
     DlopenRs,
     /// The crate `elf_loader`.
     ElfLoader,
-    /// This project.
+    /// This project, from Rust.
     Dlscope,
+    /// The same, calls bound when they are made first.
+    DlscopeLazy,
+    /// The same, symbols by `Library::get`, whose error says where was looked.
+    DlscopeGet,
+    /// The same, as C programs have it: `dlopen` and `dlsym`.
+    DlscopeC,
     /// What no loader can skip, and no more.
     Floor,
     /// What dlscope does before `main`.
@@ -35,6 +41,9 @@ impl Who {
             Who::DlopenRs => "dlopen-rs",
             Who::ElfLoader => "elf_loader",
             Who::Dlscope => "**dlscope**",
+            Who::DlscopeLazy => "dlscope LAZY",
+            Who::DlscopeGet => "dlscope `get`",
+            Who::DlscopeC => "dlscope `dlsym`",
             Who::Floor => "floor",
             Who::Start => "start",
         }
@@ -48,6 +57,9 @@ impl Who {
             Who::DlopenRs => "dlopen-rs",
             Who::ElfLoader => "elf_loader",
             Who::Dlscope => "dlscope",
+            Who::DlscopeLazy => "dlscope-lazy",
+            Who::DlscopeGet => "dlscope-get",
+            Who::DlscopeC => "dlscope-c",
             Who::Floor => "floor",
             Who::Start => "start",
         }

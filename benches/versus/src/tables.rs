@@ -64,50 +64,61 @@ fn rows<'a>(
 }
 
 /// Cold load.
-pub fn cold(runner: &Runner, libraries: &[Subject]) -> String {
-    let who = [Who::Glibc, Who::GlibcLazy, Who::DlopenRs, Who::ElfLoader, Who::Dlscope, Who::Floor];
-    const ELF_LOADER: usize = 3;
-    const DLSCOPE: usize = 4;
+///
+/// # Errors
+/// When what measures constructors cannot be made.
+pub fn cold(runner: &Runner, libraries: &[Subject]) -> Result<String, String> {
+    let who = [Who::Glibc, Who::GlibcLazy, Who::DlopenRs, Who::ElfLoader, Who::Dlscope, Who::DlscopeLazy, Who::Floor];
+    let at = |wanted: Who| who.iter().position(|who| *who == wanted).unwrap_or_default();
     let mut head = vec!["library", "new objects", "glibc NOW, µs"];
     head.extend(who[1..].iter().map(|who| who.title()));
+    head.push("floor + constructors");
     let mut table = Table::new(&head);
-    let mut ratios = vec![Vec::new(); who.len()];
-    let mut preparation = Vec::new();
-    let mut starts = Vec::new();
-    let turns = [&who[..], &[Who::Start]].concat();
-    for (library, mut outcomes) in rows(runner, libraries, &turns, "cold", runner.samples) {
+    let mut ratios = vec![Vec::new(); who.len() + 1];
+    let (mut preparations, mut starts) = (Vec::new(), Vec::new());
+    for library in libraries {
+        eprintln!("cold: {}", library.name);
+        let mut jobs: Vec<_> = who.iter().map(|who| library.job(*who, "cold")).collect();
+        jobs.extend([library.job(Who::Start, "cold"), library.constructors(runner)?]);
+        let mut outcomes = runner.interleaved(&jobs, runner.samples);
+        let constructors = outcomes.pop().as_ref().and_then(first);
         let start = outcomes.pop().as_ref().and_then(first).unwrap_or(0.0);
         starts.push(start);
-        if let Ok(row) = &mut outcomes[DLSCOPE] {
-            row[0] += start;
+        for who in [Who::Dlscope, Who::DlscopeLazy] {
+            if let Ok(row) = &mut outcomes[at(who)] {
+                row[0] += start;
+            }
         }
         let mut cells = vec![library.name.clone(), library.objects.len().to_string()];
         cells.push(first(&outcomes[0]).map_or_else(|| "fails".into(), |ns| format!("{:.0}", ns / 1000.0)));
-        for (i, outcome) in outcomes.iter().enumerate().skip(1) {
-            let ratio = ratio(outcome, &outcomes[0]);
-            ratios[i].extend(ratio);
-            cells.push(cell(ratio));
+        let mut found: Vec<_> = outcomes[1..].iter().map(|outcome| ratio(outcome, &outcomes[0])).collect();
+        let floor = first(&outcomes[at(Who::Floor)]).zip(constructors).zip(first(&outcomes[0]));
+        found.push(floor.map(|((floor, constructors), glibc)| (floor + constructors) / glibc));
+        for (ratios, ratio) in ratios.iter_mut().zip(&found) {
+            ratios.extend(*ratio);
         }
-        preparation.extend(outcomes[ELF_LOADER].as_ref().ok().and_then(|row| row.get(1).copied()));
+        cells.extend(found.into_iter().map(cell));
+        preparations.extend(outcomes[at(Who::ElfLoader)].as_ref().ok().and_then(|row| row.get(1).copied()));
         table.row(&cells);
     }
     let mut cells = vec!["geometric mean (libraries)".into(), String::new(), String::new()];
-    cells.extend(ratios[1..].iter().map(|ratios| mean(ratios)));
+    cells.extend(ratios[..who.len()].iter().map(|ratios| mean(ratios)));
     table.row(&cells);
-    let [preparation, start] = [preparation, starts].map(|mut times| {
+    let [preparation, start] = [preparations, starts].map(|mut times| {
         times.sort_unstable_by(f64::total_cmp);
         times.get(times.len() / 2).map_or(0.0, |ns| ns / 1000.0)
     });
-    format!(
+    Ok(format!(
         "## Cold load\n\nThe open call alone, in a process that has libc, libm, libgcc_s and ld.so and opened nothing \
          before. What a process pays once counts: dlscope's figure includes what `interpose!` does before `main` ({start:.0} µs \
          here). Not so for the crates, whose figures are kinder than a program would see: elf_loader reads the search \
          cache and imports the host's libraries before the clock runs, as in its own benchmark ({preparation:.0} µs \
          here); dlopen-rs adopts the host before `main`, and is told the folders of all dependencies, which it does \
          not find otherwise. The floor maps, zeroes, stores one word per relocation, and \
-         seals: no lookup, no constructor.\n\n{}",
+         seals: no lookup, no constructor. Beside it stands the floor with the same constructors run: it cannot run them \
+         itself, so this is its time and what glibc takes from the first constructor's begin to the last one's end.\n\n{}",
         table.0
-    )
+    ))
 }
 
 /// Load and unload.
@@ -122,7 +133,7 @@ pub fn repeat(runner: &Runner, libraries: &[Subject]) -> String {
         Some(count) => format!("{count:.0}"),
         None => "–".into(),
     };
-    for (library, outcomes) in rows(runner, libraries, &who, "repeat", runner.samples.div_ceil(3)) {
+    for (library, outcomes) in rows(runner, libraries, &who, "repeat", runner.samples) {
         let unloads = outcomes[0].as_ref().is_ok_and(|row| row[2] == 0.0);
         let mut cells = vec![library.name.clone()];
         cells.push(first(&outcomes[0]).map_or_else(|| "fails".into(), |ns| format!("{:.1}", ns / 1000.0)));
@@ -154,12 +165,15 @@ pub fn repeat(runner: &Runner, libraries: &[Subject]) -> String {
 /// # Errors
 /// When a list of names cannot be made.
 pub fn lookup(runner: &Runner, libraries: &[Subject]) -> Result<String, String> {
-    let who = [Who::Glibc, Who::DlopenRs, Who::ElfLoader, Who::Dlscope];
+    let who = [Who::Glibc, Who::DlopenRs, Who::ElfLoader, Who::Dlscope, Who::DlscopeGet, Who::DlscopeC];
     let mut head = vec!["library", "names"];
     head.extend(who.iter().map(|who| who.title()));
-    head.push("dlscope ÷ glibc");
+    // Three ways to ask dlscope, each against `dlsym`.
+    let ways = [3, 4, 5];
+    let divided = ways.map(|way| format!("{} ÷ glibc", who[way].title()));
+    head.extend(divided.iter().map(|text| &**text));
     let mut tables = [Table::new(&head), Table::new(&head)];
-    let mut ratios = [Vec::new(), Vec::new()];
+    let mut ratios = [const { [const { Vec::new() }; 3] }; 2];
     let mut part = false;
     for library in libraries {
         eprintln!("lookup: {}", library.name);
@@ -169,7 +183,8 @@ pub fn lookup(runner: &Runner, libraries: &[Subject]) -> Result<String, String> 
         let count: f64 = count.first().and_then(|text| text.parse().ok()).ok_or("names are not counted")?;
         let mut jobs: Vec<_> = who.iter().map(|who| library.job(*who, "lookup")).collect();
         jobs.iter_mut().for_each(|job| job.args.push(file.clone()));
-        let outcomes = runner.interleaved(&jobs, runner.samples.div_ceil(4));
+        // A sample is many rounds over all names, so that fewer samples do.
+        let outcomes = runner.interleaved(&jobs, runner.samples.div_ceil(2));
         for (i, table) in tables.iter_mut().enumerate() {
             let mut cells = vec![library.name.clone(), format!("{count:.0}")];
             for outcome in &outcomes {
@@ -180,26 +195,33 @@ pub fn lookup(runner: &Runner, libraries: &[Subject]) -> Result<String, String> 
                 });
                 part |= outcome.as_ref().is_ok_and(|row| row[2] < count);
             }
-            let ratio = match (&outcomes[0], &outcomes[3]) {
-                (Ok(glibc), Ok(dlscope)) => Some(dlscope[i] / glibc[i]),
-                _ => None,
-            };
-            ratios[i].extend(ratio);
-            cells.push(cell(ratio));
+            for (way, ratios) in ways.into_iter().zip(&mut ratios[i]) {
+                let ratio = match (&outcomes[0], &outcomes[way]) {
+                    (Ok(glibc), Ok(dlscope)) => Some(dlscope[i] / glibc[i]),
+                    _ => None,
+                };
+                ratios.extend(ratio);
+                cells.push(cell(ratio));
+            }
             table.row(&cells);
         }
     }
     for (table, ratios) in tables.iter_mut().zip(&ratios) {
         let mut cells = vec!["geometric mean".into()];
-        cells.resize(head.len() - 1, String::new());
-        cells.push(mean(ratios));
+        cells.resize(head.len() - ways.len(), String::new());
+        cells.extend(ratios.iter().map(|ratios| mean(ratios)));
         table.row(&cells);
     }
     let part = if part { " \\*: found only some of the names." } else { "" };
     Ok(format!(
         "## Symbol lookup\n\nns per name, hot, over all names that a library exports; each loader searches the library \
-         and its dependencies, but elf_loader only the library.{part}\n\nNames that are there:\n\n{}\nNames that are \
-         not:\n\n{}",
+         and its dependencies, but elf_loader only the library. dlscope is asked in three ways: by `Library::find`, which \
+         says that a name is missing and no more, as elf_loader's does; by `Library::get`, whose error has the name and \
+         where it was looked for, as dlopen-rs's has the name; and as C programs ask, by `dlsym` with a handle, whose error \
+         is a text for `dlerror`, as glibc's. All three make an index over the exports of the library and its \
+         dependencies once they were asked about as many objects as those have buckets in their hash tables \
+         (`src/link/index.rs`): 19 bytes an export, and none for programs that look up few names.{part}\n\nNames that are \
+         there:\n\n{}\nNames that are not:\n\n{}",
         tables[0].0, tables[1].0
     ))
 }
