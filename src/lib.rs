@@ -54,6 +54,8 @@
 compile_error!("dlscope loads x86_64 libraries into glibc processes on Linux: other targets are not supported");
 
 mod batch;
+#[doc(hidden)]
+pub mod bench;
 pub mod capi;
 pub mod elf;
 mod error;

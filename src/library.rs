@@ -231,6 +231,10 @@ impl Library {
         end(&self.namespace, root)
     }
 
+    pub(crate) fn scope(&self) -> &[Arc<Object>] {
+        &self.scope
+    }
+
     fn root(&self) -> &Object {
         match &self.root {
             Some(root) => root,

@@ -335,6 +335,10 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    pub(crate) fn batch(&self) -> &Batch<Bound> {
+        &self.batch
+    }
+
     /// Where the library was found.
     pub fn path(&self) -> &Path {
         Path::new(&self.batch.root().path)

@@ -102,7 +102,7 @@ pub(crate) struct Definition<'a> {
 }
 
 /// Keeps the objects asked and what each said; `()` does not.
-pub(super) trait Witness {
+pub(crate) trait Witness {
     type Trail: Trail + Default;
     /// Whether every object that is asked must be seen to be asked.
     const WATCHES: bool;
@@ -340,7 +340,7 @@ pub(crate) fn find_by_name<'o, P: Probe + ?Sized>(
 }
 
 /// How many were asked, and what the last one had.
-pub(super) fn ask_in_turn<'o, W: Witness>(
+pub(crate) fn ask_in_turn<'o, W: Witness>(
     objects: &'o [Arc<Object>],
     wanted: &Wanted<'_>,
     witness: &mut W,
