@@ -34,7 +34,7 @@
 //! | 9 | seal | `memory.rs` | `PT_GNU_RELRO` → read-only | | `_dl_protect_relro` |
 //! | 10 | publish | `batch.rs`, `namespace.rs` | the objects enter the namespace | | `add_to_global` |
 //! | 11 | init | `runtime/init.rs` | constructors, dependencies first | gABI "Initialization and Termination" | `_dl_init` / `do_init_fini` |
-//! | – | lookup | `library.rs`, `elf/symbol.rs`, `elf/gnu_hash.rs`, `elf/sysv_hash.rs` | a symbol by name | gABI "Hash Table" | `do_lookup_x` / `find_sym2` |
+//! | – | lookup | `library.rs`, `elf/symbol.rs`, `elf/gnu_hash.rs`, `elf/sysv_hash.rs`, `link/index.rs` | a symbol by name | gABI "Hash Table" | `do_lookup_x` / `find_sym2` |
 //! | – | close | `runtime/init.rs`, `namespace.rs` | destructors, unmapping | | `_dl_close_worker` |
 //!
 //! If you touch an object's memory you are in `memory.rs`; what only the specification says is in `elf/` (pure,
