@@ -8,22 +8,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::elf::addr::{Addr, Bias};
-use crate::elf::symbol::{Class, SymbolBinding, SymbolType, Want, Wanted};
-use crate::elf::sysv_hash;
-use crate::elf::version::Name;
-use crate::error::{Error, ErrorKind, Result};
+use crate::elf::symbol::{SymbolBinding, SymbolType};
+use crate::error::{Error, Result};
 use crate::event::{Asked, Kind, Probe, Report, Request, Silent, Stage};
-use crate::host;
 use crate::link::directory::Directory;
 use crate::link::index::Known;
 use crate::link::needed::Target;
-use crate::link::scope::{self, Definition};
 use crate::loader::Loader;
 use crate::lock::Lock;
-use crate::memory::{NothingAround, Watch};
 use crate::namespace::{Mode, Namespace};
 use crate::object::Object;
-use crate::runtime::{ifunc, init, tls};
+use crate::runtime::init;
+
+mod lookup;
+pub(crate) use lookup::find_in_scope;
+use lookup::{address, no_such_symbol};
 
 /// A library that stays loaded as long as this value lives (or another open of it does). Shaped like
 /// `libloading::Library`.
@@ -104,7 +103,7 @@ impl Library {
     /// trailing NUL of the name is ignored. Of a thread-local variable it is the calling thread's.
     ///
     /// # Errors
-    /// [`ErrorKind::NoSuchSymbol`].
+    /// [`ErrorKind::NoSuchSymbol`](crate::ErrorKind::NoSuchSymbol).
     ///
     /// # Safety
     /// `T` is the symbol's type: a function pointer, or a pointer to its data.
@@ -303,125 +302,14 @@ fn run_end<P: Probe + ?Sized>(namespace: &Namespace, root: u32, probe: &P) -> Re
     result
 }
 
-/// What `dlsym` wants that asks for `symbol`, or `dlvsym` with a version.
-fn wanted<'n>(symbol: &'n [u8], version: Option<&'n [u8]>) -> Wanted<'n> {
-    let want = match version {
-        Some(text) => Want::Version(Name { text, hash: sysv_hash::hash(text), hidden: true }),
-        None => Want::Newest,
-    };
-    Wanted::new(symbol, want, Class::Address)
-}
-
 #[inline]
 fn strip_nul(symbol: &[u8]) -> &[u8] {
     symbol.strip_suffix(b"\0").unwrap_or(symbol)
 }
 
-/// The refusal for a name that no object of a scope defines.
-fn no_such_symbol(symbol: &[u8], version: Option<&[u8]>, object: String, searched: Arc<[Arc<str>]>) -> Error {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    ErrorKind::NoSuchSymbol { symbol: text(symbol), version: version.map(text), searched }.of(object, Stage::Lookup)
-}
-
-/// The address of `symbol` in the first object of `scope` that defines it.
-pub(crate) fn find_in_scope<P: Probe + ?Sized>(
-    namespace: &Namespace,
-    scope: &[Arc<Object>],
-    directory: &Directory,
-    symbol: &[u8],
-    version: Option<&[u8]>,
-    report: Report<'_, P>,
-) -> Result<Addr> {
-    address(namespace, scope, directory, symbol, version, report)?.ok_or_else(|| {
-        let label = scope.first().map_or(String::new(), |o| o.label());
-        no_such_symbol(symbol, version, label, directory.names(scope))
-    })
-}
-
-/// The same; `None` where no object defines it.
-fn address<P: Probe + ?Sized>(
-    namespace: &Namespace,
-    scope: &[Arc<Object>],
-    directory: &Directory,
-    symbol: &[u8],
-    version: Option<&[u8]>,
-    report: Report<'_, P>,
-) -> Result<Option<Addr>> {
-    let wanted = wanted(symbol, version);
-    // Who listens sees every object say "no" by itself.
-    let found = match report.listening() {
-        true => scope::find_by_name(scope, &wanted, report),
-        false => directory.find(scope, &wanted),
-    };
-    let Some(definition) = found else { return Ok(None) };
-    meaning(&definition, symbol, namespace, report).map(Some)
-}
-
-/// What `dlsym` answers where this definition was found.
-fn meaning<P: Probe + ?Sized>(
-    definition: &Definition<'_>,
-    name: &[u8],
-    namespace: &Namespace,
-    report: Report<'_, P>,
-) -> Result<Addr> {
-    if definition.symbol.is_plain() { Ok(definition.address) } else { special(*definition, name, namespace, report) }
-}
-
-/// The address that a unique, thread-local or indirect symbol has here and now.
-#[cold]
-fn special<P: Probe + ?Sized>(
-    definition: Definition<'_>,
-    name: &[u8],
-    namespace: &Namespace,
-    report: Report<'_, P>,
-) -> Result<Addr> {
-    let definition = if definition.symbol.is_unique() { unique(definition, name, namespace)? } else { definition };
-    if let Some(object) = definition.object.filter(|_| definition.symbol.is_tls()) {
-        let module = match &object.tls {
-            Some(module) => Some(module.id),
-            None => host_tls_module(object)?,
-        };
-        let no_block = || {
-            ErrorKind::malformed(
-                "PT_TLS",
-                definition.symbol.value(),
-                "none",
-                "one",
-                "a thread-local variable lies in a block",
-            )
-        };
-        let module = module.ok_or_else(|| no_block().of(object.label(), Stage::Lookup))?;
-        return Ok(Addr(tls::variable(module, definition.symbol.value().0).expose_provenance() as u64));
-    }
-    if definition.symbol.is_ifunc() {
-        // SAFETY: a library in a scope is complete; its resolvers may be called.
-        return Ok(unsafe { ifunc::resolve(definition.address, &NothingAround, &mut Watch::default(), report) });
-    }
-    Ok(definition.address)
-}
-
 /// What `Kind::End` says of an error.
 pub(crate) fn first_line(error: &Error) -> String {
     error.to_string().lines().next().unwrap_or_default().into()
-}
-
-/// The definition of a unique symbol that counts in this namespace: the first that anyone found or bound to.
-fn unique<'o>(found: Definition<'o>, name: &[u8], namespace: &Namespace) -> Result<Definition<'o>> {
-    let Some(object) = found.object.filter(|o| !o.is_host()) else { return Ok(found) };
-    let lock = Lock::acquire();
-    let host = host::look_silently(&lock)?;
-    let first = namespace.members(&lock).unique(name, &host).map(|(o, index)| (o.bias(), o.symbols().get(index)));
-    if let Some((bias, Some(symbol))) = first {
-        return Ok(Definition { symbol, address: symbol.address(bias), ..found });
-    }
-    namespace.change(&lock, |members| members.add_unique([(name.into(), (object.tag.id, found.index))].into()));
-    Ok(found)
-}
-
-fn host_tls_module(object: &Object) -> Result<Option<u64>> {
-    let lock = Lock::acquire();
-    let host = host::look_silently(&lock)?;
-    Ok(host.tls_module(object))
 }
 
 impl Drop for Library {
