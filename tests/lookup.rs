@@ -38,7 +38,7 @@ impl Pair {
         let loader = Loader::new();
         let watched = open(Loader::new().probe(Arc::new(Listener)));
         let pair = Pair { silent: open(loader.clone()), watched, loader };
-        // Far more than it takes: a miss asks every object, and they have fewer buckets than that.
+        // More than it takes: each miss asks every object, and these have fewer exports than are asked in all.
         for n in 0..20_000 {
             let name = format!("not_there_{n}");
             // SAFETY: the symbol is not used.

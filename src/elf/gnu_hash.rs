@@ -177,6 +177,11 @@ impl<'a> GnuHash<'a> {
         self.buckets.len()
     }
 
+    /// How many symbols it has.
+    pub(crate) fn hashed_count(&self) -> u32 {
+        self.symbol_count().map_or(0, |count| count - self.symoffset)
+    }
+
     /// Every symbol that a search can reach, bucket by bucket, with what its chain keeps of its hash; each bucket's in
     /// the order of a search. `None` at the end says that the table breaks its own rules: a symbol stands in the wrong
     /// bucket or is missing in the filter, so that a search with the right name would not find it.
@@ -244,7 +249,7 @@ mod tests {
     fn a_walk_gives_every_symbol_and_refuses_one_that_no_search_would_reach() {
         let hashes = ["one", "two"].map(|name| hash(name.as_bytes()));
         let walked = |chain: [u32; 2], bloom: u32| {
-            let table = Aligned::words(&[1, 5, 1, 0, bloom, bloom, 5, chain[0], chain[1]]);
+            let table = Aligned::words(&[1, 5, 1, 6, bloom, bloom, 5, chain[0], chain[1]]);
             let table = GnuHash::new(table.bytes(), Vaddr(0)).unwrap();
             let mut seen = Vec::new();
             table.walk(|index, hash| seen.push((index, hash))).map(|()| seen)

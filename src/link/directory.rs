@@ -45,13 +45,14 @@ impl Directory {
         found
     }
 
-    /// Making an index takes about as long as it takes to ask as many objects as the hash tables have buckets. Once
-    /// that was spent on asking, it will pay, if lookups go on as before; who looks up few names never gets there.
+    /// An index takes about as long to make as it takes to ask as many objects as they have exports. Once that was spent
+    /// on asking, it will pay, if lookups go on as before; who looks up few names never gets there.
     fn make_index_in_time(&self, scope: &[Arc<Object>], asked: usize) {
         let before = self.asked.fetch_add(asked, Ordering::Relaxed);
-        let enough = scope.iter().filter_map(|o| o.symbols().gnu_hash()).map(|gnu| gnu.bucket_count()).sum();
+        // Linkers make about a bucket for every four.
+        let exports = scope.iter().filter_map(|o| o.symbols().gnu_hash()).map(|gnu| 4 * gnu.bucket_count()).sum();
         // One thread makes it; the others go on without.
-        if before < enough && before + asked >= enough {
+        if before < exports && before + asked >= exports {
             let _ = self.index.set(Index::over(scope));
         }
     }

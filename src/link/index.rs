@@ -59,34 +59,34 @@ struct Place {
 impl Index {
     /// `None` where the objects' tables do not allow one: those of the older kind keep no hashes.
     pub(crate) fn over(scope: &[Arc<Object>]) -> Option<Index> {
-        let (mut count, mut zeros, mut end) = (0, 0, 0);
         let mut starts = Vec::with_capacity(scope.len());
+        let (mut end, mut count) = (0, 0);
         for object in scope {
             let symbols = object.symbols();
             starts.push(u32::try_from(end).ok()?);
             end += symbols.strings_length();
             if !symbols.has_no_hash() {
-                symbols.gnu_hash()?.walk(|_, hash| {
-                    count += 1;
-                    zeros += usize::from(hash == 0);
-                })?;
+                count += symbols.gnu_hash()?.hashed_count() as usize;
             }
         }
-        if zeros > 0 || u32::try_from(end).is_err() {
-            return None;
-        }
+        u32::try_from(end).ok()?;
         let groups = count / FILLED + 1;
         let mut index = Index {
             starts: starts.into(),
             groups: vec![Group([0; SLOTS]); groups].into_boxed_slice(),
             places: vec![Place { name: 0, value: 0 }; groups * SLOTS].into_boxed_slice(),
         };
+        let mut zeros = 0;
         for (object, start) in scope.iter().zip(index.starts.clone()) {
             if let Some(gnu) = object.symbols().gnu_hash() {
-                gnu.walk(|symbol, hash| index.add(hash, start, Place::of(symbol, object, start)))?;
+                gnu.walk(|symbol, hash| match hash {
+                    0 => zeros += 1,
+                    hash => index.add(hash, start, Place::of(symbol, object, start)),
+                })?;
             }
         }
-        Some(index)
+        // That hash means a free slot.
+        (zeros == 0).then_some(index)
     }
 
     /// Adds a symbol of the object whose strings begin at `start`, unless one before it has its hash.
