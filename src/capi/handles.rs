@@ -1,8 +1,8 @@
 //! `dlsym` with a handle that was used before: without the loader's lock, and without asking what the handle means.
 //!
 //! Each thread remembers a few handles with the scopes that they mean. That holds as long as nothing was opened or
-//! closed since, in any namespace. What is found there is what the index of the scope says (`link/index.rs`); if it does
-//! not know, or if anybody listens, the long way is taken.
+//! closed since, in any namespace. Where anybody listens, and for symbols that are more than an address, the long way is
+//! taken.
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::{errors, replacement};
 use crate::elf::addr::Addr;
+use crate::elf::symbol::{Class, Want, Wanted};
 use crate::link::directory::Directory;
 use crate::link::index::Known;
 use crate::namespace;
@@ -61,18 +62,28 @@ pub(super) unsafe fn find(handle: *mut c_void, name: &[u8]) -> Option<*mut c_voi
     }
     // SAFETY: nothing was closed since its member owned it; and nothing will be that the caller holds open.
     let Meaning { scope, directory } = unsafe { &*recent.meaning };
-    match directory.known(scope, name) {
-        Known::At(address, owner) => {
+    let found = match directory.known(scope, name) {
+        Known::At(address, owner) => Some((address, &**scope.get(owner)?)),
+        Known::Missing => None,
+        Known::NotEnough => match directory.find(scope, &Wanted::new(name, Want::Newest, Class::Address)) {
+            Some(definition) if definition.symbol.is_plain() => Some((definition.address, definition.object?)),
+            // What that means takes more than its scope.
+            Some(_) => return None,
+            None => None,
+        },
+    };
+    match found {
+        Some((address, owner)) => {
             // Whoever asks for `dlopen` by name gets the same as whoever is linked against it.
-            let ours = scope.get(owner).filter(|o| o.is_host()).and_then(|o| replacement(o, name));
+            let ours = if owner.is_host() { replacement(owner, name) } else { None };
             Some(pointer(ours.unwrap_or(address)))
         }
-        Known::Missing if name.is_ascii() => {
+        None if name.is_ascii() => {
             let label = scope.first().map_or("", |object| &object.tag.name);
             errors::fail_with(&[label.as_bytes(), b": undefined symbol: ", name]);
             Some(ptr::null_mut())
         }
-        Known::Missing | Known::NotEnough => None,
+        None => None,
     }
 }
 

@@ -172,7 +172,7 @@ impl<'a> GnuHash<'a> {
         self.chain_place(index).map(|entry| entry & !1)
     }
 
-    /// How many buckets it has: about a quarter of the symbols.
+    /// How many buckets it has.
     pub(crate) fn bucket_count(&self) -> usize {
         self.buckets.len()
     }

@@ -49,8 +49,8 @@ impl Directory {
     /// on asking, it will pay, if lookups go on as before; who looks up few names never gets there.
     fn make_index_in_time(&self, scope: &[Arc<Object>], asked: usize) {
         let before = self.asked.fetch_add(asked, Ordering::Relaxed);
-        // Linkers make about a bucket for every four.
-        let exports = scope.iter().filter_map(|o| o.symbols().gnu_hash()).map(|gnu| 4 * gnu.bucket_count()).sum();
+        // Linkers make a bucket for one or two symbols.
+        let exports = scope.iter().filter_map(|o| o.symbols().gnu_hash()).map(|gnu| 2 * gnu.bucket_count()).sum();
         // One thread makes it; the others go on without.
         if before < exports && before + asked >= exports {
             let _ = self.index.set(Index::over(scope));
