@@ -72,7 +72,7 @@ STAGES = {
     "seal": "memory::Memory::seal",
     "publish": "runtime::init::remember",
     "init": "runtime::init::run",
-    "lookup": "library::find_in_scope",
+    "lookup": "library::lookup::address",
     "close": "runtime::init::close",
 }
 

@@ -47,6 +47,7 @@ pub(crate) fn find_in_scope<P: Probe + ?Sized>(
 }
 
 /// The same; `None` where no object defines it.
+#[inline(never)] // a stage: see docs/gdb.md
 pub(super) fn address<P: Probe + ?Sized>(
     namespace: &Namespace,
     scope: &[Arc<Object>],

@@ -15,8 +15,9 @@ use crate::object::Object;
 /// One for each handle. The scope that its functions are given is always the same.
 #[derive(Default)]
 pub(crate) struct Directory {
-    /// How many objects were asked so far.
+    /// How many objects were asked so far, and at how many the index is made.
     asked: AtomicUsize,
+    enough: OnceLock<usize>,
     /// `None` inside: there can be none.
     index: OnceLock<Option<Index>>,
     names: OnceLock<Arc<[Arc<str>]>>,
@@ -50,9 +51,11 @@ impl Directory {
     fn make_index_in_time(&self, scope: &[Arc<Object>], asked: usize) {
         let before = self.asked.fetch_add(asked, Ordering::Relaxed);
         // Linkers make a bucket for one or two symbols.
-        let exports = scope.iter().filter_map(|o| o.symbols().gnu_hash()).map(|gnu| 2 * gnu.bucket_count()).sum();
+        let buckets =
+            || scope.iter().filter_map(|o| o.symbols().gnu_hash()).map(|gnu| gnu.bucket_count()).sum::<usize>();
+        let enough = *self.enough.get_or_init(|| 2 * buckets());
         // One thread makes it; the others go on without.
-        if before < exports && before + asked >= exports {
+        if before < enough && before + asked >= enough {
             let _ = self.index.set(Index::over(scope));
         }
     }
