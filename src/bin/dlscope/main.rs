@@ -16,6 +16,7 @@ mod narrate;
 mod page;
 mod signature;
 mod story;
+mod subject;
 mod telling;
 mod trace;
 mod words;

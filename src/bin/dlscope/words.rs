@@ -23,6 +23,49 @@ pub fn of_stage(stage: Stage) -> &'static str {
     }
 }
 
+/// Where a thing is written down, and what other loaders call the code that does it.
+#[derive(Clone, Copy, Debug)]
+pub struct Reference {
+    /// The standard or manual page, and the section in it.
+    pub spec: &'static str,
+    /// glibc's function in `elf/`.
+    pub glibc: &'static str,
+    /// musl's function in `ldso/dynlink.c`; empty where it has none.
+    pub musl: &'static str,
+    /// The chapter in `docs/`, relative to the project.
+    pub chapter: &'static str,
+}
+
+/// Where to read on about a stage.
+pub fn reference(stage: Stage) -> Reference {
+    let (spec, glibc, musl, chapter) = match stage {
+        Stage::Find => ("ld.so(8)", "_dl_map_object", "load_library", "docs/chapters/01-find.md"),
+        Stage::Read => ("gABI, ELF Header", "open_verify", "map_library", "docs/chapters/02-read.md"),
+        Stage::Plan => ("gABI, Program Loading", "_dl_map_segments", "map_library", "docs/chapters/03-plan.md"),
+        Stage::Map => ("mmap(2)", "_dl_map_segments", "map_library", "docs/chapters/04-map.md"),
+        Stage::Dynamic => {
+            ("gABI, Dynamic Section", "elf_get_dynamic_info", "decode_dyn", "docs/chapters/05-dynamic.md")
+        }
+        Stage::Needed => {
+            ("gABI, Shared Object Dependencies", "_dl_map_object_deps", "load_deps", "docs/chapters/06-needed.md")
+        }
+        Stage::Versions => ("LSB, Symbol Versioning", "_dl_check_map_versions", "", "docs/chapters/07-versions.md"),
+        Stage::Relocate => {
+            ("psABI, Relocation Types", "_dl_relocate_object", "do_relocs", "docs/chapters/08-relocate.md")
+        }
+        Stage::Seal => ("LSB, PT_GNU_RELRO", "_dl_protect_relro", "reloc_all", "docs/chapters/09-seal.md"),
+        Stage::Publish => ("dlopen(3)", "add_to_global_update", "add_syms", "docs/chapters/10-publish.md"),
+        Stage::Init => {
+            ("gABI, Initialization and Termination Functions", "_dl_init", "do_init_fini", "docs/chapters/11-init.md")
+        }
+        Stage::Lookup => ("gABI, Hash Table", "do_lookup_x", "find_sym2", "docs/chapters/lookup.md"),
+        Stage::Bind => ("psABI, Procedure Linkage Table", "_dl_fixup", "", "docs/chapters/bind.md"),
+        Stage::Close => ("dlclose(3)", "_dl_close_worker", "", "docs/chapters/close.md"),
+        Stage::Host => ("gdb's interface: r_debug in <link.h>", "dl_main", "__dls3", "docs/chapters/host.md"),
+    };
+    Reference { spec, glibc, musl, chapter }
+}
+
 /// A kind of event, explained in two lines.
 pub fn of_kind(kind: &Kind) -> [&'static str; 2] {
     match kind {
