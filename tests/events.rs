@@ -67,7 +67,7 @@ fn the_stream_of_a_fixture_is_the_one_that_was_checked_in() {
     assert!(output.status.success());
     let stream = normal(&String::from_utf8(output.stdout).unwrap(), path.parent().unwrap());
     // Another compiler or linker makes another file, with other offsets: then only the kinds are compared.
-    let stream = format!("{{\"fixture\":\"{:x}\"}}\n{stream}", fingerprint(&fs::read(&path).unwrap()));
+    let stream = format!("{{\"fixture\":\"{:x}\"}}\n{stream}", fixtures::fingerprint(&fs::read(&path).unwrap()));
     let snapshot = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots/add.jsonl");
     if env::var_os("DLSCOPE_BLESS").is_some() {
         fs::create_dir_all(snapshot.parent().unwrap()).unwrap();
@@ -82,11 +82,6 @@ fn the_stream_of_a_fixture_is_the_one_that_was_checked_in() {
     } else {
         assert_eq!(kinds_in_order(&stream), kinds_in_order(&expected));
     }
-}
-
-/// FNV-1a.
-fn fingerprint(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 /// The kinds in the order of their first appearance.

@@ -15,10 +15,12 @@ mod fixtures;
 mod narrate;
 mod page;
 mod signature;
+mod step;
 mod story;
 mod subject;
 mod telling;
 mod trace;
+mod walk;
 mod words;
 
 // Exceptions of loaded libraries find their way, without a lock.
@@ -37,6 +39,7 @@ dlscope::interpose!();
 Examples:
   dlscope trace                                a first look: a small library that is built in
   dlscope trace libz.so.1                      the same for a library of yours
+  dlscope step libz.so.1                       walk through it, forwards and backwards
   dlscope call libm.so.6 'cos(f64) -> f64' 0   load, call, print the result: 1
 
 Exit status: 0 all went well; 1 the load or the call failed; 2 the command line was wrong.
@@ -50,6 +53,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Trace(trace::Args),
+    Step(step::Args),
     Call(call::Args),
     Compare(compare::Args),
     Exec(exec::Args),
@@ -85,6 +89,7 @@ impl From<io::Error> for Failure {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Trace(args) => trace::run(&args),
+        Command::Step(args) => step::run(&args),
         Command::Call(args) => call::run(&args),
         Command::Exec(args) => exec::run(&args),
         Command::Compare(args) => match compare::run(&args) {

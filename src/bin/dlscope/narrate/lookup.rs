@@ -4,6 +4,7 @@ use dlscope::elf::symbol::Probing;
 use dlscope::event::{Binding, Candidate, Kind, Stage, Tag};
 
 use super::Teller;
+use crate::atlas::Atlas;
 use crate::page::{bad, dim, symbol};
 use crate::story::Section;
 
@@ -13,7 +14,7 @@ pub fn section(t: &mut Teller, section: &Section<'_>) {
         match &event.kind {
             Kind::Begin { .. } => {}
             Kind::Lookup { name, hash, candidates, found, .. } => {
-                let bound = bound_to(t, found.as_ref());
+                let bound = bound_to(&t.atlas, found.as_ref());
                 let line = format!("{}  → {bound}", symbol(name));
                 t.page.line(line);
                 let story = format!("gnu hash {hash:#010x}; {}", in_brief(candidates));
@@ -38,18 +39,18 @@ pub fn section(t: &mut Teller, section: &Section<'_>) {
 }
 
 /// `0x7f… = libc.so.6+0x80e50, version GLIBC_2.2.5`.
-pub fn bound_to(t: &Teller, found: Option<&Binding>) -> String {
+pub fn bound_to(atlas: &Atlas, found: Option<&Binding>) -> String {
     match found {
         None => bad("found nowhere"),
-        Some(found) => format!("{}  {}", found.address, definition(t, found)),
+        Some(found) => format!("{}  {}", found.address, definition(atlas, found)),
     }
 }
 
 /// Whose definition it is, and at which version.
-pub fn definition(t: &Teller, found: &Binding) -> String {
+pub fn definition(atlas: &Atlas, found: &Binding) -> String {
     let version = found.version.as_ref().map_or(String::new(), |version| format!(" ({version})"));
     match &found.object {
-        Some(object) => format!("{}{version}", t.atlas.of(object, found.address)),
+        Some(object) => format!("{}{version}", atlas.of(object, found.address)),
         None if found.ours => "dlscope's own function, in the place of libc's".into(),
         None => "given with Loader::define".into(),
     }

@@ -11,7 +11,7 @@ use crate::words;
 
 mod dynamic;
 mod files;
-mod lookup;
+pub mod lookup;
 mod mapping;
 mod relocate;
 mod running;

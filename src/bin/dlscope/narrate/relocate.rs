@@ -241,7 +241,7 @@ pub fn target(t: &Teller, fix: &Fix<'_>) -> String {
                 let object = found.object.as_ref().map_or(String::new(), |o| t.atlas.of(o, resolver));
                 format!("what the IFUNC resolver {object} answers")
             }
-            None => lookup::definition(t, found),
+            None => lookup::definition(&t.atlas, found),
         },
         None => stored.and_then(|at| t.atlas.describe(at)).unwrap_or_default(),
     }
@@ -258,7 +258,7 @@ fn second_pass(t: &mut Teller, section: &Section<'_>, events: &[&Event]) {
             Kind::Call { .. } => {}
             // A lookup that no relocation follows: the load ended there.
             Kind::Lookup { name, candidates, found, .. } => {
-                t.page.line(format!("{}  {}", symbol(name), lookup::bound_to(t, found.as_ref())));
+                t.page.line(format!("{}  {}", symbol(name), lookup::bound_to(&t.atlas, found.as_ref())));
                 t.page.prose(&format!("asked: {}", lookup::in_brief(candidates)), 4);
             }
             Kind::Return { address, value } => answer = Some((*address, *value)),
