@@ -1,6 +1,11 @@
 //! What each kind of event means, in words: the one place for them, whatever the view.
 
+use std::fmt;
+
 use dlscope::event::{Kind, Stage};
+
+mod references;
+pub use references::reference;
 
 /// One sentence about a stage.
 pub fn of_stage(stage: Stage) -> &'static str {
@@ -20,6 +25,31 @@ pub fn of_stage(stage: Stage) -> &'static str {
         Stage::Bind => "a function is called for the first time: now it is looked up (lazy binding)",
         Stage::Close => "destructors, then the memory goes back",
         Stage::Host => "what was in the process before us; it is used, never loaded again",
+    }
+}
+
+/// Where a thing is written down, and what other loaders call the code that does it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// The standard and the section in it, or the manual page.
+    pub spec: &'static str,
+    /// glibc's function, in `elf/` or `sysdeps/x86_64/`; empty where it has none.
+    pub glibc: &'static str,
+    /// musl's function in `ldso/dynlink.c`; empty where it has none.
+    pub musl: &'static str,
+    /// The chapter and its section, relative to the project: `docs/chapters/04-map.md#the-load-bias`.
+    pub chapter: &'static str,
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.spec)?;
+        for (loader, function) in [("glibc", self.glibc), ("musl", self.musl)] {
+            if !function.is_empty() {
+                write!(f, " · {loader} {function}")?;
+            }
+        }
+        write!(f, " · {}", self.chapter)
     }
 }
 
