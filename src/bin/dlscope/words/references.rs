@@ -189,7 +189,12 @@ fn request(stage: Stage) -> Parts {
 fn relocation(table: &str, kind: &str) -> Parts {
     if table == "DT_RELR" {
         let chapter = "docs/chapters/08-relocate.md#relr-packs-them";
-        return ("gABI \"Relative Relocation Table\"", "ELF_DYNAMIC_DO_RELR", "do_relr_relocs", chapter);
+        return (
+            "generic-abi \"Proposal for a new section type SHT_RELR\"",
+            "ELF_DYNAMIC_DO_RELR",
+            "do_relr_relocs",
+            chapter,
+        );
     }
     let formula = "docs/chapters/08-relocate.md#the-formula";
     match kind {
