@@ -253,6 +253,7 @@ pub fn of_relocation(kind: &str) -> &'static str {
         "R_X86_64_JUMP_SLOT" => "a call through the PLT lands here",
         "R_X86_64_RELATIVE" | "R_X86_64_RELATIVE64" => "this word holds an address inside the library",
         "R_X86_64_32" => "the address of a symbol, in 32 bits",
+        "R_X86_64_COPY" => "a variable that moves into the program; a library cannot have it",
         "R_X86_64_DTPMOD64" => "which module has the thread-local variable",
         "R_X86_64_DTPOFF64" => "where in its module's block the thread-local variable is",
         "R_X86_64_TPOFF64" => "how far from the thread pointer the thread-local variable is",
@@ -277,3 +278,6 @@ pub const DYNAMIC: [(&str, &[&str]); 11] = [
     ("start and stop", &["DT_INIT", "DT_INIT_ARRAY", "DT_INIT_ARRAYSZ", "DT_FINI", "DT_FINI_ARRAY", "DT_FINI_ARRAYSZ"]),
     ("wishes", &["DT_FLAGS", "DT_FLAGS_1", "DT_SYMBOLIC", "DT_TEXTREL", "DT_BIND_NOW"]),
 ];
+
+#[cfg(test)]
+mod tests;
