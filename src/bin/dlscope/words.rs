@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use dlscope::event::{Kind, Stage};
+use dlscope::event::{Kind, ProtectReason, Purpose, Stage};
 
 mod references;
 pub use references::reference;
@@ -29,7 +29,7 @@ pub fn of_stage(stage: Stage) -> &'static str {
 }
 
 /// Where a thing is written down, and what other loaders call the code that does it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Reference {
     /// The standard and the section in it, or the manual page.
     pub spec: &'static str,
@@ -58,7 +58,7 @@ pub fn of_kind(kind: &Kind) -> [&'static str; 2] {
     match kind {
         Kind::Begin { .. } => [
             "Somebody asks the loader for something: to open, to look up, to close.",
-            "All events up to its end carry its number; a request of a constructor names the outer one as parent.",
+            "All events up to its end carry its number; a request made by a constructor names the outer one as parent.",
         ],
         Kind::End { .. } => [
             "The request is over. If it failed, this is why, and what it had mapped is unmapped again.",
@@ -135,16 +135,35 @@ pub fn of_kind(kind: &Kind) -> [&'static str; 2] {
             "The rest of the last page from the file is set to zero.",
             "The page came from the file whole, and behind the data the file has something else.",
         ],
-        Kind::Protect { .. } => {
-            ["mprotect(2): pages get other rights.", "Nothing is ever writable and executable at once."]
-        }
+        Kind::Protect { reason, .. } => match reason {
+            ProtectReason::Plan => [
+                "mprotect(2): a page that was writable only for its zeros gets its own rights.",
+                "Zeros behind read-only data or code: the loader must write where the library never may.",
+            ],
+            ProtectReason::TextOpen => [
+                "mprotect(2): relocations will write into these pages, so they become writable (DT_TEXTREL).",
+                "Not executable meanwhile: nothing is ever writable and executable at once.",
+            ],
+            ProtectReason::TextShut => [
+                "mprotect(2): the relocations are done, and the pages get their own rights again.",
+                "They were changed, so other processes cannot share them any more.",
+            ],
+            ProtectReason::Relro => [
+                "mprotect(2): what only relocations had to write becomes read-only (PT_GNU_RELRO).",
+                "The GOT leads to functions; whoever could write there could choose what is called.",
+            ],
+            ProtectReason::Abandoned => [
+                "mprotect(2): munmap was refused, so the range is at least made inaccessible.",
+                "The next request tries again to unmap it.",
+            ],
+        },
         Kind::DynamicEntry { .. } => [
             "An entry of the dynamic section: a tag, and a number or an address.",
             "It leads to everything else: names, symbols, relocations, constructors.",
         ],
         Kind::Tables { .. } => [
-            "The tables were checked: each lies inside its segment and can be searched without fear.",
-            "The hash table also tells how many symbols there are; nothing else in the file does.",
+            "The tables were checked: each lies inside one segment, so no search can run off its end.",
+            "The hash table also tells how many symbols there are; no entry of the dynamic section does.",
         ],
         Kind::Needed { .. } => [
             "A DT_NEEDED was settled: it means this object.",
@@ -160,11 +179,11 @@ pub fn of_kind(kind: &Kind) -> [&'static str; 2] {
         ],
         Kind::Pass { .. } => [
             "A pass over the relocations of all new objects, dependencies first.",
-            "Pass 1 needs none of their code; pass 2 asks their IFUNC resolvers.",
+            "Pass 1 needs none of their code; pass 2 asks their IFUNC resolvers, functions that choose a function.",
         ],
         Kind::Lookup { .. } => [
             "A symbol was looked for by name and version, object by object.",
-            "A bloom filter says no for most of them without a look into the table.",
+            "In each a bloom filter comes first: one look at memory, and most answer \"certainly not here\".",
         ],
         Kind::Relocation { .. } => [
             "A relocation: this word gets the result of this formula.",
@@ -195,8 +214,8 @@ pub fn of_kind(kind: &Kind) -> [&'static str; 2] {
             "So it gets a part of the arena that every thread has had since its start (initial exec).",
         ],
         Kind::InstallTls { .. } => [
-            "The first values of those variables were written into every running thread,",
-            "and into the template from which the C library fills the threads to come.",
+            "The first values of those variables were written into every running thread.",
+            "They also went into the template from which the C library fills the threads to come.",
         ],
         Kind::Publish { .. } => [
             "The new objects are part of the namespace: other loads may find them.",
@@ -210,13 +229,24 @@ pub fn of_kind(kind: &Kind) -> [&'static str; 2] {
             "The order in which objects get their constructors (or destructors) called.",
             "What an object needs is started before it, and stopped after it.",
         ],
-        Kind::Call { .. } => [
-            "Code of the library runs: a constructor, a destructor or a resolver.",
-            "Constructors get argc, argv and envp, as main does.",
+        Kind::Call { purpose, .. } => match purpose {
+            Purpose::Init | Purpose::InitArray(_) => [
+                "A constructor is called: from here on code of the library runs.",
+                "It gets argc, argv and envp, as main does.",
+            ],
+            Purpose::Fini | Purpose::FiniArray(_) => [
+                "A destructor is called, while everything that it may use is still there.",
+                "DT_FINI_ARRAY from the last to the first, then DT_FINI: the constructors' order reversed.",
+            ],
+            Purpose::Resolver => [
+                "An IFUNC resolver is asked: which function suits this processor?",
+                "So code of the library that has it runs before the relocations are done.",
+            ],
+        },
+        Kind::Return { .. } => [
+            "The code that was called has returned.",
+            "A resolver returns the address of the function that suits this processor.",
         ],
-        Kind::Return { .. } => {
-            ["The code came back.", "A resolver returns the address of the function that suits this processor."]
-        }
         Kind::Changed { .. } => [
             "The code that was called has changed these bytes of an object.",
             "Not the loader's doing: it compared the object's memory before and after the call.",
