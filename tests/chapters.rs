@@ -1,8 +1,8 @@
 //! The chapters in `docs/chapters/`: what they point to exists, and what they tell the reader to run can be run.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Output};
 use std::{env, fs};
 
 fn project() -> &'static Path {
@@ -32,6 +32,11 @@ fn commands<'t>(text: &'t str, start: &str) -> Vec<&'t str> {
     let inside = text.split("```").skip(1).step_by(2).flat_map(str::lines);
     let lines = inside.map(|line| line.trim_start_matches("$ ")).filter(|line| line.starts_with(start));
     lines.map(|line| line.split(['#', '|']).next().unwrap_or_default().trim_end()).collect()
+}
+
+fn dlscope(command: &str) -> Output {
+    let mut dlscope = Command::new(env!("CARGO_BIN_EXE_dlscope"));
+    dlscope.args(command.split_whitespace()).env_remove("LD_LIBRARY_PATH").output().unwrap()
 }
 
 /// The anchors of a page's headings, as GitHub makes them.
@@ -126,11 +131,45 @@ fn what_a_chapter_tells_to_run_can_be_run() {
             if !run.insert(line.to_string()) {
                 continue;
             }
-            let dlscope = PathBuf::from(env!("CARGO_BIN_EXE_dlscope"));
-            let output = Command::new(dlscope).args(line.split_whitespace().skip(1)).output().unwrap();
+            let output = dlscope(line.trim_start_matches("dlscope "));
             let told = String::from_utf8_lossy(&output.stderr);
             assert!(matches!(output.status.code(), Some(0 | 1)), "{name}: {line}: {}\n{told}", output.status);
         }
     }
     assert!(run.len() > 40, "{run:?}");
+}
+
+/// The words of a line, without what differs from machine to machine: numbers, addresses, folders, versions.
+fn skeleton(line: &str) -> String {
+    let words = line.split_whitespace().filter(|word| !word.contains(|c: char| c.is_ascii_digit()));
+    let words = words.map(|word| word.rsplit('/').next().unwrap_or(word));
+    words.filter(|word| word.contains(char::is_alphabetic)).collect::<Vec<_>>().join(" ")
+}
+
+/// What a chapter shows of a trace is what the command prints.
+#[test]
+fn excerpts_are_what_the_command_prints() {
+    let mut compared = 0;
+    for (name, text) in chapters() {
+        for block in text.split("```").skip(1).step_by(2).filter_map(|block| block.strip_prefix("console\n$ dlscope "))
+        {
+            let (command, shown) = block.split_once('\n').unwrap();
+            let output = dlscope(command);
+            let told = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+            if told.contains("error: lib") && told.contains(": cannot be found\n") && env::var_os("CI").is_none() {
+                eprintln!("skipped: {command}: it is not installed");
+                continue;
+            }
+            let told: Vec<String> = told.lines().map(skeleton).collect();
+            // Which hash table says what, and which processor this is, is another thing on another machine.
+            let same_everywhere = |line: &&str| !["bloom", "bucket", "glibc-hwcaps"].iter().any(|w| line.contains(w));
+            for line in shown.lines().filter(same_everywhere) {
+                let parts: Vec<String> = line.split('…').map(skeleton).collect();
+                let found = told.iter().any(|told| parts.iter().all(|part| told.contains(part.as_str())));
+                assert!(found, "{name}: `dlscope {command}` does not print\n{line}\nbut\n{}", told.join("\n"));
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 100, "{compared}");
 }
