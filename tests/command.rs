@@ -114,6 +114,14 @@ fn explain_says_what_each_kind_of_event_means_once() {
 }
 
 #[test]
+fn calls_that_are_left_for_their_first_time_are_counted_and_named() {
+    let out = stdout_of(&["trace", "--fixture", "plt", "--lazy"], 0);
+    let line = "2 functions left for the first call, each slot points back into the PLT: labs, strlen";
+    assert!(out.contains(line), "{line:?} is missing in\n{out}");
+    assert!(out.contains("calls wait for their first time: GOT[1] = 0x"), "{out}");
+}
+
+#[test]
 fn every_fixture_is_told_and_each_of_its_calls_gives_what_it_should() {
     let list = stdout_of(&["trace", "--list-fixtures"], 0);
     let names: Vec<_> = list.lines().filter_map(|line| line.split_whitespace().next()).collect();
