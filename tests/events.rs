@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::{env, fs};
 
 use common::in_own_process;
-use dlscope::event::{Asked, Kind};
+use dlscope::event::{Asked, Kind, Stage};
 use dlscope::{Bind, Event, Library, Loader, Probe, Recorder};
 
 fn unpack(name: &str) -> PathBuf {
@@ -52,6 +52,31 @@ fn every_kind_of_event_appears() {
         let missing: Vec<_> = all_kinds().difference(&seen).cloned().collect();
         assert!(missing.is_empty(), "never seen: {missing:?}");
         assert!(seen.len() >= 40, "{seen:?}");
+    });
+}
+
+#[test]
+fn what_the_loader_stores_between_two_resolvers_is_not_said_to_be_their_doing() {
+    in_own_process("what_the_loader_stores_between_two_resolvers_is_not_said_to_be_their_doing", || {
+        let recorder = Arc::new(Recorder::with_capacity(4096));
+        // SAFETY: a fixture.
+        let library = unsafe { Loader::new().probe(recorder.clone()).open(unpack("ifunc")) }.unwrap();
+        let events = recorder.take();
+        let relocating = || events.iter().filter(|event| event.stage == Stage::Relocate).map(|event| &event.kind);
+        let answers = relocating().skip_while(|kind| !matches!(kind, Kind::Call { .. }));
+        let stores =
+            answers.filter_map(|kind| if let Kind::Store { address, .. } = kind { Some(*address) } else { None });
+        let stores: Vec<_> = stores.collect();
+        assert_eq!(stores.len(), 3, "one for each resolver: {stores:?}");
+        let changes = relocating().filter_map(|kind| match kind {
+            Kind::Changed { address, after, .. } => Some(address.0..address.0 + after.0.len() as u64),
+            _ => None,
+        });
+        let changes: Vec<_> = changes.collect();
+        assert!(!changes.is_empty(), "the fixture's resolvers count how often they are asked");
+        let wrong = changes.iter().find(|range| stores.iter().any(|address| range.contains(&address.0)));
+        assert_eq!(wrong, None, "stored by the loader at {stores:x?}");
+        library.close().unwrap();
     });
 }
 

@@ -322,6 +322,9 @@ pub(crate) unsafe fn second_pass<P: Probe + ?Sized>(
             object.memory.open_text(report).map_err(wrap)?;
         }
         store(object, d.place, write, report).ok_or_else(|| wrap(outside(d.table, d.index, d.kind.name(), d.place)))?;
+        if report.listening() {
+            watch.stored(&object.memory, d.place);
+        }
         if object.dynamic.textrel {
             object.memory.shut_text(report).map_err(wrap)?;
         }

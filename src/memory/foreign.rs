@@ -144,6 +144,17 @@ impl Watch {
         self.seen.retain(|at, _| here.contains(at));
     }
 
+    /// The loader itself stored a word at `place` since the last call, and told so: no code that is called did it.
+    pub(crate) fn stored(&mut self, memory: &Memory, place: Vaddr) {
+        let address = memory.bias() + place;
+        let Some((start, seen)) = self.seen.range_mut(..=address).next_back() else { return };
+        let from = (address.0 - start.0) as usize;
+        let Some(word) = seen.get_mut(from..).map(|rest| rest.iter_mut().take(8)) else { return };
+        let length = word.len() as u64;
+        let now = memory.copy(place..Vaddr(place.0 + length)).unwrap_or_default();
+        word.zip(now).for_each(|(old, new)| *old = new);
+    }
+
     /// What differs from what was seen: address, before, after. Objects that came or went meanwhile have told so
     /// themselves.
     fn changes(&mut self, around: &(impl Around + ?Sized)) -> Vec<(Addr, Vec<u8>, Vec<u8>)> {

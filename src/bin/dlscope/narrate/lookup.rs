@@ -1,11 +1,11 @@
 //! How a symbol was found: who was asked, in which order, and what each hash table said.
 
 use dlscope::elf::symbol::Probing;
-use dlscope::event::{Binding, Candidate, Kind, Stage, Tag};
+use dlscope::event::{Binding, Candidate, Event, Kind, Stage, Tag};
 
 use super::Teller;
 use crate::atlas::Atlas;
-use crate::page::{bad, dim, symbol};
+use crate::page::{bad, count, dim, symbol};
 use crate::story::Section;
 
 /// A lookup that was asked for by name: `get`, or a `dlsym` of loaded code.
@@ -36,6 +36,32 @@ pub fn section(t: &mut Teller, section: &Section<'_>) {
             _ => t.other(event),
         }
     }
+}
+
+/// What was left for its first call, and how such a call will find the loader.
+pub fn left_for_calls(t: &mut Teller, events: &[&Event]) {
+    let mut names = Vec::new();
+    for event in events {
+        match &event.kind {
+            Kind::LazyGot { word, trampoline, .. } => {
+                let words = format!("GOT[1] = {word} (whose call), GOT[2] = {trampoline} (the loader's entry)");
+                t.page.line(format!("calls wait for their first time: {words}"));
+            }
+            Kind::LeftForCall { name, place, .. } => names.push(name.clone().unwrap_or_else(|| place.to_string())),
+            _ => {}
+        }
+    }
+    if names.is_empty() {
+        return;
+    }
+    let limit = t.limit(8).min(names.len());
+    let shown: Vec<_> = names[..limit].iter().map(|name| symbol(name)).collect();
+    let more = if limit < names.len() { format!(", and {} more (--all)", names.len() - limit) } else { String::new() };
+    let functions = count(names.len() as u64, "function");
+    t.page.prose(
+        &format!("{functions} left for the first call, each slot points back into the PLT: {}{more}", shown.join(", ")),
+        2,
+    );
 }
 
 /// `0x7f… = libc.so.6+0x80e50, version GLIBC_2.2.5`.

@@ -109,7 +109,12 @@ pub fn relocate(t: &mut Teller, section: &Section<'_>) {
         }
         text_rights(t, &others, ProtectReason::TextShut);
     }
-    let is_told = |e: &&Event| is_first_pass && matches!(e.kind, Kind::Protect { .. });
+    lookup::left_for_calls(t, &others);
+    let is_told = |e: &&Event| match e.kind {
+        Kind::Protect { .. } => is_first_pass,
+        Kind::LazyGot { .. } | Kind::LeftForCall { .. } => true,
+        _ => false,
+    };
     second_pass(t, section, &others.into_iter().filter(|e| !is_told(e)).collect::<Vec<_>>());
     if let Some(fix) = fixes.last().filter(|fix| fix.store.is_none() && fix.deferred.is_none()) {
         stopped(t, fix);

@@ -15,7 +15,7 @@ pub fn what(scene: &Scene, event: &Event) -> Vec<Line<'static>> {
     lines.extend(record(scene));
     lines.extend(formula(scene));
     lines.push(Line::from(scene.words.join(" ")));
-    lines.push(reference(scene));
+    lines.push(Line::styled(scene.reference.to_string(), QUIET));
     if let Some(parent) = event.parent {
         lines.push(Line::styled(
             format!("request {}, made by code that request {} runs", event.load.0, parent.0),
@@ -48,12 +48,6 @@ fn formula(scene: &Scene) -> Vec<Line<'static>> {
         spans.push(Span::styled(format!("  “{}”", scene.purpose), QUIET));
     }
     vec![Line::from(spans)]
-}
-
-fn reference(scene: &Scene) -> Line<'static> {
-    let r = &scene.reference;
-    let musl = if r.musl.is_empty() { String::new() } else { format!(" · musl {}", r.musl) };
-    Line::styled(format!("{} · glibc {}{musl} · {}", r.spec, r.glibc, r.chapter), QUIET)
 }
 
 /// How the symbol was found. Neighbours that gave the same answer share a line.

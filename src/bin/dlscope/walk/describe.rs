@@ -72,7 +72,7 @@ impl Walk {
         Scene {
             sentence: self.sentence(at),
             words: words::of_kind(kind),
-            reference: words::reference(self.event().stage),
+            reference: words::reference(kind, self.event().stage),
             strace: kind.strace(),
             record: self.record_of(at),
             formula: self.formula_of(at),
