@@ -51,7 +51,7 @@ the page cache. Runs of all sorts take turns. Of each sort the middle half by ti
   pages         /proc/self/pagemap: copied is a page of the file that was written, so it is private memory now.
   glibc         LD_DEBUG=statistics. In dlopen ld.so counts, but takes no times; those are of a process that does
                 nothing, with the library in LD_PRELOAD and LD_BIND_NOW=1, less the same without it. ld.so
-                leaves out the last digit of its cycles; that is put right.
+                leaves out the last digit of its cycles; that is put right. It does not count DT_RELR.
 
 What the numbers cannot tell: how long a load takes from a cold disk; what a search costs that is shorter than
 the reading of a clock, or whose waiting for memory is done by a prefetch; which of an object's faults in stage 8 are

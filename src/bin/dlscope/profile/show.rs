@@ -39,7 +39,8 @@ fn headline(page: &mut Page, profile: &Profile) {
         count(profile.count(|counts| counts.lookups), "lookup"),
         count(profile.count(|counts| counts.calls), "constructor"),
     ];
-    page.raw(&dim(&format!("{} · {}", numbers.join(" · "), profile.opened)));
+    page.raw(&dim(&numbers.join(" · ")));
+    page.raw(&dim(&profile.opened));
     page.gap();
 }
 
@@ -67,14 +68,15 @@ fn parts(page: &mut Page, profile: &Profile, width: usize) {
     page.raw(&format!("{:<14}{:>10}{}", "whole call", micros(profile.whole), dim("  watched at the ends of stages")));
     let cost = format!("  nobody watching: the watching cost {} %", cost_of_watching(profile));
     page.raw(&format!("{:<14}{:>10}{}", "silent", micros(profile.silent), dim(&cost)));
-    let faulting = match profile.faulting() {
+    page.raw(&match profile.faulting() {
         Some(time) => {
-            format!("{} page faults: {} less with all pages in memory beforehand", faulting("░"), micros_of(time))
+            let less = format!("{} µs less with all pages in memory beforehand", micros(time));
+            format!("{} work   {} page faults: {less}", working("█"), faulting("░"))
         }
-        None => "what page faults cost cannot be tried on this kernel".into(),
-    };
-    page.raw(&format!("{} work   {faulting}   {}", working("█"), dim("↓ counted in the next row")));
-    page.raw(&dim(&format!("{} of each sort, each in a process of its own", count(profile.runs as u64, "run"))));
+        None => format!("{} work; what page faults cost cannot be tried on this kernel", working("█")),
+    });
+    let runs = count(profile.runs as u64, "run");
+    page.raw(&dim(&format!("↓ counted in the next row; {runs} of each sort, each in a process of its own")));
     page.gap();
 }
 
@@ -176,13 +178,9 @@ fn symbols(page: &mut Page, profile: &Profile, all: bool, width: usize) {
     let lookups = profile.count(|counts| counts.lookups);
     let (asked, no) = (profile.count(|counts| counts.asked), profile.count(|counts| counts.bloom_no));
     left_out(page, profile.symbols.len(), shown);
-    page.raw(&dim(&format!(
-        "{} by {}; {} asked, {} said no by their bloom filter",
-        count(lookups, "lookup"),
-        count(profile.symbols.len() as u64, "name"),
-        count(asked, "hash table"),
-        thousands(no)
-    )));
+    let names = count(profile.symbols.len() as u64, "name");
+    page.raw(&dim(&format!("{} by {names}; {} asked,", count(lookups, "lookup"), count(asked, "hash table"))));
+    page.raw(&dim(&format!("of which {} said no by their bloom filter", thousands(no))));
     page.gap();
 }
 
@@ -208,7 +206,7 @@ fn beside_glibc(page: &mut Page, profile: &Profile, width: usize) {
     for (name, ours, theirs, what) in rows {
         page.raw(&format!("{name:<24}{ours:>10}{theirs:>10}  {}", dim(&shortened(what, width - 46))));
     }
-    page.raw(&dim("* as LD_PRELOAD at a program's start, less a start without it: dlopen prints neither"));
+    page.raw(&dim("* as LD_PRELOAD at a program's start, less a start without it; see --help"));
 }
 
 fn left_out(page: &mut Page, all: usize, shown: usize) {
@@ -230,10 +228,6 @@ fn micros(nanoseconds: f64) -> String {
         10_000.. => thousands((tenths + 5) / 10),
         _ => format!("{}.{}", tenths / 10, tenths % 10),
     }
-}
-
-fn micros_of(nanoseconds: f64) -> String {
-    format!("{} µs", micros(nanoseconds))
 }
 
 /// `421 µs`, `5.12 ms`.
