@@ -1,7 +1,8 @@
 //! From many runs to one profile.
 //!
-//! Of the runs of one sort, those in the middle half by their whole time count, and their mean is taken: so a run
-//! that was disturbed does not count, and the means of the parts add up to the mean of the whole.
+//! Other programs and the machine only ever make a run longer. So of the runs of one sort the better half counts:
+//! those in which the processor was given to others least often and, among them, the shortest. Their mean is taken, for
+//! means of parts add up to the mean of the whole.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -75,10 +76,10 @@ type Times = BTreeMap<Key, f64>;
 impl Runs {
     pub fn merge(mut self, library: String, glibc: Glibc) -> Profile {
         let runs = self.stages.len();
-        let stages = middle(&mut self.stages);
-        let times = split(means(stages), &search_shares(middle(&mut self.lookups)));
+        let stages = better_half(&mut self.stages);
+        let times = split(means(stages), &search_shares(better_half(&mut self.lookups)));
         // A kernel that cannot bring pages in tells of no time at all.
-        let resident = middle(&mut self.resident);
+        let resident = better_half(&mut self.resident);
         let resident = resident.iter().all(|run| run.whole > 0).then(|| unwatched(resident));
         let faults = |key: &Key| {
             let mine = self.pages.shares.iter().filter(|s| (s.part, &s.object) == (key.0, &key.1));
@@ -99,7 +100,7 @@ impl Runs {
             opened: self.counts.opened.clone(),
             runs,
             whole: mean(stages, |run| run.whole as f64),
-            silent: mean(middle(&mut self.silent), |run| run.whole as f64),
+            silent: mean(better_half(&mut self.silent), |run| run.whole as f64),
             parts: Part::ALL.iter().filter_map(|&part| sum_of(part, &all)).collect(),
             objects: objects(all, &self.counts, &self.pages.pages),
             symbols: std::mem::take(&mut self.counts.symbols),
@@ -108,18 +109,21 @@ impl Runs {
     }
 }
 
-/// The middle half of the runs, by their whole time.
-fn middle(runs: &mut [Timed]) -> &[Timed] {
-    runs.sort_by_key(|run| run.whole);
-    let cut = runs.len() / 4;
-    &runs[cut..runs.len() - cut]
+/// The half of the runs that was disturbed least.
+fn better_half(runs: &mut [Timed]) -> &[Timed] {
+    runs.sort_by_key(|run| (run.interruptions, run.whole));
+    &runs[..runs.len().div_ceil(2)]
 }
 
-/// The mean of numbers in the middle.
-pub fn typical(mut numbers: Vec<f64>) -> Option<f64> {
+/// The whole time of such runs; `None` if there is none.
+pub fn typical(mut runs: Vec<Timed>) -> Option<f64> {
+    (!runs.is_empty()).then(|| mean(better_half(&mut runs), |run| run.whole as f64))
+}
+
+/// The mean of the smaller half of some numbers.
+pub fn smaller_half(mut numbers: Vec<f64>) -> Option<f64> {
     numbers.sort_by(f64::total_cmp);
-    let cut = numbers.len() / 4;
-    let kept = &numbers[cut..numbers.len() - cut];
+    let kept = &numbers[..numbers.len().div_ceil(2)];
     (!kept.is_empty()).then(|| kept.iter().sum::<f64>() / kept.len() as f64)
 }
 

@@ -25,9 +25,9 @@ mod show;
 mod stamps;
 
 pub use child::{ChildArgs, run as run_child};
-use child::{Told, Way};
+use child::{Timed, Told, Way};
 use glibc::{Glibc, Preloaded, Start, Statistics, ticks_per_nanosecond};
-use merge::{Profile, Runs, typical};
+use merge::{Profile, Runs, smaller_half, typical};
 use process::{Children, monotonic};
 
 use crate::Failure;
@@ -36,7 +36,8 @@ use crate::Failure;
 #[derive(clap::Args)]
 #[command(after_help = "\
 The library is loaded many times, each time in a process of its own that has opened nothing before; its files are in
-the page cache. Runs of all sorts take turns. Of each sort the middle half by time counts, and its mean is shown.
+the page cache. Runs of all sorts take turns. Of each sort the better half counts, and its mean is shown: the runs
+in which the processor was given to others least often and, among them, the shortest.
 
   time          From one event to the next, where only the ends of stages are told: some 20 events an object.
                 The parts add up to the whole call. What a constructor opens counts as the loads that it is.
@@ -148,7 +149,7 @@ fn measure(args: &Args) -> Result<Profile, Failure> {
 /// The runs of the system's loader.
 #[derive(Default)]
 struct System {
-    dlopen: Vec<f64>,
+    dlopen: Vec<Timed>,
     preloaded: Vec<Preloaded>,
 }
 
@@ -156,7 +157,7 @@ impl System {
     fn run(&mut self, children: &Children, library: &Path) -> Result<(), Failure> {
         // What ld.so refuses, or what ends a process, is no reason to say nothing about ours.
         if let Ok(Told::Timed(timed)) = children.run(Way::System) {
-            self.dlopen.push(timed.whole as f64);
+            self.dlopen.push(timed);
         }
         let start = |preload| {
             let before = monotonic();
@@ -179,12 +180,12 @@ impl System {
         let starts = self.preloaded.iter().flat_map(|pair| [&pair.with, &pair.without]);
         let ticks = ticks / Start::scale(starts, ticks);
         let time = |of: fn(&Preloaded) -> Option<u64>| {
-            typical(self.preloaded.iter().filter_map(of).map(|cycles| cycles as f64 / ticks).collect())
+            smaller_half(self.preloaded.iter().filter_map(of).map(|cycles| cycles as f64 / ticks).collect())
         };
         let opened = children.with_statistics(Way::System, None).map(|(_, said)| Statistics::parse(&said));
         let (lookups, reused) = opened.unwrap_or_default().of_dlopen();
         Ok(Glibc {
-            dlopen: typical(self.dlopen.clone()),
+            dlopen: typical(self.dlopen),
             lookups,
             reused,
             relocation: time(Preloaded::relocation_cycles),
