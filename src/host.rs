@@ -202,7 +202,7 @@ pub(crate) fn look<P: Probe + ?Sized>(lock: &Lock, report: Report<'_, P>) -> Res
                 let objects = || host.startup().iter().map(|o| o.tag.clone()).collect();
                 report.at(Stage::Host).tell(|| Kind::Host { objects: objects() });
             }
-            if report.listening() {
+            if report.closely() {
                 let seen = known.as_ref().map_or(&[][..], |k| &k.objects);
                 let new = host.objects.iter().filter(|o| !seen.iter().any(|s| s.tag == o.tag));
                 new.for_each(|object| tell_adopted(object, &host, report.at(Stage::Host)));

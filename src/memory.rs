@@ -222,10 +222,10 @@ impl Memory {
         }
         let address = self.bias + place;
         let slot = pointer(address).cast::<V>();
-        if report.listening() {
+        if report.closely() {
             // SAFETY: as for the write below; a writable segment that was checked is readable, too.
             let before = unsafe { slot.read_unaligned() };
-            report.tell(|| Kind::Store {
+            report.tell_each(|| Kind::Store {
                 address,
                 before: Word(before.into()),
                 after: Word(value.into()),
@@ -255,7 +255,7 @@ impl Memory {
         // whole, and so does the processor's indirect jump.
         let slot = unsafe { AtomicU64::from_ptr(pointer(address).cast()) };
         let before = slot.swap(value, Ordering::AcqRel);
-        report.tell(|| Kind::Store { address, before: Word(before), after: Word(value), size: 8 });
+        report.tell_each(|| Kind::Store { address, before: Word(before), after: Word(value), size: 8 });
         Some(())
     }
 

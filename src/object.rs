@@ -381,7 +381,7 @@ fn tell_entries<P: Probe + ?Sized>(
     report: Report<'_, P>,
 ) {
     for (index, entry) in entries.iter().enumerate() {
-        report.tell(|| Kind::DynamicEntry {
+        report.tell_each(|| Kind::DynamicEntry {
             vaddr: Vaddr(section.0 + index as u64 * SIZEOF_DYN),
             tag: entry.tag_name(),
             value: Word(entry.value),

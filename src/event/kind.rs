@@ -342,6 +342,16 @@ pub enum Kind {
         /// Where the call will return to: behind the call instruction.
         from: Addr,
     },
+    /// An object has been through a pass.
+    Relocated {
+        /// 1 or 2, as in [`Kind::Pass`].
+        pass: u8,
+        /// How often a symbol was asked for; relocations of one symbol that follow each other ask once.
+        symbols: u64,
+        /// Nanoseconds from each question to its answer, together; `None` unless the probe wants [`Detail::Lookups`].
+        /// Reading the clock is part of it.
+        looking_up: Option<u64>,
+    },
     /// One word of memory was written.
     Store {
         /// Where.

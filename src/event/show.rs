@@ -39,6 +39,7 @@ impl Kind {
             Kind::LazyGot { .. } => "lazy_got",
             Kind::LeftForCall { .. } => "left_for_call",
             Kind::FirstCall { .. } => "first_call",
+            Kind::Relocated { .. } => "relocated",
             Kind::Store { .. } => "store",
             Kind::StaticTls { .. } => "static_tls",
             Kind::InstallTls { .. } => "install_tls",

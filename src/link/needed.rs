@@ -164,7 +164,7 @@ impl Graph<'_> {
                     Held::Known(object) if object.is_host() => Arrival::Adopted,
                     Held::Known(_) => Arrival::Loaded,
                 };
-                report.at(Stage::Needed).about(&tag).tell(|| Kind::Needed {
+                report.at(Stage::Needed).about(&tag).tell_each(|| Kind::Needed {
                     name: name.to_string(),
                     object: node.object.tag.clone(),
                     how,
@@ -315,7 +315,7 @@ impl Graph<'_> {
 }
 
 fn tell_known<P: Probe + ?Sized>(name: &str, by: SameBy, tag: &Tag, report: Report<'_, P>) {
-    report.about(tag).tell(|| Kind::Known { name: name.into(), by });
+    report.about(tag).tell_each(|| Kind::Known { name: name.into(), by });
 }
 
 /// The host object that goes by `name`.

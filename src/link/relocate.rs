@@ -5,6 +5,8 @@
 //! code of a newly loaded library; what needs the answer of an IFUNC resolver is put off to pass 2, when every
 //! object that the resolver may use has been through pass 1.
 
+use std::time::{Duration, Instant};
+
 use goblin::elf64::reloc::Rela;
 
 use crate::elf::addr::{Addr, FileOffset, Vaddr, Word};
@@ -47,6 +49,9 @@ struct Pass<'a, 'r, P: Probe + ?Sized> {
     outcome: Outcome,
     /// The last symbol that was bound: linkers sort relocations so that those of one symbol follow each other.
     last: Option<(u32, Class, Option<Definition<'a>>)>,
+    /// How often a symbol was asked for, and how long the answers took, if someone wants to know.
+    symbols: u64,
+    looking_up: Duration,
 }
 
 /// Pass 1 for one object.
@@ -63,13 +68,24 @@ pub(crate) fn first_pass<'a, P: Probe + ?Sized>(
         object.memory.open_text(report).map_err(wrap)?;
     }
     let place = scope.place(object);
-    let mut pass = Pass { object, place, scope, report, outcome: Outcome::default(), last: None };
+    let mut pass = Pass {
+        object,
+        place,
+        scope,
+        report,
+        outcome: Outcome::default(),
+        last: None,
+        symbols: 0,
+        looking_up: Duration::ZERO,
+    };
     pass.relative().map_err(wrap)?;
     pass.table("DT_RELA", object.dynamic.rela, object.rela()).map_err(wrap)?;
     pass.table("DT_JMPREL", object.dynamic.jmprel, object.jmprel()).map_err(wrap)?;
     if object.dynamic.textrel {
         object.memory.shut_text(report).map_err(wrap)?;
     }
+    let looking_up = report.times_lookups().then_some(pass.looking_up.as_nanos() as u64);
+    report.tell(|| Kind::Relocated { pass: 1, symbols: pass.symbols, looking_up });
     Ok(pass.outcome)
 }
 
@@ -92,7 +108,7 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
         for (index, rela) in entries.iter().enumerate() {
             let entry = Entry::from(rela);
             // By far the most frequent, and the simplest: `B + A`, without a symbol.
-            if entry.kind == RelocKind::Relative as u32 && !self.report.listening() {
+            if entry.kind == RelocKind::Relative as u32 && !self.report.closely() {
                 let word = self.object.bias().0.wrapping_add_signed(entry.addend);
                 let stored = self.object.memory.store(entry.place, word, self.report);
                 stored.ok_or_else(|| outside(table, index, RelocKind::Relative.name(), entry.place))?;
@@ -159,7 +175,10 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
             return Ok(definition);
         }
         let wanted_by = || format!("relocation {index} of {table} ({})", kind.name());
+        let start = self.report.times_lookups().then(Instant::now);
         let definition = self.scope.bind((self.object, self.place), entry.symbol, class, wanted_by, self.report)?;
+        self.looking_up += start.map_or(Duration::ZERO, |start| start.elapsed());
+        self.symbols += u64::from(self.report.listening());
         if let Some(Definition { object: Some(object), .. }) = definition
             && self.outcome.bound.last() != Some(&object.tag.id)
             && !self.outcome.bound.contains(&object.tag.id)
@@ -193,7 +212,7 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
     ) {
         let Entry { place, addend, .. } = *entry;
         let of = definition.and_then(|d| d.object).unwrap_or(self.object);
-        self.report.tell(|| Kind::Deferred { table, index, place, resolver_of: of.tag.clone() });
+        self.report.tell_each(|| Kind::Deferred { table, index, place, resolver_of: of.tag.clone() });
         self.outcome.deferred.push(Deferred { table, index, place, kind, addend, resolver });
     }
 
@@ -272,7 +291,7 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
         definition: Option<&Definition<'_>>,
     ) {
         let object = self.object;
-        self.report.tell(|| Kind::Relocation {
+        self.report.tell_each(|| Kind::Relocation {
             table,
             index,
             entry: at.and_then(|t| object.file_offset(Vaddr(t.at.0 + index as u64 * size))).unwrap_or(FileOffset(0)),
@@ -329,6 +348,7 @@ pub(crate) unsafe fn second_pass<P: Probe + ?Sized>(
             object.memory.shut_text(report).map_err(wrap)?;
         }
     }
+    report.tell(|| Kind::Relocated { pass: 2, symbols: 0, looking_up: None });
     Ok(())
 }
 

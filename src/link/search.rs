@@ -122,7 +122,7 @@ impl Search<'_> {
             return Ok(Some(file));
         }
         let cached = ldcache::lookup(lock, self.name, report);
-        report.tell(|| Kind::Rule { rule: Rule::Cache, dirs: cached.clone() });
+        report.tell_each(|| Kind::Rule { rule: Rule::Cache, dirs: cached.clone() });
         for path in cached {
             // DF_1_NODEFLIB forbids what the cache found in a default directory, too.
             let parent = Path::new(&path).parent().unwrap_or(Path::new(""));
@@ -147,7 +147,7 @@ impl Search<'_> {
         tried: &mut Tried,
         report: Report<'_, P>,
     ) -> Result<Option<OpenFile>> {
-        report.tell(|| Kind::Rule { rule: rule.clone(), dirs: dirs.to_vec() });
+        report.tell_each(|| Kind::Rule { rule: rule.clone(), dirs: dirs.to_vec() });
         let name = self.name;
         for dir in dirs {
             for (level, sub) in Level::DIRECTORIES {
@@ -265,7 +265,7 @@ fn read_headers<P: Probe + ?Sized>(fd: &OwnedFd, report: Report<'_, P>) -> Resul
         .map_err(|errno| ErrorKind::System { call: format!("newfstatat({raw}, \"\", …, AT_EMPTY_PATH)"), errno })?;
     let id = FileId { device: stat.st_dev, inode: stat.st_ino };
     let length = stat.st_size as u64;
-    report.tell(|| Kind::Stat { fd: raw, device: id.device, inode: id.inode, length });
+    report.tell_each(|| Kind::Stat { fd: raw, device: id.device, inode: id.inode, length });
     if stat.st_mode & nix::libc::S_IFMT == nix::libc::S_IFDIR {
         return Err(ErrorKind::System { call: format!("pread64({raw}, …)"), errno: Errno::EISDIR });
     }
@@ -297,7 +297,7 @@ fn read_headers<P: Probe + ?Sized>(fd: &OwnedFd, report: Report<'_, P>) -> Resul
             file_length: length,
         });
         for segment in &image.segments {
-            report.tell(|| Kind::ProgramHeader {
+            report.tell_each(|| Kind::ProgramHeader {
                 name: segment.type_name(),
                 header_offset: image.header_offset(segment.index),
                 segment: segment.clone(),
@@ -316,7 +316,7 @@ fn read_at<P: Probe + ?Sized>(
     let (raw, asked) = (fd.as_raw_fd(), buffer.len() as u64);
     let got = pread(fd, buffer, offset.0 as i64)
         .map_err(|errno| ErrorKind::System { call: format!("pread64({raw}, …, {asked}, {})", offset.0), errno })?;
-    report.tell(|| Kind::Read { fd: raw, offset, asked, got: got as u64 });
+    report.tell_each(|| Kind::Read { fd: raw, offset, asked, got: got as u64 });
     Ok(got)
 }
 

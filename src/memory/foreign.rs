@@ -108,13 +108,20 @@ fn watched<R, P: Probe + ?Sized>(
     call: impl FnOnce() -> R,
     answer: impl FnOnce(&R) -> Option<Addr>,
 ) -> R {
-    if !report.listening() {
+    // Resolvers are as many as the relocations that need them.
+    let told = if purpose == Purpose::Resolver { report.closely() } else { report.listening() };
+    if !told {
         return call();
     }
     report.tell(|| Kind::Call { address, purpose });
-    watch.look(around);
+    if report.closely() {
+        watch.look(around);
+    }
     let result = call();
     report.tell(|| Kind::Return { address, value: answer(&result) });
+    if !report.closely() {
+        return result;
+    }
     for (address, before, after) in watch.changes(around) {
         report.tell(|| Kind::Changed { address, before: Hex(before), after: Hex(after) });
     }

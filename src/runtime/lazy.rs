@@ -73,7 +73,7 @@ pub(crate) fn leave<P: Probe + ?Sized>(object: &Object, index: usize, entry: &En
         return false;
     }
     let Some(word) = object.memory.word(place) else { return false };
-    report.tell(|| Kind::LeftForCall {
+    report.tell_each(|| Kind::LeftForCall {
         index,
         entry: object
             .dynamic

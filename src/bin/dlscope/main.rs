@@ -14,6 +14,7 @@ mod fixture_call;
 mod fixtures;
 mod narrate;
 mod page;
+mod profile;
 mod signature;
 mod step;
 mod story;
@@ -57,9 +58,13 @@ enum Command {
     Call(call::Args),
     Compare(compare::Args),
     Exec(exec::Args),
+    Profile(profile::Args),
     /// Load one library by one loader and write what came of it to a file
     #[command(hide = true)]
     CompareChild(compare::ChildArgs),
+    /// Open one library once and write what it took to a file
+    #[command(hide = true)]
+    ProfileChild(profile::ChildArgs),
 }
 
 /// Why the command did not do what it was asked.
@@ -99,6 +104,8 @@ fn main() -> ExitCode {
             Err(failure) => Err(failure),
         },
         Command::CompareChild(args) => compare::run_child(&args),
+        Command::Profile(args) => profile::run(&args),
+        Command::ProfileChild(args) => profile::run_child(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -205,6 +205,10 @@ pub fn of_kind(kind: &Kind) -> [&'static str; 2] {
             "A function was called for the first time, through a slot that is not bound yet.",
             "From the second call on the slot leads straight to the function.",
         ],
+        Kind::Relocated { .. } => [
+            "Every relocation of the object that this pass can do is done.",
+            "A symbol that several relocations in a row name was looked for once.",
+        ],
         Kind::Store { .. } => [
             "A word of memory was written: what stood there, and what stands there now.",
             "For a private page the first store makes the kernel copy it.",

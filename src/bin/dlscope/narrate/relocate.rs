@@ -54,6 +54,8 @@ pub fn fixes<'e>(events: &[&'e Event]) -> (Vec<Fix<'e>>, Vec<&'e Event>) {
             (Kind::Call { address, .. }, Some(fix)) => fix.answer = Some((*address, None)),
             (Kind::Return { value, .. }, Some(Fix { answer: Some((_, answer)), .. })) => *answer = *value,
             (Kind::Deferred { resolver_of, .. }, Some(fix)) => fix.deferred = Some(resolver_of),
+            // Its relocations were just told.
+            (Kind::Relocated { .. }, _) => {}
             _ => others.push(event),
         }
     }

@@ -20,6 +20,9 @@ impl Walk {
                 names(local)
             ),
             Kind::Pass { pass, objects } => format!("Pass {pass} over the relocations of {}.", names(objects)),
+            Kind::Relocated { pass, symbols, .. } => {
+                format!("{object} is through pass {pass}; a symbol was asked for {}.", times(*symbols))
+            }
             Kind::Lookup { name, found: Some(found), .. } => format!("{name} is found in {}.", provider(found)),
             Kind::Lookup { name, found: None, .. } => format!("{name} is found nowhere."),
             Kind::Relocation { kind, place, name: Some(name), .. } => {
@@ -56,6 +59,14 @@ impl Walk {
             Some(Kind::LazyGot { .. }) => format!("Store the way to the loader into {slot}."),
             _ => format!("Store {value:#x} into {slot}."),
         }
+    }
+}
+
+fn times(number: u64) -> String {
+    match number {
+        0 => "never".into(),
+        1 => "once".into(),
+        _ => count(number, "time"),
     }
 }
 

@@ -22,6 +22,7 @@ impl Walk {
             | Kind::Lookup { .. }
             | Kind::Scope { .. }
             | Kind::Pass { .. }
+            | Kind::Relocated { .. }
             | Kind::Version { .. } => self.linking(at, object),
             Kind::Reserve { .. }
             | Kind::Placed { .. }

@@ -102,7 +102,7 @@ pub fn reference(kind: &Kind, stage: Stage) -> Reference {
         Kind::Scope { .. } => {
             (DEPENDENCIES, "_dl_map_object_deps", "add_syms", "docs/chapters/08-relocate.md#the-scope")
         }
-        Kind::Pass { .. } => {
+        Kind::Pass { .. } | Kind::Relocated { .. } => {
             (RELOCATION_TYPES, "_dl_relocate_object", "reloc_all", "docs/chapters/08-relocate.md#two-passes")
         }
         Kind::Lookup { .. } => {
