@@ -1,0 +1,135 @@
+//! A symbol that nobody defines, and what comes nearest to it.
+
+use std::collections::HashSet;
+
+use dlscope::Export;
+use dlscope::event::Tag;
+use serde::Serialize;
+
+use super::machine::{Machine, Provider};
+use super::names::{bare, demangled, is_rust, stem};
+
+/// What every object of the load exports.
+pub struct Exports(pub Vec<(Tag, Vec<Export>)>);
+
+/// One symbol that is missing.
+#[derive(Serialize)]
+pub struct Missing {
+    pub name: String,
+    pub version: Option<String>,
+    /// In C++ or Rust.
+    pub source: Option<String>,
+    /// Whether every use of it is a call, which lazy binding would put off.
+    pub only_called: bool,
+    pub nearest: Vec<Nearest>,
+}
+
+/// Something like it.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case", tag = "nearest")]
+pub enum Nearest {
+    /// The same name in a library of the load, in other versions.
+    OtherVersion { library: String, versions: Vec<String> },
+    /// The same name in a library that nobody of the load needs.
+    OtherLibrary(Provider),
+    /// The same C++ function with other parameters.
+    OtherParameters { library: String, name: String, source: String },
+    /// The same Rust function of another build.
+    OtherBuild { library: String, name: String },
+    /// A C function of that name, where a C++ one is wanted, or the other way round.
+    OtherLanguage { library: String, name: String, wants_cpp: bool },
+    /// A name that differs in a letter or two.
+    Similar { library: String, name: String },
+}
+
+impl Missing {
+    /// Compares it with what the objects of the load export.
+    pub fn among(name: &str, version: Option<&str>, only_called: bool, exports: &Exports) -> Missing {
+        let mut nearest = other_versions(name, exports);
+        if nearest.is_empty() {
+            nearest = other_signatures(name, exports);
+        }
+        if nearest.is_empty() {
+            nearest = similar(name, exports);
+        }
+        let (version, source) = (version.map(Into::into), demangled(name));
+        Missing { name: name.into(), version, source, only_called, nearest }
+    }
+
+    /// As the source has it, or with its version.
+    pub fn shown(&self) -> String {
+        let version = self.version.as_ref().map_or(String::new(), |v| format!(", version {v}"));
+        self.source.clone().unwrap_or_else(|| self.name.clone()) + &version
+    }
+}
+
+/// Adds, for each symbol, the libraries of the machine that have it and are not part of the load.
+pub fn look_elsewhere(missing: &mut [&mut Missing], known: &[&str], machine: &Machine) {
+    let names: Vec<String> = missing.iter().map(|m| m.name.clone()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for (missing, providers) in missing.iter_mut().zip(machine.defining(&names, known)) {
+        let mut sonames = HashSet::new();
+        let fresh = providers.into_iter().filter(|provider| sonames.insert(provider.soname.clone()));
+        missing.nearest.splice(0..0, fresh.take(3).map(Nearest::OtherLibrary));
+    }
+}
+
+fn other_versions(name: &str, exports: &Exports) -> Vec<Nearest> {
+    let of_object = |(tag, exports): &(Tag, Vec<Export>)| {
+        let same = exports.iter().filter(|export| export.name == name);
+        let versions: Vec<_> = same.map(|e| e.version.clone().unwrap_or_else(|| "none".into())).collect();
+        let library = tag.short().to_string();
+        (!versions.is_empty()).then_some(Nearest::OtherVersion { library, versions })
+    };
+    exports.0.iter().filter_map(of_object).collect()
+}
+
+/// The same function, declared otherwise.
+fn other_signatures(name: &str, exports: &Exports) -> Vec<Nearest> {
+    let mut found = Vec::new();
+    let wanted = bare(name);
+    let stem = stem(name).unwrap_or(name);
+    for (tag, exports) in &exports.0 {
+        let library = || tag.short().to_string();
+        // Demangling is slow, so most are passed over by a look at their bytes.
+        for export in exports.iter().filter(|export| export.name.contains(stem) && export.name != name) {
+            let theirs = bare(&export.name);
+            let same_source = wanted.is_some() && theirs == wanted;
+            let name = export.name.clone();
+            if same_source && is_rust(&name) {
+                found.push(Nearest::OtherBuild { library: library(), name });
+            } else if same_source {
+                let source = demangled(&name).unwrap_or_default();
+                found.push(Nearest::OtherParameters { library: library(), name, source });
+            } else if wanted.as_ref().is_some_and(|wanted| *wanted == name) {
+                found.push(Nearest::OtherLanguage { library: library(), name, wants_cpp: true });
+            } else if wanted.is_none() && theirs.is_some_and(|theirs| theirs == stem) {
+                found.push(Nearest::OtherLanguage { library: library(), name, wants_cpp: false });
+            }
+        }
+    }
+    found.truncate(3);
+    found
+}
+
+fn similar(name: &str, exports: &Exports) -> Vec<Nearest> {
+    // In a short name, two letters are everything.
+    let most = (name.len() / 4).min(3);
+    let mut found: Vec<(usize, &str, &str)> = Vec::new();
+    for (tag, exports) in &exports.0 {
+        for export in exports.iter().filter(|export| export.name.len().abs_diff(name.len()) <= most) {
+            // `__sin` for `sin` is not what anyone meant.
+            if export.name.starts_with("__") && !name.starts_with("__") {
+                continue;
+            }
+            let distance = strsim::osa_distance(&export.name, name);
+            if distance <= most && !found.iter().any(|(_, _, known)| *known == export.name) {
+                found.push((distance, tag.short(), &export.name));
+            }
+        }
+    }
+    found.sort();
+    let best = found.first().map_or(0, |(distance, ..)| *distance);
+    let found = found.into_iter().filter(|(distance, ..)| *distance == best).take(3);
+    found.map(|(_, library, name)| Nearest::Similar { library: library.into(), name: name.into() }).collect()
+}
