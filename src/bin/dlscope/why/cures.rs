@@ -9,8 +9,15 @@ use super::words::{few, folder, offer, short};
 use crate::page::count;
 
 impl Problem {
-    /// What would make it work: sentences.
-    pub fn cure(&self, asked: &str) -> String {
+    /// What would make it work, a paragraph for each way or part of it.
+    pub fn cures(&self, asked: &str) -> Vec<String> {
+        match &self.what {
+            What::Symbols { symbols, .. } => self.symbol_cures(symbols),
+            _ => Vec::from_iter(Some(self.cure(asked)).filter(|cure| !cure.is_empty())),
+        }
+    }
+
+    fn cure(&self, asked: &str) -> String {
         match &self.what {
             What::NotFound { library, lies_in, written, other_versions, spelt_alike, .. } => {
                 let for_itself = short(library) == short(asked);
@@ -21,6 +28,14 @@ impl Problem {
                     return format!("Ask for {}, or set LD_LIBRARY_PATH={}.", path.display(), folder(path));
                 }
                 if let Some(path) = other_versions.first() {
+                    if path.to_string_lossy().contains(&format!("{}.", short(library))) {
+                        return format!(
+                            "{} is the name for the linker, without a number; the library itself is {}: ask for that, \
+                             or install the development package.",
+                            short(library),
+                            path.display()
+                        );
+                    }
                     let names = few(other_versions.iter().map(|path| path.display().to_string()), 3);
                     return format!(
                         "There is {names}, but another number behind .so means another interface: install the \
@@ -30,7 +45,7 @@ impl Problem {
                     );
                 }
                 if !spelt_alike.is_empty() {
-                    return format!("Is {} meant?", spelt_alike.join(" or "));
+                    return format!("Is {} meant?", spelt_alike.join(", or "));
                 }
                 if library.contains('/') {
                     return "A name with a '/' is a path and is opened as it is, from the current directory.".into();
@@ -44,7 +59,7 @@ impl Problem {
             What::Version { version, library, offered, lies_in, .. } => {
                 version_cure(version, library, offered, lies_in, self.whose())
             }
-            What::Symbols { symbols, bind_now } => self.symbol_cure(symbols, *bind_now),
+            What::Symbols { .. } => String::new(),
             What::StaticTls { size, .. } => format!(
                 "Compile {0} without -ftls-model=initial-exec (-fPIC alone, or -mtls-dialect=gnu2), so that its \
                  variables can be made when a thread first uses them; or let the program have {0} from its start: \
@@ -70,7 +85,7 @@ impl Problem {
         )
     }
 
-    fn symbol_cure(&self, symbols: &[Missing], bind_now: bool) -> String {
+    fn symbol_cures(&self, symbols: &[Missing]) -> Vec<String> {
         let user = self.whose();
         // One sentence for each way, with the first symbol that asks for it.
         let mut said: Vec<String> = Vec::new();
@@ -87,14 +102,7 @@ impl Problem {
                 said.push(sentence);
             }
         }
-        if symbols.iter().all(|symbol| symbol.only_called) && !bind_now {
-            let which = if symbols.len() == 1 { "of it" } else { "of one of them" };
-            said.push(format!(
-                "With RTLD_LAZY dlopen itself would succeed, and the first call {which} would end the program with a \
-                 \"symbol lookup error\"."
-            ));
-        }
-        said.join(" ")
+        said
     }
 }
 
@@ -105,6 +113,11 @@ impl Refusal {
                 "Install the x86_64 build of {library} (Debian: the package with :amd64), or take the folder of {path} \
                  out of the way of the search; `file -L {path}` says what it is."
             ),
+            Refusal::LinkerScript(names) if names.is_empty() => "Open the library that it is about.".into(),
+            Refusal::LinkerScript(names) => format!("Open the library that it names: {}.", names.join(", ")),
+            Refusal::NotElf => format!("`file {path}` says what it is. Another file of that name may be meant."),
+            Refusal::Program => "Run it instead; a program has no place for itself in another one.".into(),
+            Refusal::Folder => format!("Name a file in it: {path}/lib….so."),
             Refusal::Other(message) => {
                 let rest: Vec<_> = message.lines().skip(1).map(str::trim).collect();
                 sentence(&format!("{path}: {}", rest.join(" ")))
@@ -129,6 +142,12 @@ impl Nearest {
                 missing.shown(),
                 flag(&provider.soname),
                 provider.path.display()
+            ),
+            Nearest::OtherFile { found, path } => format!(
+                "{} is another file of that name and defines {}; the one found first, {found}, does not. Take its folder \
+                 out of LD_LIBRARY_PATH, or out of the path that leads there.",
+                path.display(),
+                missing.shown()
             ),
             Nearest::OtherParameters { library, name: theirs, source } => {
                 let is_string = |mangled: &str| mangled.contains("__cxx11");

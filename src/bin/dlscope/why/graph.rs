@@ -11,6 +11,8 @@ pub struct Graph {
     pub nodes: Vec<Node>,
     /// The search for the library itself, if it was searched.
     pub asked: Option<Search>,
+    /// What the program started with, in everybody's scope.
+    pub startup: Vec<Tag>,
 }
 
 /// One object.
@@ -85,6 +87,7 @@ impl Graph {
                         graph.asked = search.take();
                     }
                 }
+                Kind::Host { objects } => graph.startup.clone_from(objects),
                 Kind::Known { .. } => graph.add(of_whom, true, None),
                 Kind::DynamicEntry { tag, value, text, .. } => graph.entry(of_whom, tag, value.0, text.as_ref()),
                 Kind::Needed { name, object, how } => {

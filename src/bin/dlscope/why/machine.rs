@@ -47,9 +47,8 @@ impl Machine {
                 machine.add(if path.is_file() { path.parent().unwrap_or(path) } else { path });
             }
         }
-        for node in &graph.nodes {
-            machine.add(&node.origin());
-        }
+        let objects = graph.nodes.iter().map(|node| &node.tag).chain(&graph.startup);
+        objects.filter_map(|tag| Path::new(&*tag.name).parent()).for_each(|folder| machine.add(folder));
         machine.add(Path::new("/usr/local/lib"));
         machine
     }
@@ -80,6 +79,13 @@ impl Machine {
         self.folders.iter().map(|folder| folder.join(name)).filter(|path| path.is_file()).collect()
     }
 
+    /// Libraries in folders of the user, without those at `known` paths: few enough to look into each of them.
+    pub fn own_libraries(&self, known: &[&str]) -> Vec<PathBuf> {
+        let mut seen: HashSet<_> = known.iter().filter_map(|path| identity(Path::new(path))).collect();
+        let own = self.files().filter(|path| !path.parent().is_some_and(is_of_the_system));
+        own.filter(|path| identity(path).is_some_and(|identity| seen.insert(identity))).take(50).collect()
+    }
+
     /// Libraries that may be the same one in another version: `libx.so.2` for `libx.so.1`.
     pub fn named_alike(&self, name: &str) -> Vec<PathBuf> {
         let Some((stem, _)) = name.split_once(".so") else { return Vec::new() };
@@ -88,8 +94,8 @@ impl Machine {
             file != name && file.strip_prefix(&starts).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
         let mut found: Vec<_> = self.files().filter(|path| is_alike(name_of(path))).collect();
-        // The shortest names are the ones that others need.
-        found.sort_by_key(|path| path.as_os_str().len());
+        // One library has several names; one of them is what others need.
+        found.retain(|path| ElfFile::open(path).is_some_and(|f| f.soname().is_none_or(|own| own == name_of(path))));
         found.truncate(3);
         found
     }
@@ -106,7 +112,7 @@ impl Machine {
                 found.push((distance, file));
             }
         }
-        found.sort_by_key(|(distance, file)| (*distance, file.len(), file.clone()));
+        found.sort_by_key(|(distance, file)| (*distance, strsim::osa_distance(file, name), file.clone()));
         found.into_iter().map(|(_, file)| file).take(3).collect()
     }
 
@@ -125,7 +131,9 @@ impl Machine {
             for (wanted, found) in wanted.iter().zip(&mut found) {
                 if let Some((index, _)) = symbols.find(wanted, &mut ()) {
                     let soname = file.soname().unwrap_or_else(|| name_of(&path).into());
-                    found.push(Provider { soname, path: path.clone(), version: symbols.version_text(index) });
+                    // The name that others need, if it has it.
+                    let path = Some(path.with_file_name(&soname)).filter(|own| own.is_file()).unwrap_or(path.clone());
+                    found.push(Provider { soname, path, version: symbols.version_text(index) });
                 }
             }
         }

@@ -72,7 +72,7 @@ pub struct Explanation<'e> {
     /// One sentence.
     summary: String,
     problems: Vec<Problem>,
-    /// What would make it work: one for each problem.
+    /// What would make it work, in the order of the problems.
     cures: Vec<String>,
     #[serde(flatten)]
     surprises: Surprises,
@@ -86,11 +86,14 @@ pub struct Explanation<'e> {
 
 /// Runs the subcommand; whether the library would load.
 pub fn run(args: &Args) -> Result<bool, Failure> {
+    if args.library.is_empty() {
+        return Err(Failure::Usage("the name of the library is empty".into()));
+    }
     let watcher = Arc::new(Watcher::default());
     let loader = args.search_dirs.iter().fold(Loader::new(), |loader, dir| loader.search_dir(dir));
     let inspection = loader.probe(watcher.clone()).inspect(&args.library);
     let events = watcher.take();
-    let exports = Exports(inspection.objects().map(|o| (o.tag().clone(), o.symbols().collect())).collect());
+    let exports = Exports::of(&inspection);
     let graph = Graph::of(&events);
     let loads = inspection.faults().is_empty();
 
@@ -104,7 +107,7 @@ pub fn run(args: &Args) -> Result<bool, Failure> {
         library: &args.library,
         loads,
         summary: tell::summary(&args.library, &problems, (graph.nodes.len(), adopted), &surprises),
-        cures: problems.iter().map(|problem| problem.cure(&args.library)).collect(),
+        cures: problems.iter().flat_map(|problem| problem.cures(&args.library)).collect(),
         problems,
         surprises,
         search: graph.asked.as_ref(),

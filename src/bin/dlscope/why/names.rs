@@ -55,7 +55,10 @@ fn cpp(name: &str, options: DemangleOptions) -> Option<String> {
     if !name.starts_with("_Z") {
         return None;
     }
-    Symbol::new(name).ok()?.demangle_with_options(&options).ok()
+    let source = Symbol::new(name).ok()?.demangle_with_options(&options).ok()?;
+    // What everybody calls a string.
+    let string = "basic_string<char, std::char_traits<char>, std::allocator<char> >";
+    Some(source.replace(string, "string"))
 }
 
 #[cfg(test)]

@@ -77,6 +77,14 @@ pub enum Refusal {
     Class32,
     /// For this processor.
     Machine(String),
+    /// A text for the linker, and the libraries that it names.
+    LinkerScript(Vec<String>),
+    /// No ELF file at all.
+    NotElf,
+    /// A program.
+    Program,
+    /// A folder.
+    Folder,
     /// Anything else.
     Other(String),
 }
@@ -132,14 +140,14 @@ impl Evidence<'_> {
 
     fn not_found(&self, user: Option<&Tag>, library: &str, errno: &str) -> What {
         let user = user.and_then(|tag| self.graph.node(tag.id));
-        let mut lies_in = self.machine.files_named(library);
+        let name = library.rsplit('/').next().unwrap_or(library);
+        let mut lies_in = self.machine.files_named(name);
         lies_in.retain(|path| ElfFile::open(path).is_some());
         let mistakes = user.map_or(Vec::new(), |user| paths::mistakes(user, library, &lies_in, self.graph));
         let written = user.zip(lies_in.first()).map(|(user, file)| paths::from_origin(user, file));
         let nowhere = lies_in.is_empty();
-        let other_versions = if nowhere { self.machine.named_alike(library) } else { Vec::new() };
+        let other_versions = if nowhere { self.machine.named_alike(name) } else { Vec::new() };
         let is_typed = nowhere && user.is_none() && other_versions.is_empty();
-        let name = library.rsplit('/').next().unwrap_or(library);
         let spelt_alike = if is_typed { self.machine.spelt_alike(name) } else { Vec::new() };
         let (library, errno) = (library.into(), errno.into());
         What::NotFound {
@@ -164,6 +172,9 @@ impl Evidence<'_> {
         let reason = match &error.kind {
             ErrorKind::Unsuitable { field, .. } if field == "e_ident[EI_CLASS]" => Refusal::Class32,
             ErrorKind::Unsuitable { field, found, .. } if field == "e_machine" => Refusal::Machine(found.clone()),
+            ErrorKind::Unsuitable { field, .. } if field == "DT_FLAGS_1" => Refusal::Program,
+            ErrorKind::Unsuitable { field, .. } if field == "e_ident magic" => not_elf(Path::new(&error.object)),
+            ErrorKind::System { errno: nix::errno::Errno::EISDIR, .. } => Refusal::Folder,
             kind => Refusal::Other(kind.to_string()),
         };
         What::Unsuitable { library: library.into(), path: error.object.clone(), reason, without_it: Vec::new() }
@@ -188,7 +199,8 @@ impl Evidence<'_> {
             }
         }
         let known: Vec<&str> = self.graph.nodes.iter().map(|node| &*node.tag.name).collect();
-        look_elsewhere(&mut own.iter_mut().flat_map(|(_, missing)| missing).collect::<Vec<_>>(), &known, self.machine);
+        let mut missing: Vec<&mut Missing> = own.iter_mut().flat_map(|(_, missing)| missing).collect();
+        look_elsewhere(&mut missing, &known, self.machine);
         problems.extend(own.into_iter().map(|(object, symbols)| {
             let bind_now = self.graph.node(object.id).is_some_and(|node| node.bind_now);
             Problem { object: object.name.to_string(), what: What::Symbols { symbols, bind_now } }
@@ -232,6 +244,16 @@ impl Evidence<'_> {
         later.into_iter().for_each(|without_it| note(without_it, symbol));
         is_later
     }
+}
+
+/// `/usr/lib/…/libc.so` is a text that tells the linker where the library is.
+fn not_elf(path: &Path) -> Refusal {
+    let Ok(text) = std::fs::read_to_string(path) else { return Refusal::NotElf };
+    let is_script = ["GROUP", "INPUT", "OUTPUT_FORMAT"].iter().any(|word| text.contains(word));
+    let words = text.split(|c: char| c.is_whitespace() || "(),".contains(c));
+    let mut names: Vec<String> = words.filter(|word| word.contains(".so")).map(Into::into).collect();
+    names.dedup();
+    if is_script { Refusal::LinkerScript(names) } else { Refusal::NotElf }
 }
 
 fn note(names: &mut Vec<String>, name: &str) {

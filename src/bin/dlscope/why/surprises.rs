@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use dlscope::elf::symbol::SymbolBinding;
 use dlscope::event::{Event, Kind, Tag};
 use serde::Serialize;
 
@@ -49,6 +48,9 @@ pub struct StaticTls {
     pub bytes: u64,
     pub left: u64,
 }
+
+/// What the start files of the compiler refer to, weakly, in every library.
+const OF_START_FILES: [&str; 1] = ["__cxa_finalize"];
 
 /// Every definition of a name.
 type Definitions<'e> = HashMap<&'e str, Vec<Definition<'e>>>;
@@ -97,7 +99,7 @@ impl Surprises {
                     let version = version.as_deref();
                     let pair = (user.short(), giver.short());
                     let own = all.iter().find(|d| d.object == user && d.suits(version));
-                    let is_local = local.contains(giver);
+                    let is_local = local.contains(giver) || OF_START_FILES.contains(&name.as_str());
                     if !is_local && all.iter().any(|d| d.suits(version)) {
                         // The program gives what a dependency has as well: its affair.
                     } else if !is_local {
@@ -137,8 +139,7 @@ fn definitions(exports: &Exports) -> Definitions<'_> {
     let mut definitions = Definitions::new();
     for (object, exports) in &exports.0 {
         for export in exports {
-            let weak = export.binding != SymbolBinding::Global;
-            let definition = Definition { object, version: export.version.as_deref(), weak };
+            let definition = Definition { object, version: export.version.as_deref(), weak: export.weak };
             definitions.entry(&export.name).or_default().push(definition);
         }
     }

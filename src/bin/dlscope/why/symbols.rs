@@ -1,16 +1,56 @@
 //! A symbol that nobody defines, and what comes nearest to it.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 
-use dlscope::Export;
+use dlscope::Inspection;
+use dlscope::elf::symbol::SymbolBinding;
 use dlscope::event::Tag;
 use serde::Serialize;
 
 use super::machine::{Machine, Provider};
 use super::names::{bare, demangled, is_rust, stem};
+use super::words::short;
+use crate::compare::file::ElfFile;
 
-/// What every object of the load exports.
+/// What libraries export, each with its own.
 pub struct Exports(pub Vec<(Tag, Vec<Export>)>);
+
+/// One symbol that others may be bound to.
+pub struct Export {
+    pub name: String,
+    pub version: Option<String>,
+    /// Weak or unique: one of several is meant to win.
+    pub weak: bool,
+}
+
+impl Exports {
+    /// Of every object of the load.
+    pub fn of(inspection: &Inspection) -> Exports {
+        let export = |export: dlscope::Export| Export {
+            name: export.name,
+            version: export.version,
+            weak: export.binding != SymbolBinding::Global,
+        };
+        Exports(inspection.objects().map(|o| (o.tag().clone(), o.symbols().map(export).collect())).collect())
+    }
+
+    /// Of files that are not loaded.
+    fn of_files(paths: &[PathBuf]) -> Exports {
+        let of_file = |path: &PathBuf| {
+            let file = ElfFile::open(path)?;
+            let symbols = file.symbols()?;
+            let export = |(index, symbol, _)| Export {
+                name: String::from_utf8_lossy(symbols.name(&symbol)).into_owned(),
+                version: symbols.version_text(index),
+                weak: symbol.symbol_binding() != SymbolBinding::Global,
+            };
+            let tag = Tag { id: 0, name: path.to_string_lossy().into() };
+            Some((tag, symbols.exports().map(export).collect()))
+        };
+        Exports(paths.iter().filter_map(of_file).collect())
+    }
+}
 
 /// One symbol that is missing.
 #[derive(Serialize)]
@@ -32,6 +72,8 @@ pub enum Nearest {
     OtherVersion { library: String, versions: Vec<String> },
     /// The same name in a library that nobody of the load needs.
     OtherLibrary(Provider),
+    /// The same name in a file that would have been found, had not another of its name come first.
+    OtherFile { found: String, path: PathBuf },
     /// The same C++ function with other parameters.
     OtherParameters { library: String, name: String, source: String },
     /// The same Rust function of another build.
@@ -59,7 +101,12 @@ impl Missing {
     /// As the source has it, or with its version.
     pub fn shown(&self) -> String {
         let version = self.version.as_ref().map_or(String::new(), |v| format!(", version {v}"));
-        self.source.clone().unwrap_or_else(|| self.name.clone()) + &version
+        self.in_source() + &version
+    }
+
+    /// As the source has it.
+    pub fn in_source(&self) -> String {
+        self.source.clone().unwrap_or_else(|| self.name.clone())
     }
 }
 
@@ -70,7 +117,22 @@ pub fn look_elsewhere(missing: &mut [&mut Missing], known: &[&str], machine: &Ma
     for (missing, providers) in missing.iter_mut().zip(machine.defining(&names, known)) {
         let mut sonames = HashSet::new();
         let fresh = providers.into_iter().filter(|provider| sonames.insert(provider.soname.clone()));
-        missing.nearest.splice(0..0, fresh.take(3).map(Nearest::OtherLibrary));
+        let nearest = |provider: Provider| match known.iter().find(|path| short(path) == provider.soname) {
+            Some(found) => Nearest::OtherFile { found: (*found).into(), path: provider.path },
+            None => Nearest::OtherLibrary(provider),
+        };
+        missing.nearest.splice(0..0, fresh.take(3).map(nearest));
+    }
+    // Linkers leave a library out if no name of it was used as it is written: look into those that lie around.
+    if missing.iter().all(|missing| !missing.nearest.is_empty()) {
+        return;
+    }
+    let around = Exports::of_files(&machine.own_libraries(known));
+    for missing in missing.iter_mut().filter(|missing| missing.nearest.is_empty()) {
+        missing.nearest = other_signatures(&missing.name, &around);
+        if missing.nearest.is_empty() {
+            missing.nearest = similar(&missing.name, &around);
+        }
     }
 }
 

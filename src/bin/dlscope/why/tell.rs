@@ -42,7 +42,7 @@ impl Teller {
                 if !lies_in.is_empty() {
                     self.page.gap();
                     let list = few(lies_in.iter().map(|path| path.display().to_string()), 3);
-                    self.paragraph(&format!("{} lies in {list}.", heading(library)), 2);
+                    self.paragraph(&format!("{} lies in {list}.", heading(short(library))), 2);
                 }
                 for mistake in mistakes {
                     self.paragraph(&format!("{mistake}."), 2);
@@ -67,7 +67,7 @@ impl Teller {
                     self.paragraph(&format!("The one found has: {offered}."), 2);
                 }
             }
-            What::Symbols { symbols, .. } => {
+            What::Symbols { symbols, bind_now } => {
                 self.page.gap();
                 self.paragraph(&format!("Undefined in {}:", heading(whose)), 2);
                 for missing in symbols.iter().take(self.most) {
@@ -78,6 +78,14 @@ impl Teller {
                     }
                 }
                 self.more(symbols.len(), 4);
+                if symbols.iter().all(|symbol| symbol.only_called) && !bind_now {
+                    let which = if symbols.len() == 1 { "it" } else { "one of them" };
+                    let text = format!(
+                        "Only called: with RTLD_LAZY dlopen itself would succeed, and the first call of {which} would \
+                         end the program with a \"symbol lookup error\"."
+                    );
+                    self.paragraph(&text, 2);
+                }
             }
             What::StaticTls { asked, align, left, size, reason } => {
                 self.page.gap();
@@ -148,7 +156,7 @@ impl Teller {
             let left = thousands(last.left);
             self.paragraph(&format!("Static TLS, in bytes: {users}; {left} are left in every thread."), 2);
         }
-        if surprises.shared_weak > 0 {
+        if surprises.shared_weak > 0 && self.most > MOST {
             let number = count(surprises.shared_weak as u64, "weak definition");
             let text = format!("{number} gave way to the same one elsewhere, as C++ means it for inline code.");
             self.paragraph(&dim(&text), 2);
@@ -164,7 +172,7 @@ impl Teller {
         self.page.raw(&heading("What would make it work"));
         let mut said: Vec<&String> = Vec::new();
         for cure in &explanation.cures {
-            if !said.contains(&cure) && !cure.is_empty() {
+            if !said.contains(&cure) {
                 said.push(cure);
                 self.paragraph(cure, 2);
             }

@@ -28,7 +28,8 @@ impl Probe for Watcher {
                 candidates: Vec::new(),
                 found: Some(found.clone()),
             },
-            Kind::Search { .. }
+            Kind::Host { .. }
+            | Kind::Search { .. }
             | Kind::Rule { .. }
             | Kind::Try { .. }
             | Kind::Known { .. }

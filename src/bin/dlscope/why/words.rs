@@ -51,7 +51,7 @@ impl Problem {
                 match &symbols[..] {
                     [one] => format!("{it} {verb} {}, which no loaded library defines", one.shown()),
                     several => {
-                        let names = few(several.iter().map(Missing::shown), 3);
+                        let names = few(several.iter().map(Missing::in_source), 3);
                         format!("{it} {verb} {} that no loaded library defines: {names}", symbols_of(several.len()))
                     }
                 }
@@ -92,8 +92,12 @@ impl Refusal {
             Refusal::Class32 => "is a 32-bit library, and this process is a 64-bit one".into(),
             Refusal::Machine(machine) => {
                 let name = machine.split(' ').next().unwrap_or(machine);
-                format!("was built for another processor ({name}, not EM_X86_64)")
+                format!("was built for another processor ({name}, not X86_64)")
             }
+            Refusal::LinkerScript(_) => "is a linker script, a text for the linker and not a library".into(),
+            Refusal::NotElf => "is not an ELF file".into(),
+            Refusal::Program => "is a program, not a library".into(),
+            Refusal::Folder => "is a folder".into(),
             Refusal::Other(message) => {
                 let line = message.lines().next().unwrap_or_default();
                 format!("cannot be used: {line}")
@@ -106,6 +110,9 @@ impl Refusal {
         match self {
             Refusal::Class32 => "its e_ident[EI_CLASS] is ELFCLASS32 (gABI, \"ELF Header\")".into(),
             Refusal::Machine(machine) => format!("its e_machine is {machine}, not EM_X86_64 (gABI, \"ELF Header\")"),
+            Refusal::LinkerScript(_) | Refusal::NotElf => "it does not begin with 7f 45 4c 46 (\\x7fELF)".into(),
+            Refusal::Program => "DF_1_PIE in its DT_FLAGS_1 says that it is a program".into(),
+            Refusal::Folder => "a library is a file".into(),
             Refusal::Other(message) => message.lines().map(str::trim).collect::<Vec<_>>().join("; "),
         }
     }
@@ -122,6 +129,7 @@ impl Nearest {
                 let version = provider.version.as_ref().map_or(String::new(), |v| format!(", version {v}"));
                 format!("{} defines it{version}: {}", provider.soname, provider.path.display())
             }
+            Nearest::OtherFile { path, .. } => format!("another file of the same name defines it: {}", path.display()),
             Nearest::OtherParameters { library, source, .. } => format!("{library} has {source}"),
             Nearest::OtherBuild { library, name } => {
                 format!("{library} has the same function of another build: {name}")
