@@ -229,6 +229,20 @@ test!(a_missing_version_is_told_with_what_is_offered_and_wanted, {
     );
 });
 
+test!(a_library_of_a_newer_system_is_told_what_this_one_has, {
+    let mut bytes = fs::read(fixture("plt")).unwrap();
+    let at = bytes.windows(12).position(|window| window == b"GLIBC_2.2.5\0").expect("it needs GLIBC_2.2.5");
+    bytes[at..at + 11].copy_from_slice(b"GLIBC_2.9.9");
+    let path = folder("newer").join("libplt.so");
+    fs::write(&path, bytes).unwrap();
+    broken(
+        &path,
+        "libplt.so cannot be loaded: it needs version GLIBC_2.9.9 of libc.so.6, and the one found offers up to GLIBC_2.",
+        &["✗ no version GLIBC_2.9.9"],
+        "was built on a system with a newer C library than this one (up to GLIBC_2.",
+    );
+});
+
 test!(a_missing_symbol_is_told_with_who_wants_it, {
     broken(
         &fixture("missing-symbol"),

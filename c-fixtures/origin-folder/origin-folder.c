@@ -2,6 +2,7 @@
 //@ needs: deep/libdeep.so
 //@ runpath: $ORIGIN
 //@ has: DT_RUNPATH $ORIGIN
+//@ cc: -Wl,-z,noseparate-code -s
 //@ refuse: libdeep.so: cannot open shared object file
 //@ call: user() -> i32
 

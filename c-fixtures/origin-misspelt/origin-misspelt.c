@@ -2,6 +2,7 @@
 //@ needs: deep/libdeep.so
 //@ runpath: $ORIGN/deep
 //@ has: DT_RUNPATH $ORIGN/deep
+//@ cc: -Wl,-z,noseparate-code -s
 //@ refuse: libdeep.so: cannot open shared object file
 //@ call: user() -> i32
 

@@ -2,6 +2,7 @@
 //@ cc: -ftls-model=initial-exec
 //@ has: PT_TLS p_memsz>=65536
 //@ has: R_X86_64_TPOFF64
+//@ cc: -Wl,-z,noseparate-code -s
 //@ refuse: cannot allocate memory in static TLS block
 //@ call: user() -> i32
 

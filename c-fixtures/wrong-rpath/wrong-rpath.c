@@ -2,7 +2,7 @@
 //@ needs: deep/libdeep.so
 //@ runpath: /nowhere/build/deep
 //@ has: DT_RPATH /nowhere/build/deep
-//@ cc: -Wl,--disable-new-dtags
+//@ cc: -Wl,--disable-new-dtags -Wl,-z,noseparate-code -s
 //@ refuse: libdeep.so: cannot open shared object file
 //@ call: user() -> i32
 

@@ -76,11 +76,12 @@ pub enum Target {
 }
 
 impl Target {
-    fn of(args: &Args) -> Result<Target, Failure> {
-        if let Some(library) = &args.library {
-            return Ok(Target::Library(library.clone()));
+    /// The library named, or the fixture, or the first one of all.
+    pub fn of(library: Option<&str>, fixture: Option<&str>) -> Result<Target, Failure> {
+        if let Some(library) = library {
+            return Ok(Target::Library(library.into()));
         }
-        let fixture = Fixture::named(args.fixture.as_deref().unwrap_or("add")).map_err(Failure::Usage)?;
+        let fixture = Fixture::named(fixture.unwrap_or("add")).map_err(Failure::Usage)?;
         Ok(Target::Fixture(fixture, fixture.unpack()?))
     }
 
@@ -98,7 +99,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if args.list_fixtures {
         return list_fixtures().map_err(Failure::Io);
     }
-    let target = Target::of(args)?;
+    let target = Target::of(args.library.as_deref(), args.fixture.as_deref())?;
     let recorder = Arc::new(Recorder::with_capacity(1 << 16));
     let bind = if args.lazy { Bind::Lazy } else { Bind::Now };
     let loader = args.search_dirs.iter().fold(Loader::new().bind(bind), |loader, dir| loader.search_dir(dir));

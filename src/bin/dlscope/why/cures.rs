@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use dlscope::event::Rule;
+
 use super::names::demangled;
 use super::problem::{Problem, Refusal, What};
 use super::symbols::{Missing, Nearest};
@@ -56,8 +58,15 @@ impl Problem {
                 )
             }
             What::Unsuitable { library, path, reason, .. } => reason.cure(library, path),
-            What::Version { version, library, offered, lies_in, .. } => {
-                version_cure(version, library, offered, lies_in, self.whose())
+            What::Version { version, library, offered, lies_in, found_by, .. } => {
+                let cure = version_cure(version, library, offered, lies_in, self.whose());
+                match found_by {
+                    // It cannot be overridden from outside.
+                    Some(Rule::Rpath(whose)) if cure.contains("LD_LIBRARY_PATH") => {
+                        format!("{cure} The DT_RPATH of {whose} comes before LD_LIBRARY_PATH, so it must go, too.")
+                    }
+                    _ => cure,
+                }
             }
             What::Symbols { .. } => String::new(),
             What::StaticTls { size, .. } => format!(

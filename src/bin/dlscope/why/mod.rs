@@ -12,7 +12,7 @@ use dlscope::Loader;
 use serde::Serialize;
 
 use crate::Failure;
-use crate::trace::Format;
+use crate::trace::Target;
 
 mod cures;
 mod graph;
@@ -45,13 +45,17 @@ Examples:
   dlscope why -L build/lib libmine.so         the same with a folder to search first
   LD_LIBRARY_PATH=/opt/lib dlscope why libmine.so --all
                                               with every path that was tried
+  dlscope why --fixture origin-misspelt       a built-in library that does not load
   dlscope why ./libmine.so --format json | jq -r '.cures[]'
 
 Exit status: 0 it would load; 1 it would not; 2 the command line was wrong.")]
 pub struct Args {
     /// The library: a name to search, or a path with a '/'
-    #[arg(value_name = "LIB")]
-    library: String,
+    #[arg(value_name = "LIB", required_unless_present = "fixture", conflicts_with = "fixture")]
+    library: Option<String>,
+    /// Explain this built-in library; `dlscope trace --list-fixtures` lists them
+    #[arg(long, value_name = "NAME")]
+    fixture: Option<String>,
     /// Tell everything: each path that was tried, each symbol, shared dependencies wherever they are needed
     #[arg(long)]
     all: bool,
@@ -61,6 +65,14 @@ pub struct Args {
     /// Search DIR before all other places, also for what the library needs
     #[arg(short = 'L', value_name = "DIR")]
     search_dirs: Vec<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// For programs: one JSON object, see docs/why.md
+    Json,
 }
 
 /// All that is told, and as JSON.
@@ -86,28 +98,29 @@ pub struct Explanation<'e> {
 
 /// Runs the subcommand; whether the library would load.
 pub fn run(args: &Args) -> Result<bool, Failure> {
-    if args.library.is_empty() {
+    let target = Target::of(args.library.as_deref(), args.fixture.as_deref())?;
+    let library = target.name();
+    if library.is_empty() {
         return Err(Failure::Usage("the name of the library is empty".into()));
     }
     let watcher = Arc::new(Watcher::default());
     let loader = args.search_dirs.iter().fold(Loader::new(), |loader, dir| loader.search_dir(dir));
-    let inspection = loader.probe(watcher.clone()).inspect(&args.library);
+    let inspection = loader.probe(watcher.clone()).inspect(&library);
     let events = watcher.take();
     let exports = Exports::of(&inspection);
     let graph = Graph::of(&events);
     let loads = inspection.faults().is_empty();
 
-    let machine = Machine::around(&args.library, &graph);
-    let evidence =
-        Evidence { asked: &args.library, events: &events, graph: &graph, exports: &exports, machine: &machine };
+    let machine = Machine::around(&library, &graph);
+    let evidence = Evidence { asked: &library, events: &events, graph: &graph, exports: &exports, machine: &machine };
     let problems = problem::all(&evidence);
     let surprises = Surprises::of(&events, &graph, &exports);
     let adopted = graph.nodes.iter().filter(|node| node.of_host).count();
     let explanation = Explanation {
-        library: &args.library,
+        library: &library,
         loads,
-        summary: tell::summary(&args.library, &problems, (graph.nodes.len(), adopted), &surprises),
-        cures: problems.iter().flat_map(|problem| problem.cures(&args.library)).collect(),
+        summary: tell::summary(&library, &problems, (graph.nodes.len(), adopted), &surprises),
+        cures: problems.iter().flat_map(|problem| problem.cures(&library)).collect(),
         problems,
         surprises,
         search: graph.asked.as_ref(),

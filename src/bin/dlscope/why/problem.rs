@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dlscope::event::{Event, Kind, Stage, Tag};
+use dlscope::event::{Event, Kind, Rule, Stage, Tag};
 use dlscope::{Error, ErrorKind};
 use serde::Serialize;
 
@@ -56,6 +56,8 @@ pub enum What {
         wanted: Vec<String>,
         /// Files of that library that have it, where nobody looks.
         lies_in: Vec<PathBuf>,
+        /// What led to the one found; `None` if it was in the process.
+        found_by: Option<Rule>,
     },
     /// Nobody defines what it uses.
     Symbols {
@@ -128,6 +130,7 @@ impl Evidence<'_> {
                 offered: offered.split(", ").filter(|v| *v != "none").map(Into::into).collect(),
                 wanted: names_wanted(Path::new(&label), version),
                 lies_in: self.machine.offering(provider, version),
+                found_by: self.graph.nodes.iter().find(|n| *n.tag.name == **path).and_then(|n| n.found_by.clone()),
             },
             ErrorKind::StaticTls { asked, align, left, size, why } => {
                 What::StaticTls { asked: *asked, align: *align, left: *left, size: *size, reason: why.clone() }
