@@ -404,6 +404,18 @@ fn a_real_library_without_its_dependency_and_with_another_one_of_its_name() {
     assert_eq!(status, 1, "{with_option}");
 }
 
+#[test]
+fn an_empty_ld_library_path_is_none_and_an_empty_element_of_it_is_the_current_directory() {
+    let path = fixture("origin-misspelt");
+    for (value, expected) in [("", "LD_LIBRARY_PATH nothing"), ("/nowhere:", "./libdeep.so")] {
+        let (text, status) = why_with(&[path.to_str().unwrap()], |command| {
+            command.env("LD_LIBRARY_PATH", value);
+        });
+        assert_eq!(status, 1, "{text}");
+        assert!(flat(&text).contains(expected), "LD_LIBRARY_PATH={value:?}: {expected:?} is not in:\n{text}");
+    }
+}
+
 // ── the command ──────────────────────────────────────────────────────────────────────────────────────────
 
 #[test]

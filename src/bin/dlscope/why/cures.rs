@@ -146,7 +146,7 @@ impl Nearest {
             ),
             Nearest::OtherLibrary(provider) => format!(
                 "{0} defines {1}, and {user} does not say that it needs {0}: link {user} with {2}, behind its own objects \
-                 on the command line. Without a new link: LD_PRELOAD={3}.",
+                 on the command line. Without a new link: LD_PRELOAD={3}. (A plugin may get it from the program that loads it.)",
                 provider.soname,
                 missing.shown(),
                 flag(&provider.soname),

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::graph::Graph;
 use super::machine::{Machine, defines, file_of_version, names_wanted};
 use super::paths;
-use super::symbols::{Exports, Missing, look_elsewhere};
+use super::symbols::{Exports, Missing, find_nearest};
 use crate::compare::file::ElfFile;
 
 /// One thing that must be put right.
@@ -198,12 +198,12 @@ impl Evidence<'_> {
             let called = wanted_by.contains("R_X86_64_JUMP_SLOT");
             match missing.iter_mut().find(|m| m.name == *symbol && m.version == *version) {
                 Some(known) => known.only_called &= called,
-                None => missing.push(Missing::among(symbol, version.as_deref(), called, self.exports)),
+                None => missing.push(Missing::new(symbol, version.as_deref(), called)),
             }
         }
         let known: Vec<&str> = self.graph.nodes.iter().map(|node| &*node.tag.name).collect();
         let mut missing: Vec<&mut Missing> = own.iter_mut().flat_map(|(_, missing)| missing).collect();
-        look_elsewhere(&mut missing, &known, self.machine);
+        find_nearest(&mut missing, self.exports, &known, self.machine);
         problems.extend(own.into_iter().map(|(object, symbols)| {
             let bind_now = self.graph.node(object.id).is_some_and(|node| node.bind_now);
             Problem { object: object.name.to_string(), what: What::Symbols { symbols, bind_now } }

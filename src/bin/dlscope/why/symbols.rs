@@ -85,17 +85,9 @@ pub enum Nearest {
 }
 
 impl Missing {
-    /// Compares it with what the objects of the load export.
-    pub fn among(name: &str, version: Option<&str>, only_called: bool, exports: &Exports) -> Missing {
-        let mut nearest = other_versions(name, exports);
-        if nearest.is_empty() {
-            nearest = other_signatures(name, exports);
-        }
-        if nearest.is_empty() {
-            nearest = similar(name, exports);
-        }
+    pub fn new(name: &str, version: Option<&str>, only_called: bool) -> Missing {
         let (version, source) = (version.map(Into::into), demangled(name));
-        Missing { name: name.into(), version, source, only_called, nearest }
+        Missing { name: name.into(), version, source, only_called, nearest: Vec::new() }
     }
 
     /// As the source has it, or with its version.
@@ -110,30 +102,50 @@ impl Missing {
     }
 }
 
-/// Adds, for each symbol, the libraries of the machine that have it and are not part of the load.
-pub fn look_elsewhere(missing: &mut [&mut Missing], known: &[&str], machine: &Machine) {
+/// So many are compared letter by letter with everything that is exported.
+const COMPARED: usize = 50;
+
+/// Finds what comes nearest to each: in the objects of the load, whose paths are `known`, and then elsewhere.
+pub fn find_nearest(missing: &mut [&mut Missing], exports: &Exports, known: &[&str], machine: &Machine) {
+    for missing in missing.iter_mut() {
+        missing.nearest = other_versions(&missing.name, exports);
+    }
+    libraries_that_define(missing, known, machine);
+    let without = |missing: &&mut &mut Missing| missing.nearest.is_empty();
+    for missing in missing.iter_mut().filter(without).take(COMPARED) {
+        missing.nearest = alike(&missing.name, exports);
+    }
+    if !missing.iter().any(|missing| missing.nearest.is_empty()) {
+        return;
+    }
+    // Linkers leave a library out if no name of it was used as it is written: look into those that lie around.
+    let around = Exports::of_files(&machine.own_libraries(known));
+    for missing in missing.iter_mut().filter(without).take(COMPARED) {
+        missing.nearest = alike(&missing.name, &around);
+    }
+}
+
+/// Adds the libraries of the machine that have it and are not part of the load.
+fn libraries_that_define(missing: &mut [&mut Missing], known: &[&str], machine: &Machine) {
     let names: Vec<String> = missing.iter().map(|m| m.name.clone()).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    for (missing, providers) in missing.iter_mut().zip(machine.defining(&names, known)) {
+    for (missing, mut providers) in missing.iter_mut().zip(machine.defining(&names, known)) {
         let mut sonames = HashSet::new();
-        let fresh = providers.into_iter().filter(|provider| sonames.insert(provider.soname.clone()));
+        providers.retain(|provider| {
+            let suits = missing.version.is_none() || provider.version.is_none() || provider.version == missing.version;
+            suits && sonames.insert(provider.soname.clone())
+        });
         let nearest = |provider: Provider| match known.iter().find(|path| short(path) == provider.soname) {
             Some(found) => Nearest::OtherFile { found: (*found).into(), path: provider.path },
             None => Nearest::OtherLibrary(provider),
         };
-        missing.nearest.splice(0..0, fresh.take(3).map(nearest));
+        missing.nearest.splice(0..0, providers.into_iter().take(3).map(nearest));
     }
-    // Linkers leave a library out if no name of it was used as it is written: look into those that lie around.
-    if missing.iter().all(|missing| !missing.nearest.is_empty()) {
-        return;
-    }
-    let around = Exports::of_files(&machine.own_libraries(known));
-    for missing in missing.iter_mut().filter(|missing| missing.nearest.is_empty()) {
-        missing.nearest = other_signatures(&missing.name, &around);
-        if missing.nearest.is_empty() {
-            missing.nearest = similar(&missing.name, &around);
-        }
-    }
+}
+
+fn alike(name: &str, exports: &Exports) -> Vec<Nearest> {
+    let others = other_signatures(name, exports);
+    if others.is_empty() { similar(name, exports) } else { others }
 }
 
 fn other_versions(name: &str, exports: &Exports) -> Vec<Nearest> {

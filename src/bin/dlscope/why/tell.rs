@@ -6,6 +6,7 @@ use super::Explanation;
 use super::names::explained;
 use super::problem::{Problem, What};
 use super::surprises::Surprises;
+use super::symbols::{Missing, Nearest};
 use super::tree::Tree;
 use super::words::{few, short};
 use crate::page::{Page, bad, count, dim, good, heading, symbol, thousands, width_of};
@@ -70,14 +71,7 @@ impl Teller {
             What::Symbols { symbols, bind_now } => {
                 self.page.gap();
                 self.paragraph(&format!("Undefined in {}:", heading(whose)), 2);
-                for missing in symbols.iter().take(self.most) {
-                    let version = missing.version.as_ref().map_or(String::new(), |v| format!(", version {v}"));
-                    self.paragraph(&format!("{}{version}", symbol(&explained(&missing.name))), 4);
-                    for nearest in &missing.nearest {
-                        self.paragraph(&nearest.told(), 6);
-                    }
-                }
-                self.more(symbols.len(), 4);
+                self.undefined(symbols);
                 if symbols.iter().all(|symbol| symbol.only_called) && !bind_now {
                     let which = if symbols.len() == 1 { "it" } else { "one of them" };
                     let text = format!(
@@ -105,6 +99,25 @@ impl Teller {
                 self.paragraph(&format!("{}: {text}", heading(whose)), 2);
             }
         }
+    }
+
+    /// Symbols, those together of which the same is to be said.
+    fn undefined(&mut self, symbols: &[Missing]) {
+        let mut groups: Vec<(Vec<String>, Vec<String>)> = Vec::new();
+        for missing in symbols {
+            let version = missing.version.as_ref().map_or(String::new(), |v| format!(" (version {v})"));
+            let name = format!("{}{version}", symbol(&explained(&missing.name)));
+            let told: Vec<String> = missing.nearest.iter().map(Nearest::told).collect();
+            match groups.iter_mut().find(|(known, _)| *known == told) {
+                Some((_, names)) => names.push(name),
+                None => groups.push((told, vec![name])),
+            }
+        }
+        for (told, names) in groups.iter().take(self.most) {
+            self.paragraph(&few(names.iter().cloned(), self.most), 4);
+            told.iter().for_each(|line| self.paragraph(line, 6));
+        }
+        self.more(groups.len(), 4);
     }
 
     fn without(&mut self, library: &str, symbols: &[String]) {

@@ -127,9 +127,9 @@ impl Nearest {
             }
             Nearest::OtherLibrary(provider) => {
                 let version = provider.version.as_ref().map_or(String::new(), |v| format!(", version {v}"));
-                format!("{} defines it{version}: {}", provider.soname, provider.path.display())
+                format!("defined by {}{version}: {}", provider.soname, provider.path.display())
             }
-            Nearest::OtherFile { path, .. } => format!("another file of the same name defines it: {}", path.display()),
+            Nearest::OtherFile { path, .. } => format!("defined by another file of the same name: {}", path.display()),
             Nearest::OtherParameters { library, source, .. } => format!("{library} has {source}"),
             Nearest::OtherBuild { library, name } => {
                 format!("{library} has the same function of another build: {name}")
