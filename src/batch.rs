@@ -17,7 +17,7 @@ use crate::link::scope::{Scope, Unique};
 use crate::link::versions;
 use crate::lock::Lock;
 use crate::memory::{Around, Memory, Watch};
-use crate::namespace::{Bind, Edges, Member, Mode, Namespace};
+use crate::namespace::{Bind, Edges, Member, Mode, Namespace, Policy};
 use crate::object::Object;
 use crate::runtime::{init, lazy, tls};
 
@@ -89,8 +89,8 @@ impl Batch<Mapped> {
     }
 
     /// Stage 7.
-    pub(crate) fn check_versions<P: Probe + ?Sized>(&self, report: Report<'_, P>) -> Result<()> {
-        versions::check(&self.nodes, report.at(Stage::Versions))
+    pub(crate) fn check_versions<P: Probe + ?Sized>(&self, policy: &Policy, report: Report<'_, P>) -> Result<()> {
+        versions::check(&self.nodes, policy, report.at(Stage::Versions))
     }
 
     /// Stage 8, pass 1.
@@ -130,7 +130,7 @@ impl Batch<Mapped> {
             for &at in &order {
                 let object = &*self.nodes[at].object;
                 lazy::prepare(object, namespace, bind, report.about(&object.tag));
-                outcomes[at] = relocate::first_pass(object, &scope, report.about(&object.tag))?;
+                outcomes[at] = relocate::first_pass(object, &scope, &namespace.policy, report.about(&object.tag))?;
             }
             scope.unique.chosen()
         };

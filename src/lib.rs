@@ -75,5 +75,5 @@ pub use runtime::unwind;
 pub use error::{Error, ErrorKind, Result, Where};
 pub use event::{Event, Probe, Recorder, Silent};
 pub use library::{Export, Library, LoadedObject, Symbol};
-pub use loader::{Loader, Prepared};
+pub use loader::{Inspected, Inspection, Loader, Prepared};
 pub use namespace::Bind;

@@ -14,6 +14,7 @@ use crate::host::Host;
 use crate::link::needed::search_order;
 use crate::link::order::dependencies_first;
 use crate::link::scope::Defined;
+use crate::loader::Faults;
 use crate::lock::{Lock, Shared};
 use crate::object::Object;
 
@@ -26,6 +27,8 @@ pub(crate) struct Policy {
     pub defined: Defined,
     /// `Loader::bind`.
     pub bind: Bind,
+    /// `Loader::inspect`: where it is noted what would end a load.
+    pub faults: Option<Arc<Faults>>,
 }
 
 /// When calls into other libraries are bound to a definition. See `docs/lazy.md`.

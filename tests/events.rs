@@ -47,6 +47,7 @@ fn every_kind_of_event_appears() {
             let plt = loader().bind(Bind::Lazy).open(unpack("plt")).unwrap();
             assert_eq!(plt.get::<unsafe extern "C" fn(i64) -> i64>("positive").unwrap()(-3), 3);
             assert!(loader().open(unpack("missing-library")).is_err());
+            assert_eq!(loader().inspect(unpack("missing-library")).faults().len(), 2);
         }
         let seen: BTreeSet<String> = recorder.take().iter().map(|e| e.kind.name().to_string()).collect();
         let missing: Vec<_> = all_kinds().difference(&seen).cloned().collect();

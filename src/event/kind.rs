@@ -22,6 +22,13 @@ pub enum Kind {
         error: Option<String>,
     },
 
+    /// Here a load would end. This one is only inspected ([`Loader::inspect`](crate::Loader::inspect)): it goes on
+    /// without what it could not have.
+    Fault {
+        /// Why.
+        error: Arc<crate::error::Error>,
+    },
+
     // ── 1 find ───────────────────────────────────────────────────────────────────────────────────
     /// The name is already known in this namespace or in the host: nothing is opened.
     Known {

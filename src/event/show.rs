@@ -8,6 +8,7 @@ impl Kind {
         match self {
             Kind::Begin { .. } => "begin",
             Kind::End { .. } => "end",
+            Kind::Fault { .. } => "fault",
             Kind::Known { .. } => "known",
             Kind::Search { .. } => "search",
             Kind::Rule { .. } => "rule",

@@ -147,7 +147,13 @@ impl Graph<'_> {
         for name in &names {
             let before = self.nodes.len();
             let index = if is_new {
-                self.add(name, None, Some(at), report)?
+                match self.add(name, None, Some(at), report) {
+                    Ok(index) => index,
+                    Err(error) => {
+                        self.around.policy.fault(error, report.about(&tag))?;
+                        continue;
+                    }
+                }
             } else {
                 // An object that is complete has its dependencies around; a host's may be gone again.
                 match self.known_need(at, name) {
@@ -183,7 +189,9 @@ impl Graph<'_> {
                     self.nodes[at].needs.push(index);
                     self.nodes[at].filtees.push(index);
                 }
-                Err(error) if must_be_there => return Err(error),
+                Err(error) if must_be_there => {
+                    self.around.policy.fault(error, report.about(&self.nodes[at].object.tag))?;
+                }
                 Err(_) => {}
             }
         }

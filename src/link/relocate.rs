@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Kind, Probe, Report, Stage};
 use crate::link::scope::{Definition, Scope};
 use crate::memory::{self, Around, NothingAround, Watch};
+use crate::namespace::Policy;
 use crate::object::Object;
 use crate::runtime::{ifunc, lazy, tls};
 
@@ -45,6 +46,7 @@ struct Pass<'a, 'r, P: Probe + ?Sized> {
     /// Where it stands in the scope.
     place: usize,
     scope: &'r Scope<'a>,
+    policy: &'r Policy,
     report: Report<'r, P>,
     outcome: Outcome,
     /// The last symbol that was bound: linkers sort relocations so that those of one symbol follow each other.
@@ -61,6 +63,7 @@ struct Pass<'a, 'r, P: Probe + ?Sized> {
 pub(crate) fn first_pass<'a, P: Probe + ?Sized>(
     object: &'a Object,
     scope: &Scope<'a>,
+    policy: &Policy,
     report: Report<'_, P>,
 ) -> Result<Outcome> {
     let wrap = |kind: ErrorKind| -> Error { kind.of(object.label(), Stage::Relocate) };
@@ -72,6 +75,7 @@ pub(crate) fn first_pass<'a, P: Probe + ?Sized>(
         object,
         place,
         scope,
+        policy,
         report,
         outcome: Outcome::default(),
         last: None,
@@ -130,15 +134,15 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
             }
             let value = match kind.is_tls() {
                 false => self.value(definition.as_ref()),
-                true => match self.tls_value(kind, &entry, definition.as_ref())? {
+                true => match self.tls_value(kind, &entry, definition.as_ref()).or_else(|e| self.fault(e))? {
                     Some(value) => value,
                     // A weak thread-local symbol that nothing defines: the slot stays as it is.
                     None => continue,
                 },
             };
-            let write = kind
-                .compute(self.object.bias(), self.object.bias() + entry.place, value, entry.addend)
-                .map_err(|problem| refused(table, index, kind, &entry, problem))?;
+            let write = kind.compute(self.object.bias(), self.object.bias() + entry.place, value, entry.addend);
+            let write = write.map(Some).or_else(|problem| self.fault(refused(table, index, kind, &entry, problem)));
+            let Some(write) = write? else { continue };
             store(self.object, entry.place, write, self.report)
                 .ok_or_else(|| outside(table, index, kind.name(), entry.place))?;
         }
@@ -176,9 +180,10 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
         }
         let wanted_by = || format!("relocation {index} of {table} ({})", kind.name());
         let start = self.report.times_lookups().then(Instant::now);
-        let definition = self.scope.bind((self.object, self.place), entry.symbol, class, wanted_by, self.report)?;
+        let definition = self.scope.bind((self.object, self.place), entry.symbol, class, wanted_by, self.report);
         self.looking_up += start.map_or(Duration::ZERO, |start| start.elapsed());
         self.symbols += u64::from(self.report.listening());
+        let definition = definition.or_else(|e| self.fault(e))?;
         if let Some(Definition { object: Some(object), .. }) = definition
             && self.outcome.bound.last() != Some(&object.tag.id)
             && !self.outcome.bound.contains(&object.tag.id)
@@ -187,6 +192,13 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
         }
         self.last = Some((entry.symbol, class, definition));
         Ok(definition)
+    }
+
+    /// The end of the load; if it is only inspected, it goes on without a value.
+    #[cold]
+    fn fault<T>(&self, kind: ErrorKind) -> Result<Option<T>, ErrorKind> {
+        let error = kind.of(self.object.label(), Stage::Relocate);
+        self.policy.fault(error, self.report).map(|()| None).map_err(|error| error.kind)
     }
 
     /// The resolver that has to be asked in pass 2, if this entry depends on one. Resolvers of start-up objects

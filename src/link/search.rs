@@ -109,7 +109,8 @@ impl Search<'_> {
         }
         {
             let origin = self.executable.map_or("", |e| &e.origin);
-            let list = host::ld_library_path();
+            // Empty is as good as not set; only an empty element is the current directory.
+            let list = host::ld_library_path().filter(|list| !list.is_empty());
             let dirs = list.iter().flat_map(|l| l.split([':', ';'])).map(|dir| directory(dir, origin));
             let dirs: Vec<String> = dirs.collect();
             if let Some(file) = self.in_dirs(&dirs, Rule::LdLibraryPath, tried, report)? {

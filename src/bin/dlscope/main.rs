@@ -22,6 +22,7 @@ mod subject;
 mod telling;
 mod trace;
 mod walk;
+mod why;
 mod words;
 
 // Exceptions of loaded libraries find their way, without a lock.
@@ -41,6 +42,7 @@ Examples:
   dlscope trace                                a first look: a small library that is built in
   dlscope trace libz.so.1                      the same for a library of yours
   dlscope step libz.so.1                       walk through it, forwards and backwards
+  dlscope why ./libmine.so                     why it does not load, and what would help
   dlscope call libm.so.6 'cos(f64) -> f64' 0   load, call, print the result: 1
 
 Exit status: 0 all went well; 1 the load or the call failed; 2 the command line was wrong.
@@ -55,6 +57,7 @@ struct Cli {
 enum Command {
     Trace(trace::Args),
     Step(step::Args),
+    Why(why::Args),
     Call(call::Args),
     Compare(compare::Args),
     Exec(exec::Args),
@@ -100,6 +103,12 @@ fn main() -> ExitCode {
         Command::Compare(args) => match compare::run(&args) {
             Ok(true) => Ok(()),
             // The report has said it all.
+            Ok(false) => return ExitCode::FAILURE,
+            Err(failure) => Err(failure),
+        },
+        Command::Why(args) => match why::run(&args) {
+            Ok(true) => Ok(()),
+            // The explanation has said it all.
             Ok(false) => return ExitCode::FAILURE,
             Err(failure) => Err(failure),
         },

@@ -53,11 +53,7 @@ pub enum Part<'p> {
 impl Subject {
     /// The library that was named, or the fixture, unpacked; without either the fixture `add`.
     pub fn target(&self) -> Result<Target, Failure> {
-        if let Some(library) = &self.library {
-            return Ok(Target::Library(library.clone()));
-        }
-        let fixture = Fixture::named(self.fixture.as_deref().unwrap_or("add")).map_err(Failure::Usage)?;
-        Ok(Target::Fixture(fixture, fixture.unpack()?))
+        Target::of(self.library.as_deref(), self.fixture.as_deref())
     }
 
     /// Loads the library, makes the calls of a fixture, and closes it; `told` gets the events of each part and
@@ -106,6 +102,15 @@ impl Subject {
 }
 
 impl Target {
+    /// The library named, or the fixture, or the first one of all.
+    pub fn of(library: Option<&str>, fixture: Option<&str>) -> Result<Target, Failure> {
+        if let Some(library) = library {
+            return Ok(Target::Library(library.into()));
+        }
+        let fixture = Fixture::named(fixture.unwrap_or("add")).map_err(Failure::Usage)?;
+        Ok(Target::Fixture(fixture, fixture.unpack()?))
+    }
+
     /// What the loader is asked for.
     pub fn name(&self) -> String {
         match self {

@@ -64,6 +64,10 @@ pub fn of_kind(kind: &Kind) -> [&'static str; 2] {
             "The request is over. If it failed, this is why, and what it had mapped is unmapped again.",
             "A failed load leaves nothing behind: no mapping, no open file, no code that ran.",
         ],
+        Kind::Fault { .. } => [
+            "Here a load would end. This one is only to find out what is wrong, so it goes on.",
+            "What was missing stays missing: nothing of this load is ever published, and no code of it runs.",
+        ],
         Kind::Known { .. } => [
             "The name means an object that is already in the process, so no file is searched.",
             "One libc for all: a second copy would have its own heap and its own idea of the current thread.",

@@ -14,7 +14,7 @@ mod child;
 mod comparison;
 mod corpus;
 mod corrupt;
-mod file;
+pub mod file;
 mod look;
 mod names;
 mod pool;

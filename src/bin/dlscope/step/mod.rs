@@ -85,26 +85,35 @@ fn show(mut terminal: DefaultTerminal, app: &mut App, mouse: bool) -> io::Result
     result
 }
 
-/// Draws, waits for a key, does what it says.
+/// Draws, waits for something to happen, does what it says.
 fn follow(terminal: &mut DefaultTerminal, app: &mut App) -> io::Result<()> {
     while !app.quit {
         // So that a terminal never shows half a screen.
         execute!(io::stdout(), BeginSynchronizedUpdate)?;
         terminal.draw(|frame| screen::draw(app, frame))?;
         execute!(io::stdout(), EndSynchronizedUpdate)?;
-        while !event::poll(PATIENCE)? {
-            if ASKED_TO_END.load(Ordering::Relaxed) {
-                return Ok(());
+        if something_happens(terminal)? {
+            match event::read()? {
+                Event::Key(key) => app.key(key),
+                Event::Mouse(mouse) => app.mouse(mouse),
+                _ => {}
             }
         }
-        match event::read()? {
-            Event::Key(key) => app.key(key),
-            Event::Mouse(mouse) => app.mouse(mouse),
-            // A new size: drawn anew at the top of the loop.
-            _ => {}
-        }
+        app.quit |= ASKED_TO_END.load(Ordering::Relaxed);
     }
     Ok(())
+}
+
+/// Waits; `false` if there is nothing to read, but to draw anew: the size has changed (the signal that tells may have
+/// come before anybody listened for it), or the process was asked to end.
+fn something_happens(terminal: &DefaultTerminal) -> io::Result<bool> {
+    let size = terminal.size()?;
+    while !event::poll(PATIENCE)? {
+        if ASKED_TO_END.load(Ordering::Relaxed) || terminal.size()? != size {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 extern "C" fn take_note(_: i32) {

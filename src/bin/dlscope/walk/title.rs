@@ -44,6 +44,9 @@ impl Walk {
             Kind::Begin { request, name, .. } => asked(*request, name),
             Kind::End { error: None } => "The request is done.".into(),
             Kind::End { error: Some(error) } => format!("The request failed: {}.", error.trim_end_matches('.')),
+            Kind::Fault { error } => {
+                format!("Here the load would end: {}", error.to_string().lines().next().unwrap_or_default())
+            }
             Kind::Known { name, by } => format!("{name} is here already: the same {}.", same(*by)),
             Kind::Search { name, needed_by: None } => format!("Search the file for {name}."),
             Kind::Search { name, needed_by: Some(by) } => format!("Search the file for {name}, which {by} needs."),
@@ -144,6 +147,7 @@ fn asked(request: Asked, name: &str) -> String {
     match request {
         Asked::Open => format!("Open {name}."),
         Asked::Prepare => format!("Load {name}, but run none of its code."),
+        Asked::Inspect => format!("Load {name} as far as it goes, and say what would end the load."),
         Asked::Lookup => format!("Look up {name}."),
         Asked::Close => format!("Close {name}."),
         Asked::Bind => format!("Bind {name}, which is called for the first time."),

@@ -11,6 +11,7 @@ pub fn reference(kind: &Kind, stage: Stage) -> Reference {
             ("exit(3)", "_dl_fini", "__libc_exit_fini", "docs/chapters/close.md#at-the-end-of-the-process")
         }
         Kind::Begin { .. } | Kind::End { .. } => request(stage),
+        Kind::Fault { .. } => ("ldd(1)", "_dl_signal_error", "error", "docs/why.md#how-it-works"),
 
         // 1 find
         Kind::Known { .. } => {

@@ -29,6 +29,7 @@ fn stream() -> Vec<Event> {
             // Some are there to be refused, and that is told, too.
             let _ = loader(bind).prepare(files.path(fixture.main));
         }
+        loader(Bind::Now).inspect(files.path(fixture.main));
     }
     let libz = loader(Bind::Now).prepare("libz.so.1").unwrap();
     assert!(libz.symbols().next().is_some());
