@@ -315,6 +315,22 @@ test!(similar_names_other_parameters_and_other_languages_are_found, {
     inspected_thrice(&path);
 });
 
+test!(the_same_rust_function_of_another_build_is_told, {
+    let source = |hash: char, body: &str| {
+        let name = format!("_ZN3geo4area17h{}E", hash.to_string().repeat(16));
+        format!("int area(void) __asm__(\"{name}\"); {body}")
+    };
+    let provider = compile("librust.so", &source('a', "int area(void) { return 1; }"), "gcc", &[]);
+    let flags = ["-Wl,--no-as-needed", provider.to_str().unwrap()];
+    let user = source('b', "int user(void) { return area(); }");
+    broken(
+        &compile("librust-user.so", &user, "gcc", &flags),
+        "librust-user.so cannot be loaded: it calls geo::area, which no loaded library defines.",
+        &["librust.so has the same function of another build"],
+        "Rust's own names hold for one compiler and one source only",
+    );
+});
+
 // ── thread-local storage, circles, surprises ─────────────────────────────────────────────────────────────
 
 test!(static_tls_that_does_not_fit_is_held_against_what_is_left, {

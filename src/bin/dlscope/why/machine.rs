@@ -152,7 +152,7 @@ impl Machine {
             .flat_map(|folder| {
                 let entries = fs::read_dir(folder).into_iter().flatten().flatten();
                 let mut paths: Vec<_> = entries.map(|entry| entry.path()).collect();
-                paths.retain(|path| name_of(path).contains(".so"));
+                paths.retain(|path| name_of(path).contains(".so") && path.is_file());
                 paths.sort();
                 paths
             })
