@@ -93,10 +93,9 @@ impl Teller {
                 );
                 self.paragraph(&text, 2);
             }
-            What::Other { message } => {
+            What::Other(told) => {
                 self.page.gap();
-                let text = message.lines().map(str::trim).collect::<Vec<_>>().join(". ");
-                self.paragraph(&format!("{}: {text}", heading(whose)), 2);
+                self.paragraph(&format!("{}: {}.", heading(whose), told.in_full()), 2);
             }
         }
     }
