@@ -37,9 +37,8 @@ use crate::Failure;
 #[command(after_help = "\
 The library is loaded many times, each time in a process of its own that has
 opened nothing before; its files are in the page cache. Runs of all sorts take
-turns. Of each sort the better half counts, and its mean is shown: the runs in
-which the processor was given to others least often and, among them, the
-shortest.
+turns. Of each sort the shorter half of the runs counts, for whatever disturbs
+a run makes it longer; its mean is shown.
 
   time      From one event to the next, where only the ends of stages are told,
             some 20 events an object. The parts add up to the whole call. What
