@@ -262,8 +262,8 @@ test!(every_problem_is_found_not_only_the_first, {
     let source = "
         int nowhere_one(void); int nowhere_two(void); double cos(double); int bottle(void);
         int user(void) { return nowhere_one() + nowhere_two() + (int)cos(1.0) + bottle(); }";
-    let bottom = compile("libbottle.so", "int bottle(void) { return 1; }", "gcc", &[]);
-    let path = compile("libmany.so", source, "gcc", &["-fno-builtin", "-Wl,--no-as-needed", bottom.to_str().unwrap()]);
+    let bottom = compile("libbottle.so", "int bottle(void) { return 1; }", "cc", &[]);
+    let path = compile("libmany.so", source, "cc", &["-fno-builtin", "-Wl,--no-as-needed", bottom.to_str().unwrap()]);
     fs::remove_file(&bottom).unwrap();
     let value = json(&[path.to_str().unwrap()]);
     let problems = value["problems"].as_array().unwrap();
@@ -273,7 +273,7 @@ test!(every_problem_is_found_not_only_the_first, {
     assert!(without.contains(&"bottle") && without.contains(&"nowhere_one"), "{without:?}");
 
     // The same with a library that is there and has nothing of it.
-    compile("libbottle.so", "int cork(void) { return 1; }", "gcc", &[]);
+    compile("libbottle.so", "int cork(void) { return 1; }", "cc", &[]);
     let value = json(&[path.to_str().unwrap()]);
     let symbols = value["problems"][0]["symbols"].as_array().unwrap();
     let names: Vec<_> = symbols.iter().filter_map(|symbol| symbol["name"].as_str()).collect();
@@ -297,9 +297,9 @@ test!(similar_names_other_parameters_and_other_languages_are_found, {
         int plain(int);
         extern \"C\" { int postive(int); int mangled(int); }
         extern \"C\" int user(int a) { return geo::area(1.0 * a) + plain(a) + postive(a) + mangled(a) + geo::name(\"\"); }";
-    let provider = compile("libgeo.so", provider, "g++", &[]);
+    let provider = compile("libgeo.so", provider, "c++", &[]);
     let flags = ["-D_GLIBCXX_USE_CXX11_ABI=0", "-Wl,--no-as-needed", provider.to_str().unwrap()];
-    let path = compile("libgeo-user.so", user, "g++", &flags);
+    let path = compile("libgeo-user.so", user, "c++", &flags);
     let (text, status) = why(&path);
     let words = flat(&text);
     assert_eq!(status, 1, "{text}");
@@ -313,6 +313,22 @@ test!(similar_names_other_parameters_and_other_languages_are_found, {
         assert!(words.contains(part), "{part:?} is not in:\n{text}");
     }
     inspected_thrice(&path);
+});
+
+test!(the_same_rust_function_of_another_build_is_told, {
+    let source = |hash: char, body: &str| {
+        let name = format!("_ZN3geo4area17h{}E", hash.to_string().repeat(16));
+        format!("int area(void) __asm__(\"{name}\"); {body}")
+    };
+    let provider = compile("librust.so", &source('a', "int area(void) { return 1; }"), "cc", &[]);
+    let flags = ["-Wl,--no-as-needed", provider.to_str().unwrap()];
+    let user = source('b', "int user(void) { return area(); }");
+    broken(
+        &compile("librust-user.so", &user, "cc", &flags),
+        "librust-user.so cannot be loaded: it calls geo::area, which no loaded library defines.",
+        &["librust.so has the same function of another build"],
+        "Rust's own names hold for one compiler and one source only",
+    );
 });
 
 // ── thread-local storage, circles, surprises ─────────────────────────────────────────────────────────────
@@ -337,12 +353,12 @@ test!(a_circle_loads_and_is_called_no_harm, {
 });
 
 test!(a_definition_that_loses_is_told_with_who_takes_over, {
-    let first = compile("libtaker.so", "int shared(void) { return 1; }", "gcc", &[]);
+    let first = compile("libtaker.so", "int shared(void) { return 1; }", "cc", &[]);
     let second = "int shared(void) { return 2; } int own(void) { return shared(); }";
-    let second = compile("libloser.so", second, "gcc", &[]);
+    let second = compile("libloser.so", second, "cc", &[]);
     let source = "int shared(void); int own(void); int user(void) { return shared() + own(); }";
     let flags = ["-Wl,--no-as-needed", first.to_str().unwrap(), second.to_str().unwrap()];
-    let path = compile("libwatcher.so", source, "gcc", &flags);
+    let path = compile("libwatcher.so", source, "cc", &flags);
     let (text, status) = why(&path);
     let words = flat(&text);
     assert_eq!(status, 0, "{text}");
@@ -391,7 +407,7 @@ fn a_real_library_without_its_dependency_and_with_another_one_of_its_name() {
     assert!(words.contains("libz.so.1, but another number behind .so means another interface"), "{text}");
 
     // A library that is called libz.so.1 and is none, in LD_LIBRARY_PATH.
-    let other = compile("impostor/libz.so.1", "int nothing(void) { return 0; }", "gcc", &[]);
+    let other = compile("impostor/libz.so.1", "int nothing(void) { return 0; }", "cc", &[]);
     let folder = other.parent().unwrap();
     let (text, status) = why_with(&[&png], |command| {
         command.env("LD_LIBRARY_PATH", folder);
@@ -443,6 +459,17 @@ fn what_is_no_library_is_called_by_its_name() {
 }
 
 #[test]
+fn a_library_in_the_current_directory_must_be_asked_for_by_path() {
+    let path = fixture("add");
+    let (text, status) = why_with(&["libadd.so"], |command| {
+        command.current_dir(path.parent().unwrap());
+    });
+    assert_eq!(status, 1, "{text}");
+    assert!(text.starts_with("libadd.so cannot be loaded: it lies in a folder that is not searched."), "{text}");
+    assert!(flat(&text).contains(&format!("Ask for {}", path.display())), "{text}");
+}
+
+#[test]
 fn the_exit_status_tells_usage_from_failure_and_help_has_examples() {
     assert_eq!(dlscope(&[], |_| {}).status.code(), Some(2));
     assert_eq!(dlscope(&[""], |_| {}).status.code(), Some(2));
@@ -488,7 +515,7 @@ fn compile(name: &str, source: &str, compiler: &str, flags: &[&str]) -> PathBuf 
     let path = folder("compiled").join(name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let soname = path.file_name().unwrap().display();
-    let language = if compiler == "g++" { "c++" } else { "c" };
+    let language = if compiler == "c++" { "c++" } else { "c" };
     let file = path.with_extension("source");
     fs::write(&file, source).unwrap();
     let output = Command::new(compiler)

@@ -201,7 +201,7 @@ impl Teller {
             if self.explained.insert(what) {
                 self.page.sub(dim(&format!("{}: {what}", event.kind.name())));
                 self.page.sub(dim(&format!("  {why}")));
-                self.page.sub(dim(&format!("  read on: {}", words::reference(&event.kind, event.stage))));
+                self.page.prose_in(&format!("read on: {}", words::reference(&event.kind, event.stage)), 4);
             }
         }
     }

@@ -18,7 +18,7 @@ use super::account::{Searches, Share, divide, searches};
 use super::counts::{Counter, Counts};
 use super::pages::{self, ObjectPages};
 use super::process::monotonic;
-use super::stamps::{Looks, Moment, Stamps, interruptions};
+use super::stamps::{Looks, Moment, Stamps};
 
 /// How a child looks at the load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -67,8 +67,6 @@ pub enum Told {
 pub struct Timed {
     /// Nanoseconds from before the call to behind it; what the probe did meanwhile is left out.
     pub whole: u64,
-    /// How often the thread was interrupted meanwhile for another to run.
-    pub interruptions: u64,
     pub shares: Vec<Share>,
     pub searches: Vec<Searches>,
     pub pages: Vec<ObjectPages>,
@@ -104,14 +102,14 @@ pub fn run(args: &ChildArgs) -> ! {
 }
 
 fn by_system(library: &OsString) -> Told {
-    let (before, start) = (interruptions(), Instant::now());
+    let start = Instant::now();
     // SAFETY: the user asks for this library's code to run, in this process that is made for it.
     let opened = unsafe { unix::Library::open(Some(library), libc::RTLD_NOW) };
     let whole = start.elapsed().as_nanos() as u64;
     match opened {
         Ok(library) => {
             let _ = library.into_raw();
-            Told::Timed(Timed { whole, interruptions: interruptions() - before, ..Timed::default() })
+            Told::Timed(Timed { whole, ..Timed::default() })
         }
         Err(error) => Told::Failed(error.to_string()),
     }
@@ -155,16 +153,13 @@ fn timed(
     }
     // The first reading of the clock sets it up.
     let clock = Clock::measure();
-    let before = interruptions();
     let start = Moment::new(looks.pages);
     open(loader)?;
     let end = Moment::new(looks.pages);
-    let interruptions = interruptions() - before;
     let (stamps, seen) = stamps.map(Stamps::take).unwrap_or_default();
     let inside_probe: u128 = stamps.iter().map(|s| (s.left.time - s.came.time).as_nanos()).sum();
     Ok(Told::Timed(Timed {
         whole: ((end.time - start.time).as_nanos() - inside_probe) as u64,
-        interruptions,
         shares: divide(start, &stamps, end),
         searches: searches(&stamps),
         pages: seen.iter().filter_map(|object| object.finish()).collect(),

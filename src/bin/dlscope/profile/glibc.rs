@@ -77,12 +77,12 @@ pub struct Start {
 impl Start {
     /// What the cycles of ld.so must be multiplied by: 10 if the last digit is missing, else 1. If it is not missing,
     /// ten times the start-up is soon more than the whole time that the processes took to begin.
-    pub fn scale<'s>(starts: impl Iterator<Item = &'s Start>, ticks_per_nanosecond: f64) -> f64 {
+    pub fn scale<'s>(mut starts: impl Iterator<Item = &'s Start>, ticks_per_nanosecond: f64) -> f64 {
         let impossible = |start: &Start| {
             let cycles = start.statistics.startup_cycles.unwrap_or(0);
             cycles as f64 * 10.0 / ticks_per_nanosecond > start.took as f64
         };
-        if { starts }.any(impossible) { 1.0 } else { 10.0 }
+        if starts.any(impossible) { 1.0 } else { 10.0 }
     }
 }
 

@@ -1,8 +1,7 @@
 //! From many runs to one profile.
 //!
-//! Other programs and the machine only ever make a run longer. So of the runs of one sort the better half counts:
-//! those in which the processor was given to others least often and, among them, the shortest. Their mean is taken, for
-//! means of parts add up to the mean of the whole.
+//! Other programs, the disk and the hypervisor only ever make a run longer. So of the runs of one sort the shorter half
+//! counts. Its mean is taken, and no median, for means of parts add up to the mean of the whole.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -76,10 +75,10 @@ type Times = BTreeMap<Key, f64>;
 impl Runs {
     pub fn merge(mut self, library: String, glibc: Glibc) -> Profile {
         let runs = self.stages.len();
-        let stages = better_half(&mut self.stages);
-        let times = split(means(stages), &search_shares(better_half(&mut self.lookups)));
+        let stages = shorter_half(&mut self.stages);
+        let times = split(means(stages), &search_shares(shorter_half(&mut self.lookups)));
         // A kernel that cannot bring pages in tells of no time at all.
-        let resident = better_half(&mut self.resident);
+        let resident = shorter_half(&mut self.resident);
         let resident = resident.iter().all(|run| run.whole > 0).then(|| unwatched(resident));
         let faults = |key: &Key| {
             let mine = self.pages.shares.iter().filter(|s| (s.part, &s.object) == (key.0, &key.1));
@@ -100,7 +99,7 @@ impl Runs {
             opened: self.counts.opened.clone(),
             runs,
             whole: mean(stages, |run| run.whole as f64),
-            silent: mean(better_half(&mut self.silent), |run| run.whole as f64),
+            silent: mean(shorter_half(&mut self.silent), |run| run.whole as f64),
             parts: Part::ALL.iter().filter_map(|&part| sum_of(part, &all)).collect(),
             objects: objects(all, &self.counts, &self.pages.pages),
             symbols: std::mem::take(&mut self.counts.symbols),
@@ -109,15 +108,15 @@ impl Runs {
     }
 }
 
-/// The half of the runs that was disturbed least.
-fn better_half(runs: &mut [Timed]) -> &[Timed] {
-    runs.sort_by_key(|run| (run.interruptions, run.whole));
+/// The half of the runs that was disturbed least: the shorter one.
+fn shorter_half(runs: &mut [Timed]) -> &[Timed] {
+    runs.sort_by_key(|run| run.whole);
     &runs[..runs.len().div_ceil(2)]
 }
 
 /// The whole time of such runs; `None` if there is none.
 pub fn typical(mut runs: Vec<Timed>) -> Option<f64> {
-    (!runs.is_empty()).then(|| mean(better_half(&mut runs), |run| run.whole as f64))
+    (!runs.is_empty()).then(|| mean(shorter_half(&mut runs), |run| run.whole as f64))
 }
 
 /// The mean of the smaller half of some numbers.

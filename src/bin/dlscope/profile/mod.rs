@@ -35,33 +35,40 @@ use crate::Failure;
 /// Show where the time of a load goes: by stage and by object, with what was relocated, looked up and copied
 #[derive(clap::Args)]
 #[command(after_help = "\
-The library is loaded many times, each time in a process of its own that has opened nothing before; its files are in
-the page cache. Runs of all sorts take turns. Of each sort the better half counts, and its mean is shown: the runs
-in which the processor was given to others least often and, among them, the shortest.
+The library is loaded many times, each time in a process of its own that has
+opened nothing before; its files are in the page cache. Runs of all sorts take
+turns. Of each sort the shorter half of the runs counts, for whatever disturbs
+a run makes it longer; its mean is shown.
 
-  time          From one event to the next, where only the ends of stages are told: some 20 events an object.
-                The parts add up to the whole call. What a constructor opens counts as the loads that it is.
-  silent        The whole call with nobody watching, so that the cost of watching can be seen.
-  lookup        Runs of their own, in which a clock is read before and after each search for a symbol. Its own
-                time is taken off; the share that searches have in an object's relocation is applied to `relocate`.
-  faults        Counted by getrusage(2) between events, in one more run.
-  ░             What the same part takes less when every page of the library and of the process was brought into
-                memory beforehand, by madvise(2). A little too much, for then the caches are warm as well.
-  relocations, lookups, symbols
-                Counted in one more run, whose every event is told.
-  pages         /proc/self/pagemap: copied is a page of the file that was written, so it is private memory now.
-  glibc         LD_DEBUG=statistics. In dlopen ld.so counts, but takes no times; those are of a process that does
-                nothing, with the library in LD_PRELOAD and LD_BIND_NOW=1, less the same without it. ld.so
-                leaves out the last digit of its cycles; that is put right. It does not count DT_RELR.
+  time      From one event to the next, where only the ends of stages are told,
+            some 20 events an object. The parts add up to the whole call. What
+            a constructor opens counts as the loads that it is.
+  silent    The whole call with nobody watching: so one sees what watching costs.
+  lookup    In runs of their own a clock is read before and after each search
+            for a symbol; its own time is taken off. The share that searches
+            have in an object's relocation there is taken out of `relocate`.
+  faults    Counted by getrusage(2) between events, in one more run.
+  ░         What the same part takes less when every page of the library and of
+            the process was brought into memory beforehand, by madvise(2). A
+            little too much, for then the caches are warm as well.
+  counts    Relocations, lookups, symbols: from one more run, whose every event
+            is told.
+  pages     /proc/self/pagemap. Copied: a page of the file that was written, so
+            it is private memory now.
+  glibc     LD_DEBUG=statistics. In dlopen ld.so only counts; its times are of a
+            process that does nothing, with the library in LD_PRELOAD and with
+            LD_BIND_NOW=1, less the same without it. ld.so leaves out the last
+            digit of its cycles, which is put right, and does not count DT_RELR.
 
-What the numbers cannot tell: how long a load takes from a cold disk; what a search costs that is shorter than
-the reading of a clock, or whose waiting for memory is done by a prefetch; which of an object's faults in stage 8 are
-of searches and which of stores; what constructors do with their time.
+What the numbers cannot tell: how long a load takes from a cold disk; what a
+search costs that is shorter than the reading of a clock, or whose waiting for
+memory a prefetch has done; which of an object's faults in stage 8 are of
+searches and which of stores; what constructors do with their time.
 
 Examples:
   dlscope profile libsqlite3.so.0
-  dlscope profile libgtk-3.so.0 --all              every object, every type, every symbol
-  dlscope profile libLLVM-14.so.1 -o llvm.svg      a picture
+  dlscope profile libgtk-3.so.0 --all            every object, 100 symbols
+  dlscope profile libLLVM-14.so.1 -o llvm.svg    a picture
   dlscope profile ./libmine.so --format json | jq .parts")]
 pub struct Args {
     /// The library: a name to search, or a path with a '/'

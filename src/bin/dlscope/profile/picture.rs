@@ -6,6 +6,7 @@ use svg::node::element::{Element, Group, Rectangle, Style, Text, Title};
 use super::merge::{ObjectProfile, Profile};
 use super::part::Part;
 use super::show::{duration, percent};
+use crate::page::count;
 
 const WIDTH: f64 = 960.0;
 const LEFT: f64 = 220.0;
@@ -81,12 +82,12 @@ pub fn draw(profile: &Profile) -> String {
 }
 
 fn subtitle(profile: &Profile) -> String {
-    let relocations = profile.count(|counts| counts.relocated());
-    let lookups = profile.count(|counts| counts.lookups);
+    let mapped = count(profile.count(|counts| counts.mapped.into()), "object");
+    let relocations = count(profile.count(|counts| counts.relocated()), "relocation");
+    let lookups = count(profile.count(|counts| counts.lookups), "lookup");
     let faults = profile.faulting().map_or(String::new(), |time| format!(" · page faults {}", duration(time)));
     format!(
-        "{} objects mapped · {relocations} relocations · {lookups} lookups{faults} · watched at the ends of stages {}, nobody watching {}",
-        profile.count(|counts| counts.mapped.into()),
+        "{mapped} mapped · {relocations} · {lookups}{faults} · watched at the ends of stages {}, nobody watching {}",
         duration(profile.whole),
         duration(profile.silent)
     )

@@ -158,20 +158,11 @@ impl Moment {
 
 /// The page faults of this thread so far, `ru_minflt` and `ru_majflt`.
 fn faults() -> u64 {
-    let usage = usage();
-    (usage.ru_minflt + usage.ru_majflt) as u64
-}
-
-/// How often the kernel took the processor from this thread to give it to another, `ru_nivcsw`.
-pub fn interruptions() -> u64 {
-    usage().ru_nivcsw as u64
-}
-
-fn usage() -> libc::rusage {
     // SAFETY: `rusage` is numbers, for which zeros are valid; getrusage(2) fills it in and does nothing else.
-    unsafe {
+    let usage = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
         libc::getrusage(libc::RUSAGE_THREAD, &raw mut usage);
         usage
-    }
+    };
+    (usage.ru_minflt + usage.ru_majflt) as u64
 }

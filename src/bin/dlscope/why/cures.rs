@@ -77,10 +77,7 @@ impl Problem {
                 self.whose(),
                 count(*size, "byte"),
             ),
-            What::Other { message } => {
-                let rest: Vec<_> = message.lines().skip(1).map(str::trim).collect();
-                sentence(&rest.join(" "))
-            }
+            What::Other(told) => sentence(&told.advice),
         }
     }
 
@@ -127,10 +124,7 @@ impl Refusal {
             Refusal::NotElf => format!("`file {path}` says what it is. Another file of that name may be meant."),
             Refusal::Program => "Run it instead; a program has no place for itself in another one.".into(),
             Refusal::Folder => format!("Name a file in it: {path}/lib….so."),
-            Refusal::Other(message) => {
-                let rest: Vec<_> = message.lines().skip(1).map(str::trim).collect();
-                sentence(&format!("{path}: {}", rest.join(" ")))
-            }
+            Refusal::Other(told) => sentence(&told.advice),
         }
     }
 }

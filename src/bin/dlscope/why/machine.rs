@@ -33,9 +33,11 @@ impl Machine {
     /// folder that was searched, and where libraries are installed by hand.
     pub fn around(asked: &str, graph: &Graph) -> Machine {
         let mut machine = Machine { folders: Vec::new() };
-        if asked.contains('/') {
-            let path = std::path::absolute(asked).unwrap_or_default();
-            path.parent().into_iter().for_each(|parent| machine.add_with_neighbours(parent));
+        // Without a '/' the current directory is not searched, and is where the user looked.
+        let path = std::path::absolute(asked).unwrap_or_default();
+        match path.parent() {
+            Some(parent) if asked.contains('/') => machine.add_with_neighbours(parent),
+            parent => machine.add(parent.unwrap_or(Path::new("/"))),
         }
         for node in graph.nodes.iter().filter(|node| !node.of_host) {
             machine.add_with_neighbours(&node.origin());
@@ -152,7 +154,7 @@ impl Machine {
             .flat_map(|folder| {
                 let entries = fs::read_dir(folder).into_iter().flatten().flatten();
                 let mut paths: Vec<_> = entries.map(|entry| entry.path()).collect();
-                paths.retain(|path| name_of(path).contains(".so"));
+                paths.retain(|path| name_of(path).contains(".so") && path.is_file());
                 paths.sort();
                 paths
             })

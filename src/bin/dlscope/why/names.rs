@@ -12,6 +12,11 @@ pub fn bare(name: &str) -> Option<String> {
     rust(name).or_else(|| cpp(name, DemangleOptions::new().no_params().no_return_type()))
 }
 
+/// The name as the source has it.
+pub fn in_source(name: &str) -> String {
+    demangled(name).unwrap_or_else(|| name.into())
+}
+
 /// The name, and in parentheses what it means in the source.
 pub fn explained(name: &str) -> String {
     demangled(name).map_or_else(|| name.into(), |source| format!("{source} ({name})"))
@@ -24,6 +29,11 @@ pub fn is_rust(name: &str) -> bool {
 
 /// A part of the mangled name that every function of that name has, whatever its parameters: its longest word.
 pub fn stem(name: &str) -> Option<&str> {
+    if name.starts_with("_R") {
+        // Numbers are spread all over the newer names of Rust.
+        return Some("_R");
+    }
+    let is_hash = |word: &str| word.len() == 17 && word.starts_with('h') && is_rust(name);
     let mut best: Option<&str> = None;
     let mut at = 0;
     while let Some(start) = name[at..].find(|c: char| c.is_ascii_digit()).map(|offset| at + offset) {
@@ -32,7 +42,7 @@ pub fn stem(name: &str) -> Option<&str> {
         let length = name[start..end].parse().unwrap_or(0);
         let word = name.get(end..end + length).filter(|_| length > 0 && length < name.len());
         at = word.map_or(end, |word| end + word.len());
-        best = word.filter(|word| best.is_none_or(|best| word.len() > best.len())).or(best);
+        best = word.filter(|w| !is_hash(w) && best.is_none_or(|best| w.len() > best.len())).or(best);
         // Parameters follow: only the first name counts.
         if word.is_some() && !name.starts_with("_ZN") && !name.starts_with("_ZTIN") {
             break;
@@ -79,6 +89,7 @@ mod tests {
     fn the_stem_is_a_word_of_the_name_and_not_of_its_parameters() {
         assert_eq!(stem("_ZN3geo7surfaceERKNSt7__cxx1112basic_stringE"), Some("surface"));
         assert_eq!(stem("_Z4areaRK9Rectangle"), Some("area"));
+        assert_eq!(stem("_ZN3geo4area17h0123456789abcdefE"), Some("area"));
         assert_eq!(stem("malloc"), None);
     }
 }

@@ -68,7 +68,7 @@ pub enum What {
     /// Its thread-local variables do not fit.
     StaticTls { asked: u64, align: u64, left: u64, size: u64, reason: String },
     /// Whatever else ends a load, in the loader's words.
-    Other { message: String },
+    Other(Told),
 }
 
 /// Why a file is refused: in the loader's words, and which kind of refusal that is.
@@ -88,7 +88,44 @@ pub enum Refusal {
     /// A folder.
     Folder,
     /// Anything else.
-    Other(String),
+    Other(Told),
+}
+
+/// A refusal in the loader's own words.
+#[derive(Serialize)]
+pub struct Told {
+    /// What was wrong, in one line.
+    pub message: String,
+    /// Where it stands: `in the file at offset 0x40`.
+    pub place: Option<String>,
+    /// The rule, or what to do.
+    pub advice: String,
+}
+
+impl Told {
+    fn of(kind: &ErrorKind) -> Told {
+        let text = kind.to_string();
+        let message = text.lines().next().unwrap_or_default().to_string();
+        let (place, advice) = match kind {
+            ErrorKind::Unsuitable { at, reason, .. } => (Some(at.to_string()), reason.clone()),
+            ErrorKind::Malformed { at, rule, .. } => {
+                let advice = format!("the file contradicts itself or the format; fetch or build it anew ({rule})");
+                (Some(at.to_string()), advice)
+            }
+            ErrorKind::Policy { reason, .. } => {
+                (None, format!("{reason}; this is dlscope's policy, and the system's loader may take it"))
+            }
+            ErrorKind::Relocation { rule, .. } => (None, format!("it cannot be loaded as it was linked: {rule}")),
+            ErrorKind::System { .. } => (None, "the kernel refused it; see its manual page for this error".into()),
+            _ => (None, text.lines().skip(1).map(str::trim).collect::<Vec<_>>().join("; ")),
+        };
+        Told { message, place, advice }
+    }
+
+    /// The message and the place.
+    pub fn in_full(&self) -> String {
+        self.place.as_ref().map_or_else(|| self.message.clone(), |place| format!("{}, {place}", self.message))
+    }
 }
 
 /// What the problems are read from.
@@ -136,7 +173,7 @@ impl Evidence<'_> {
                 What::StaticTls { asked: *asked, align: *align, left: *left, size: *size, reason: why.clone() }
             }
             _ if error.stage <= Stage::Needed => self.unsuitable(object, error),
-            kind => What::Other { message: kind.to_string() },
+            kind => What::Other(Told::of(kind)),
         };
         Some(Problem { object: label, what })
     }
@@ -178,7 +215,7 @@ impl Evidence<'_> {
             ErrorKind::Unsuitable { field, .. } if field == "DT_FLAGS_1" => Refusal::Program,
             ErrorKind::Unsuitable { field, .. } if field == "e_ident magic" => not_elf(Path::new(&error.object)),
             ErrorKind::System { errno: nix::errno::Errno::EISDIR, .. } => Refusal::Folder,
-            kind => Refusal::Other(kind.to_string()),
+            kind => Refusal::Other(Told::of(kind)),
         };
         What::Unsuitable { library: library.into(), path: error.object.clone(), reason, without_it: Vec::new() }
     }

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::Explanation;
-use super::names::explained;
+use super::names::{explained, in_source};
 use super::problem::{Problem, What};
 use super::surprises::Surprises;
 use super::symbols::{Missing, Nearest};
@@ -93,10 +93,9 @@ impl Teller {
                 );
                 self.paragraph(&text, 2);
             }
-            What::Other { message } => {
+            What::Other(told) => {
                 self.page.gap();
-                let text = message.lines().map(str::trim).collect::<Vec<_>>().join(". ");
-                self.paragraph(&format!("{}: {text}", heading(whose)), 2);
+                self.paragraph(&format!("{}: {}.", heading(whose), told.in_full()), 2);
             }
         }
     }
@@ -123,7 +122,7 @@ impl Teller {
     fn without(&mut self, library: &str, symbols: &[String]) {
         if !symbols.is_empty() {
             self.page.gap();
-            let names = few(symbols.iter().map(|name| explained(name)), self.most);
+            let names = few(symbols.iter().map(|name| in_source(name)), self.most);
             let number = count(symbols.len() as u64, "symbol");
             let verb = if symbols.len() == 1 { "is" } else { "are" };
             self.paragraph(&format!("Without {library}, {number} {verb} undefined: {names}."), 2);

@@ -40,7 +40,10 @@ impl Problem {
                 } else {
                     format!("{library}, which {} needs,", self.whose())
                 };
-                format!("{who} {}", reason.clause())
+                match reason {
+                    Refusal::Other(told) if who == "it" => told.message.clone(),
+                    reason => format!("{who} {}", reason.clause()),
+                }
             }
             What::Version { version, library, offered, .. } => {
                 let offer = offer(version, offered);
@@ -65,8 +68,8 @@ impl Problem {
                     left => format!("{} are", thousands(*left)),
                 },
             ),
-            What::Other { message } => {
-                let line = message.lines().next().unwrap_or_default();
+            What::Other(told) => {
+                let line = &told.message;
                 format!("{}{line}", if it == "it" { String::new() } else { format!("in {}: ", self.whose()) })
             }
         }
@@ -77,11 +80,12 @@ impl Problem {
         match &self.what {
             What::NotFound { errno, .. } if errno != "ENOENT" => format!("cannot be opened ({errno})"),
             What::NotFound { .. } => "not found".into(),
+            What::Unsuitable { reason: Refusal::Other(_), .. } => "cannot be used".into(),
             What::Unsuitable { reason, .. } => reason.clause(),
             What::Version { version, .. } => format!("no version {version}"),
             What::Symbols { symbols, .. } => format!("{} undefined", symbols_of(symbols.len())),
             What::StaticTls { .. } => "no room for its thread-local variables".into(),
-            What::Other { message } => message.lines().next().unwrap_or_default().into(),
+            What::Other(_) => "cannot be used".into(),
         }
     }
 }
@@ -98,10 +102,7 @@ impl Refusal {
             Refusal::NotElf => "is not an ELF file".into(),
             Refusal::Program => "is a program, not a library".into(),
             Refusal::Folder => "is a folder".into(),
-            Refusal::Other(message) => {
-                let line = message.lines().next().unwrap_or_default();
-                format!("cannot be used: {line}")
-            }
+            Refusal::Other(told) => format!("cannot be used: {}", told.message),
         }
     }
 
@@ -113,7 +114,7 @@ impl Refusal {
             Refusal::LinkerScript(_) | Refusal::NotElf => "it does not begin with 7f 45 4c 46 (\\x7fELF)".into(),
             Refusal::Program => "DF_1_PIE in its DT_FLAGS_1 says that it is a program".into(),
             Refusal::Folder => "a library is a file".into(),
-            Refusal::Other(message) => message.lines().map(str::trim).collect::<Vec<_>>().join("; "),
+            Refusal::Other(told) => told.in_full(),
         }
     }
 }
