@@ -9,6 +9,7 @@ use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, DisableMouseCapture, EnableMouseCapture, Event};
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate};
+use ratatui::layout::Size;
 
 use crate::Failure;
 use crate::subject::Subject;
@@ -90,9 +91,9 @@ fn follow(terminal: &mut DefaultTerminal, app: &mut App) -> io::Result<()> {
     while !app.quit {
         // So that a terminal never shows half a screen.
         execute!(io::stdout(), BeginSynchronizedUpdate)?;
-        terminal.draw(|frame| screen::draw(app, frame))?;
+        let drawn = terminal.draw(|frame| screen::draw(app, frame))?.area.as_size();
         execute!(io::stdout(), EndSynchronizedUpdate)?;
-        if something_happens(terminal)? {
+        if something_happens(terminal, drawn)? {
             match event::read()? {
                 Event::Key(key) => app.key(key),
                 Event::Mouse(mouse) => app.mouse(mouse),
@@ -106,10 +107,9 @@ fn follow(terminal: &mut DefaultTerminal, app: &mut App) -> io::Result<()> {
 
 /// Waits; `false` if there is nothing to read, but to draw anew: the size has changed (the signal that tells may have
 /// come before anybody listened for it), or the process was asked to end.
-fn something_happens(terminal: &DefaultTerminal) -> io::Result<bool> {
-    let size = terminal.size()?;
+fn something_happens(terminal: &DefaultTerminal, drawn: Size) -> io::Result<bool> {
     while !event::poll(PATIENCE)? {
-        if ASKED_TO_END.load(Ordering::Relaxed) || terminal.size()? != size {
+        if ASKED_TO_END.load(Ordering::Relaxed) || terminal.size()? != drawn {
             return Ok(false);
         }
     }
