@@ -4,7 +4,7 @@ use std::ffi::{CString, c_char, c_int, c_long, c_uint, c_void};
 use std::ptr;
 use std::sync::Arc;
 
-use super::errors::{fail, wording};
+use super::errors::{fail, forget, wording};
 use super::{is, open};
 use crate::host::{self, Host};
 use crate::link::search::default_dirs;
@@ -42,6 +42,7 @@ struct SerInfo {
 /// # Safety
 /// `argument` is what `request` wants it to be: see dlinfo(3).
 pub unsafe extern "C" fn dlinfo(handle: *mut c_void, request: c_int, argument: *mut c_void) -> c_int {
+    forget();
     let lock = Lock::acquire();
     // SAFETY: the caller's.
     unsafe { info(handle, request, argument, &lock) }.unwrap_or_else(|message| {

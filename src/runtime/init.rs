@@ -180,7 +180,7 @@ pub(crate) fn sweep_everywhere(lock: &Lock) {
 unsafe fn unload<P: Probe + ?Sized>(namespace: &Namespace, unneeded: &[u32], lock: &Lock, report: Report<'_, P>) {
     report.tell(|| Kind::Unneeded { objects: tags(namespace, unneeded, lock) });
     // SAFETY: the caller's.
-    unsafe { finish(namespace, unneeded, lock, report) };
+    unsafe { finish(namespace, unneeded, Life::Closing, lock, report) };
     unwind::publish_without(unneeded, lock);
     for &id in unneeded {
         let member = namespace.change(lock, |members| members.remove(id));
@@ -194,11 +194,16 @@ fn tags(namespace: &Namespace, ids: &[u32], lock: &Lock) -> Vec<Tag> {
     ids.iter().filter_map(|&id| members.get(id)).map(|m| m.object.tag.clone()).collect()
 }
 
-/// Runs the destructors of `order`. All are marked first, so that a destructor which opens a library does not
-/// get one that is going away.
-unsafe fn finish<P: Probe + ?Sized>(namespace: &Namespace, order: &[u32], lock: &Lock, report: Report<'_, P>) {
-    let ready: Vec<_> =
-        order.iter().filter_map(|&id| advance(namespace, lock, id, Life::Ready, Life::Closing)).collect();
+/// Runs the destructors of `order`. All are marked first with their new state `life`, so that a destructor which opens
+/// a library does not get one that is going away.
+unsafe fn finish<P: Probe + ?Sized>(
+    namespace: &Namespace,
+    order: &[u32],
+    life: Life,
+    lock: &Lock,
+    report: Report<'_, P>,
+) {
+    let ready: Vec<_> = order.iter().filter_map(|&id| advance(namespace, lock, id, Life::Ready, life)).collect();
     let mut watch = Watch::default();
     for object in ready {
         // SAFETY: its constructors ran, and its users' destructors ran before it.
@@ -234,6 +239,6 @@ fn finish_all<P: Probe + ?Sized>(namespace: &Namespace, lock: &Lock, probe: &P) 
     }
     report.tell(|| Kind::Begin { request: Asked::Exit, name: String::new(), caller: None });
     // SAFETY: the process ends; every object's constructors ran, and the order is theirs reversed.
-    unsafe { finish(namespace, &order, lock, report) };
+    unsafe { finish(namespace, &order, Life::Over, lock, report) };
     report.tell(|| Kind::End { error: None });
 }
