@@ -2,9 +2,9 @@
 //! the libraries that it opens. It runs on glibc and on dlscope, and both must print the same.
 //!
 //! A file says how to build itself: every `//@ ` line is a line of shell in a folder of its own, where `lib NAME FLAGS`
-//! makes a library of the same file, `program FLAGS` says how the program itself is made, and `$CC` compiles. Three lines
-//! mean something else: `ours` (glibc crashes, or is not asked: what dlscope prints is in the lines `prints …`), and
-//! `untraced` (too many events to write down).
+//! makes a library of the same file, `program FLAGS` says how the program itself is made (`in_c`: in C, whose libraries are
+//! in C++), and `$CC` compiles. Some lines mean something else: `ours` (glibc crashes, or is not asked: what dlscope prints is in the lines `prints …`),
+//! `untraced` (too many events to write down), and `traced WORDS` (an event with these words was told).
 
 mod preloading;
 
@@ -18,6 +18,7 @@ const PREAMBLE: &str = r#"
 lib() { name=$1; shift; $CC -shared -fPIC -o "$name.so" "$SOURCE" "$@"; }
 flags=
 program() { flags="$*"; }
+in_c() { CC="cc -x c $CFLAGS"; }
 "#;
 
 fn folder() -> &'static Path {
@@ -40,10 +41,11 @@ fn build(file: &str, lines: &[&str]) -> Option<PathBuf> {
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join("contract").join(file);
     let _ = fs::remove_dir_all(&place);
     fs::create_dir_all(&place).unwrap();
-    let script = format!("{PREAMBLE}{}\n$CC -pthread -o program \"$SOURCE\" $flags\n", lines.join("\n"));
+    let script = format!("{PREAMBLE}{}\n$CC -pthread -o program $flags \"$SOURCE\"\n", lines.join("\n"));
     let mut shell = Command::new("sh");
     shell.args(["-eu", "-c", &script]).current_dir(&place);
-    shell.env("CC", format!("{compiler} -O1 -w -I{}", folder().display())).env("SOURCE", folder().join(file));
+    let flags = format!("-O1 -w -I{}", folder().display());
+    shell.env("CC", format!("{compiler} {flags}")).env("CFLAGS", flags).env("SOURCE", folder().join(file));
     let output = shell.output().unwrap();
     assert!(output.status.success(), "{file} cannot be built: {}", text(&output));
     Some(place)
@@ -51,9 +53,9 @@ fn build(file: &str, lines: &[&str]) -> Option<PathBuf> {
 
 fn run(file: &str) {
     let source = fs::read_to_string(folder().join(file)).unwrap();
-    let (marks, lines): (Vec<&str>, Vec<&str>) = directives(&source)
-        .into_iter()
-        .partition(|line| *line == "ours" || *line == "untraced" || line.starts_with("prints "));
+    let (marks, lines): (Vec<&str>, Vec<&str>) = directives(&source).into_iter().partition(|line| {
+        ["ours", "untraced", "prints", "traced"].contains(&line.split(' ').next().unwrap_or_default())
+    });
     let Some(place) = build(file, &lines) else { return };
     let with = text(&preloaded(&["./program"], |command| {
         command.current_dir(&place);
@@ -75,7 +77,11 @@ fn run(file: &str) {
         }));
         same(file, &traced, &expected);
         let trace = fs::read_to_string(place.join("trace.txt")).unwrap_or_default();
-        assert!(trace.lines().any(|line| line.contains(" publish ")), "{file}: dlscope loaded nothing\n{trace}");
+        let wanted = marks.iter().filter_map(|mark| mark.strip_prefix("traced ")).chain(["publish"]);
+        for words in wanted {
+            let has = |line: &str| words.split(' ').all(|word| line.contains(word));
+            assert!(trace.lines().any(has), "{file}: no event {words}\n{trace}");
+        }
     }
 }
 
@@ -115,6 +121,18 @@ programs! {
     opens_inside_of_opens_and_those_that_fail: "nested.c";
     threads_open_and_close_at_the_same_time: "threads.c";
     fork_while_others_load: "fork.c";
+    namespaces_of_dlmopen: "dlmopen.c";
+    first_calls_lose_nothing: "first_calls.c";
+    exceptions_pass_first_calls: "first_calls_throw.cc";
+    trap_2_living_beside_glibc: "trap02_beside_glibc.c";
+    trap_3_descriptors_keep_every_register: "trap03_descriptors.c";
+    trap_4_destructors_of_thread_local_variables: "trap04_thread_destructors.cc";
+    trap_5_versions: "trap05_versions.c";
+    trap_7_unwinding_while_libraries_come_and_go: "trap07_unwinding.cc";
+    trap_8_who_comes_back_in: "trap08_reentry.c";
+    trap_8_callbacks_that_look_up: "trap08_callbacks.c";
+    trap_9_names_and_files: "trap09_names.c";
+    trap_10_of_which_there_is_one: "trap10_one_of_each.cc";
 }
 
 #[test]

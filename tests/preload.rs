@@ -108,37 +108,6 @@ fn programs_that_open_little() {
     same(&["xmllint", "--version"], &[]);
 }
 
-/// `RTLD_LAZY`: registers of every kind, results of every kind, eight threads on one slot, and a function that is
-/// nowhere: both end with glibc's message and status 127.
-#[test]
-fn first_calls_lose_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/preload");
-    let cc = |arguments: &[&str]| {
-        let output = Command::new("cc").args(["-w", "-O1"]).args(arguments).current_dir(dir.path()).output().unwrap();
-        assert!(output.status.success(), "{}", text(&output));
-    };
-    let source = |name: &str| sources.join(name).to_str().unwrap().to_string();
-    cc(&["-shared", "-fPIC", "-o", "libcallee.so", &source("callee.c")]);
-    let lazily = ["-Wl,-z,lazy", "-Wl,-rpath,$ORIGIN", "-L.", "-lcallee"];
-    cc(&[&["-shared", "-fPIC", "-fplt", "-o", "libcaller.so", &source("caller.c")], &lazily[..]].concat());
-    cc(&["-o", "lazy", &source("lazy.c")]);
-    let program = dir.path().join("lazy");
-    let command = [program.to_str().unwrap(), dir.path().to_str().unwrap()];
-    let trace = dir.path().join("trace.txt");
-    let with = preloaded(&command, |exec| {
-        exec.env("DLSCOPE_TRACE", &trace);
-    });
-    let without = plain(&command, |_| {});
-    assert_eq!(without.status.code(), Some(127), "{}", text(&without));
-    assert_eq!(text(&with), text(&without));
-    let told = fs::read_to_string(&trace).unwrap();
-    for name in ["sum", "large", "raced"] {
-        let first = told.lines().filter(|l| l.contains("first_call") && l.contains(&format!("\"{name}\"")));
-        assert!(first.count() >= 1, "no first call of {name} was told");
-    }
-}
-
 #[test]
 fn a_trace_is_text_or_json_and_names_the_process() {
     let dir = tempfile::tempdir().unwrap();

@@ -85,9 +85,11 @@ fn open_in(space: c_long, name: &str, mode: c_int, from: Addr, lock: &Lock) -> R
     }
     if space == NEW {
         let loader = Loader::process_wide().sibling();
-        let handle = open(loader.clone(), name, mode, from, lock)?;
-        MORE.borrow(lock).push(loader.namespace);
-        return Ok(handle);
+        // Before its constructors, which may ask for its number.
+        MORE.borrow(lock).push(loader.namespace.clone());
+        return open(loader.clone(), name, mode, from, lock).inspect_err(|_| {
+            MORE.borrow(lock).retain(|n| !Arc::ptr_eq(n, &loader.namespace));
+        });
     }
     let known = usize::try_from(space - 1).ok().and_then(|at| MORE.borrow(lock).get(at).cloned());
     let namespace = known.ok_or_else(|| format!("{name}: invalid target namespace in dlmopen(): Invalid argument"))?;

@@ -11,7 +11,7 @@ use crate::elf::dynamic::Table;
 use crate::error::Result;
 use crate::event::{Asked, Kind, Probe, Purpose, Report, Request, Silent, Stage, Tag};
 use crate::host;
-use crate::lock::{Guarded, Lock};
+use crate::lock::{Lock, Shared};
 use crate::memory::{self, Around, Memory, Watch};
 use crate::namespace::{Life, Members, Namespace};
 use crate::object::Object;
@@ -19,26 +19,35 @@ use crate::runtime::unwind;
 
 /// Every namespace that has an object: they live on without their `Loader`, because an object may be there for
 /// good. For the end of the process, and to find a caller's own.
-static NAMESPACES: Guarded<Vec<Arc<Namespace>>> = Guarded::new(Vec::new());
+static NAMESPACES: Shared<Vec<Arc<Namespace>>> = Shared::new(Vec::new());
 
 /// Every namespace that has an object, in the order in which they got their first.
-pub(crate) fn namespaces(lock: &Lock) -> Vec<Arc<Namespace>> {
-    NAMESPACES.borrow(lock).clone()
+pub(crate) fn namespaces(_: &Lock) -> Vec<Arc<Namespace>> {
+    NAMESPACES.with(|known| known.clone())
+}
+
+/// Every object of every namespace, as it is at this moment: for those who may not wait for the lock.
+pub(crate) fn objects_now() -> Vec<Arc<Object>> {
+    let known = NAMESPACES.with(|known| known.clone());
+    let members = known.iter().map(|namespace| namespace.snapshot());
+    members.flat_map(|members| members.iter().map(|m| m.object.clone()).collect::<Vec<_>>()).collect()
 }
 
 /// Notes a namespace that has an object.
-pub(crate) fn remember(namespace: &Arc<Namespace>, lock: &Lock) {
-    let mut known = NAMESPACES.borrow(lock);
-    if !known.iter().any(|n| Arc::ptr_eq(n, namespace)) {
-        known.push(namespace.clone());
-    }
+pub(crate) fn remember(namespace: &Arc<Namespace>, _: &Lock) {
+    NAMESPACES.with(|known| {
+        if !known.iter().any(|n| Arc::ptr_eq(n, namespace)) {
+            known.push(namespace.clone());
+        }
+    });
 }
 
 /// Forgets a namespace that has none any more.
-fn forget(namespace: &Namespace, lock: &Lock) {
-    let mut known = NAMESPACES.borrow(lock);
-    let gone = known.iter().position(|n| std::ptr::eq(&**n, namespace)).map(|at| known.remove(at));
-    drop(known);
+fn forget(namespace: &Namespace, _: &Lock) {
+    let gone = NAMESPACES.with(|known| {
+        let at = known.iter().position(|n| std::ptr::eq(&**n, namespace));
+        at.map(|at| known.remove(at))
+    });
     // A probe may go with it, and that is the user's code: no borrow is held.
     drop(gone);
 }

@@ -48,16 +48,19 @@ int main(int argc, char **argv) {
     Dl_info info;
     struct link_map *map = NULL;
     const ElfW(Sym) *symbol = NULL;
-    printf("link_map: %d %d\n", dladdr1(function, &info, (void **)&map, RTLD_DL_LINKMAP), map == a);
+    answer = dladdr1(function, &info, (void **)&map, RTLD_DL_LINKMAP);
+    printf("link_map: %d %d\n", answer, map == a);
     printf("symbol: %d ", dladdr1(sized + 4, &info, (void **)&symbol, RTLD_DL_SYMENT));
     printf("%d %d %lu\n", ELF64_ST_TYPE(symbol->st_info), ELF64_ST_BIND(symbol->st_info), (long)symbol->st_size);
-    printf("no symbol: %d %d\n", dladdr1((char *)map->l_addr, &info, (void **)&symbol, RTLD_DL_SYMENT), symbol == NULL);
+    answer = dladdr1((char *)map->l_addr, &info, (void **)&symbol, RTLD_DL_SYMENT);
+    printf("no symbol: %d %d\n", answer, symbol == NULL);
     printf("of the program: %d ", dladdr1(a_variable, &info, (void **)&symbol, RTLD_DL_SYMENT));
     printf("%lu\n", (long)symbol->st_size);
-    printf("its link_map: %d %d\n", dladdr1((void *)main, &info, (void **)&map, RTLD_DL_LINKMAP), map == dlopen(NULL, RTLD_NOW));
+    answer = dladdr1((void *)main, &info, (void **)&map, RTLD_DL_LINKMAP);
+    printf("its link_map: %d %d\n", answer, map == dlopen(NULL, RTLD_NOW));
     printf("its name: %d %d\n", strcmp(info.dli_fname, argv[0]), map->l_name[0]);
-    printf("libc's link_map: %d %d\n", dladdr1(dlsym(RTLD_DEFAULT, "puts"), &info, (void **)&map, RTLD_DL_LINKMAP),
-           map == dlopen("libc.so.6", RTLD_NOW | RTLD_NOLOAD));
+    answer = dladdr1(dlsym(RTLD_DEFAULT, "puts"), &info, (void **)&map, RTLD_DL_LINKMAP);
+    printf("libc's link_map: %d %d\n", answer, map == dlopen("libc.so.6", RTLD_NOW | RTLD_NOLOAD));
     dladdr(function, &info);
     printf("base: %d, path: %s\n", info.dli_fbase == (void *)((struct link_map *)a)->l_addr, info.dli_fname);
     dlclose(a);

@@ -48,3 +48,12 @@ __attribute__((unused)) static int mapped(const char *name) {
     fclose(maps);
     return found;
 }
+
+/* Arguments of a call may be evaluated in any order, so what is asked goes here first. */
+__attribute__((unused)) static int answer;
+
+/* Ends a use, and says whether the library is still there. */
+__attribute__((unused)) static void closes(void *handle, const char *name) {
+    answer = dlclose(handle);
+    printf("closed: %d, %s there: %d\n", answer, base(name), mapped(name));
+}

@@ -46,10 +46,11 @@ static void names(void) {
     printf("hard link: %d\n", dlopen("./hard.so", RTLD_NOW) == a);
     printf("another path: %d\n", dlopen(".//./liba.so", RTLD_NOW) == a);
     printf("absolute: %d\n", dlopen(strcat(getcwd(path, 4000), "/liba.so"), RTLD_NOW) == a);
-    for (int i = 0; i < 6; i++) printf("close %d: %d, still there: %d\n", i, dlclose(a), mapped("/liba.so"));
+    for (int i = 0; i < 6; i++) closes(a, "/liba.so");
     void *top = opened("./libtop.so", RTLD_NOW);
     printf("by soname: %d\n", dlopen("libtop.so.1", RTLD_NOW | RTLD_NOLOAD) == top);
-    printf("closed: %d %d, there: %d\n", dlclose(top), dlclose(top), mapped("/libtop.so"));
+    closes(top, "/libtop.so");
+    closes(top, "/libtop.so");
     printf("by soname, gone: %d\n", dlopen("libtop.so.1", RTLD_NOW | RTLD_NOLOAD) != NULL);
     error("by soname, gone");
 }
@@ -102,7 +103,8 @@ static void program(void) {
 static void of_the_system(void) {
     void *libc = opened("libc.so.6", RTLD_NOW | RTLD_NOLOAD), *puts_there = dlsym(libc, "puts");
     printf("libc: %d\n", puts_there == dlsym(RTLD_DEFAULT, "puts"));
-    printf("close: %d %d\n", dlclose(libc), dlsym(RTLD_DEFAULT, "puts") == puts_there);
+    closes(libc, "/libc.so.6");
+    printf("puts: %d\n", dlsym(RTLD_DEFAULT, "puts") == puts_there);
     void *pthread = opened("libpthread.so.0", RTLD_LAZY);
     printf("libpthread: %d\n", dlsym(pthread, "pthread_create") != NULL);
     printf("close: %d\n", dlclose(pthread));

@@ -18,11 +18,12 @@ int main(void) {
     error("closed twice");
     printf("symbol of a closed handle: %d\n", dlsym(dep, "in_dep") == (void *)CALL(int *, top, "in_top"));
     struct link_map *map = NULL;
-    printf("link_map of a closed handle: %d %d\n", dlinfo(dep, RTLD_DI_LINKMAP, &map), map == dep);
+    answer = dlinfo(dep, RTLD_DI_LINKMAP, &map);
+    printf("link_map of a closed handle: %d %d\n", answer, map == dep);
     printf("opened again: %d\n", dlopen("./libdep.so", RTLD_NOW) == dep);
-    printf("closed: %d %d\n", dlclose(top), mapped("/libtop.so"));
+    closes(top, "/libtop.so");
     printf("kept: %d\n", *(int *)dlsym(dep, "in_dep"));
-    printf("closed: %d %d\n", dlclose(dep), mapped("/libdep.so"));
+    closes(dep, "/libdep.so");
 
     /* A handle begins like a link_map, and dlsym takes it for one. */
     map = opened("./libtop.so", RTLD_NOW);

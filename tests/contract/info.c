@@ -29,7 +29,8 @@ static void search_path(const char *what, void *handle) {
     int known = dlinfo(handle, RTLD_DI_SERINFOSIZE, &size);
     Dl_serinfo *list = malloc(size.dls_size);
     dlinfo(handle, RTLD_DI_SERINFOSIZE, list);
-    printf("%s: %d %u %d\n", what, known, size.dls_cnt, dlinfo(handle, RTLD_DI_SERINFO, list));
+    answer = dlinfo(handle, RTLD_DI_SERINFO, list);
+    printf("%s: %d %u %d\n", what, known, size.dls_cnt, answer);
     for (unsigned i = 0; i < list->dls_cnt; i++) printf("  %s\n", told(list->dls_serpath[i].dls_name));
     free(list);
 }
@@ -60,9 +61,11 @@ static void *errno_of(void *libc) {
 static void storage(void) {
     size_t module = 7;
     void *a = opened("./liba.so", RTLD_NOW), *tls = opened("./libtls.so", RTLD_NOW);
-    printf("without: %d %zu ", dlinfo(a, RTLD_DI_TLS_MODID, &module), module);
+    answer = dlinfo(a, RTLD_DI_TLS_MODID, &module);
+    printf("without: %d %zu ", answer, module);
     printf("%d\n", block_of(a) != NULL);
-    printf("module: %d %d\n", dlinfo(tls, RTLD_DI_TLS_MODID, &module), module != 0);
+    answer = dlinfo(tls, RTLD_DI_TLS_MODID, &module);
+    printf("module: %d %d\n", answer, module != 0);
     printf("before: %d\n", block_of(tls) != NULL);
     int *variable = dlsym(tls, "of_thread");
     printf("after: %d\n", block_of(tls) <= (void *)variable);
@@ -73,7 +76,8 @@ static void storage(void) {
     pthread_join(thread, &there);
     printf("two blocks: %d\n", there != variable);
     void *libc = opened("libc.so.6", RTLD_NOW);
-    printf("libc's module: %d %d\n", dlinfo(libc, RTLD_DI_TLS_MODID, &module), module != 0);
+    answer = dlinfo(libc, RTLD_DI_TLS_MODID, &module);
+    printf("libc's module: %d %d\n", answer, module != 0);
     errno_of(libc);
     pthread_create(&thread, NULL, errno_of, libc);
     pthread_join(thread, NULL);
@@ -86,13 +90,16 @@ int main(void) {
     Lmid_t number = -7;
     const ElfW(Phdr) *headers = NULL;
     void *a = opened("./liba.so", RTLD_NOW), *self = dlopen(NULL, RTLD_NOW);
-    printf("link_map: %d %d\n", dlinfo(a, RTLD_DI_LINKMAP, &map), map == a);
+    answer = dlinfo(a, RTLD_DI_LINKMAP, &map);
+    printf("link_map: %d %d\n", answer, map == a);
     printf("name: %s\n", map->l_name);
-    printf("program: %d %d\n", dlinfo(self, RTLD_DI_LINKMAP, &map), map == self);
+    answer = dlinfo(self, RTLD_DI_LINKMAP, &map);
+    printf("program: %d %d\n", answer, map == self);
     printf("its name: \"%s\"\n", map->l_name);
     printf("origin: %d ", dlinfo(a, RTLD_DI_ORIGIN, origin));
     printf("%s\n", told(origin));
-    printf("namespace: %d %d\n", dlinfo(a, RTLD_DI_LMID, &number), number == LM_ID_BASE);
+    answer = dlinfo(a, RTLD_DI_LMID, &number);
+    printf("namespace: %d %d\n", answer, number == LM_ID_BASE);
     int count = dlinfo(a, RTLD_DI_PHDR, &headers);
     printf("program headers: %d %d\n", count > 4, headers[0].p_type == PT_LOAD);
     search_path("search path", a);

@@ -100,7 +100,7 @@ int main(void) {
     printf("as before: %d %d\n", strcmp(before, after) == 0, descriptors() == open_before);
     void *itself = opened("./libitself.so", RTLD_NOW);
     printf("constructors: %d\n", *(int *)dlsym(itself, "count"));
-    printf("closed: %d, there: %d\n", dlclose(itself), mapped("/libitself.so"));
+    closes(itself, "/libitself.so");
     return 0;
 }
 #endif
