@@ -15,7 +15,7 @@
 /* Whole lines, in order with those of children and other threads; and whoever hangs is ended. */
 __attribute__((constructor)) static void begin(void) {
     setvbuf(stdout, NULL, _IOLBF, 0);
-    alarm(30);
+    alarm(120);
 }
 
 /* The error of this thread, which asking for clears. */

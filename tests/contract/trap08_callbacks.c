@@ -39,7 +39,7 @@ static void *walks(void *unused) {
 }
 
 int main(void) {
-    alarm(10);
+    alarm(60);
     pthread_t threads[4], walker;
     pthread_create(&walker, NULL, walks, NULL);
     for (int i = 0; i < 4; i++) pthread_create(&threads[i], NULL, works, "./libleaf.so");

@@ -72,7 +72,7 @@ static void *forks(void *unused) {
 }
 
 int main(void) {
-    alarm(10);
+    alarm(60);
     pthread_t threads[5];
     pthread_create(&threads[4], NULL, forks, NULL);
     const char *paths[] = {"./libleaf.so", "./libopens.so", "./libmore.so", "./libmore.so"};
