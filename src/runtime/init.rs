@@ -34,6 +34,7 @@ pub(crate) fn objects_now() -> Vec<Arc<Object>> {
 }
 
 /// Notes a namespace that has an object.
+#[inline(never)] // a stage: see docs/gdb.md
 pub(crate) fn remember(namespace: &Arc<Namespace>, _: &Lock) {
     NAMESPACES.with(|known| {
         if !known.iter().any(|n| Arc::ptr_eq(n, namespace)) {
@@ -56,6 +57,7 @@ fn forget(namespace: &Namespace, _: &Lock) {
 ///
 /// # Safety
 /// They are relocated and published, and stand in the right order.
+#[inline(never)] // a stage: see docs/gdb.md
 pub(crate) unsafe fn run<P: Probe + ?Sized>(namespace: &Namespace, order: &[u32], lock: &Lock, report: Report<'_, P>) {
     report.tell(|| Kind::Order { objects: tags(namespace, order, lock) });
     // Once for all of them: their code may throw from now on.
@@ -128,6 +130,7 @@ fn functions(object: &Object, array: Option<Table>) -> impl DoubleEndedIterator<
 ///
 /// # Safety
 /// Nothing of the library is used by the caller any more.
+#[inline(never)] // a stage: see docs/gdb.md
 pub(crate) unsafe fn close<P: Probe + ?Sized>(
     namespace: &Namespace,
     root: u32,

@@ -248,8 +248,9 @@ impl<'c> Call<'c> {
     /// Keeps `provider` mapped as long as the caller's object. `false`: too late.
     fn keep(&self, provider: u32) -> bool {
         let Some(own) = self.own else { return true };
-        let id = own.object.tag.id;
-        if id == provider || own.edges.bound.contains(&provider) || self.members.get(provider).is_none() {
+        let (id, edges) = (own.object.tag.id, &own.edges);
+        let is_kept = id == provider || edges.needs.contains(&provider) || edges.bound.contains(&provider);
+        if is_kept || self.members.get(provider).is_none() {
             return true;
         }
         self.namespace.note(|members| {
