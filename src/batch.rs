@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::event::{Kind, Probe, Report, Stage, Tag};
 use crate::host::Host;
 use crate::link::needed::{Held, Node, search_order};
-use crate::link::order::dependencies_first;
+use crate::link::order::opened_last;
 use crate::link::relocate::{self, Outcome};
 use crate::link::scope::{Scope, Unique};
 use crate::link::versions;
@@ -57,7 +57,7 @@ impl<S> Batch<S> {
     /// The new objects, dependencies first.
     fn new_in_order(&self) -> Vec<usize> {
         let needs: Vec<_> = self.nodes.iter().map(|n| n.needs.clone()).collect();
-        dependencies_first(&needs).into_iter().filter(|&at| self.nodes[at].is_new()).collect()
+        opened_last(&needs).into_iter().filter(|&at| self.nodes[at].is_new()).collect()
     }
 
     fn tags(&self, order: &[usize]) -> Vec<Tag> {
@@ -114,7 +114,7 @@ impl Batch<Mapped> {
         let order = self.new_in_order();
         let mut outcomes: Vec<Outcome> = self.nodes.iter().map(|_| Outcome::default()).collect();
         let unique = {
-            let everybodys: Vec<&Object> = host.startup().iter().map(|o| &**o).chain(members.global()).collect();
+            let everybodys: Vec<&Object> = host.startup().iter().chain(members.global()).map(|o| &**o).collect();
             report.tell(|| Kind::Scope {
                 global: everybodys.iter().map(|o| o.tag.clone()).collect(),
                 local: self.objects().map(|o| o.tag.clone()).collect(),

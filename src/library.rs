@@ -238,6 +238,7 @@ fn run_end<P: Probe + ?Sized>(namespace: &Namespace, root: u32, probe: &P) -> Re
 }
 
 /// The address of `symbol` in the first object of `scope` that defines it.
+#[inline(never)] // a stage: see docs/gdb.md
 pub(crate) fn find_in_scope<P: Probe + ?Sized>(
     namespace: &Namespace,
     scope: &[Arc<Object>],

@@ -52,6 +52,7 @@ struct Owned {
 
 impl Memory {
     /// Carries out `plan` for the file `fd`. The tag and probe serve the day when it is unmapped again.
+    #[inline(never)] // a stage: see docs/gdb.md
     pub(crate) fn map<P: Probe + ?Sized>(
         plan: &Plan,
         image: &Image,
@@ -296,6 +297,7 @@ impl Memory {
     /// `PT_GNU_RELRO`: makes the whole pages of `range` read-only. As in glibc (`_dl_protect_relro`) both ends
     /// are rounded down, so that a page shared with ordinary data stays writable.
     #[track_caller]
+    #[inline(never)] // a stage: see docs/gdb.md
     pub(crate) fn seal<P: Probe + ?Sized>(&self, range: Range<Vaddr>, report: Report<'_, P>) -> Result<(), ErrorKind> {
         let pages = range.start.page_down()..range.end.page_down();
         if pages.start >= pages.end {

@@ -313,6 +313,7 @@ fn refuse_executable_stack(image: &Image) -> Result<(), ErrorKind> {
 }
 
 /// `PT_DYNAMIC`, copied: it lies in memory that relocations write to.
+#[inline(never)] // a stage: see docs/gdb.md
 fn dynamic_entries(image: &Image, memory: &Memory) -> Result<Vec<Entry>, ErrorKind> {
     let segment = image
         .dynamic()

@@ -2,29 +2,50 @@
 
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char};
+use std::mem::ManuallyDrop;
 use std::ptr;
 
 use crate::error::{Error, ErrorKind};
 
+/// The last error of a thread, and the one that `dlerror` gave out: it stays valid until the next call.
+type Errors = (Option<CString>, Option<CString>);
+
 thread_local! {
-    /// The last error of this thread, and the one that `dlerror` gave out: it stays valid until the next call.
-    static ERROR: RefCell<(Option<CString>, Option<CString>)> = const { RefCell::new((None, None)) };
+    /// Never destroyed: destructors that run at the very end of a thread have errors, too.
+    static ERRORS: RefCell<ManuallyDrop<Errors>> = const { RefCell::new(ManuallyDrop::new((None, None))) };
+    /// Registered with the first error of a thread; most have none.
+    static FREED_AT_END: FreedAtEnd = const { FreedAtEnd };
+}
+
+struct FreedAtEnd;
+
+impl Drop for FreedAtEnd {
+    fn drop(&mut self) {
+        change(|errors| *errors = (None, None));
+    }
+}
+
+fn change<R>(change: impl FnOnce(&mut Errors) -> R) -> R {
+    ERRORS.with_borrow_mut(|errors| change(errors))
+}
+
+/// What `dlopen`, `dlsym` and their kin do first: an error that nobody asked for is not about this call.
+pub(super) fn forget() {
+    change(|(next, _)| *next = None);
 }
 
 pub(super) fn fail(message: impl std::fmt::Display) {
     let text = message.to_string().replace('\0', "");
-    // At the very end of a thread there is nobody left to ask for it.
-    let _ = ERROR.try_with(|errors| errors.borrow_mut().0 = CString::new(text).ok());
+    let _ = FREED_AT_END.try_with(|_| ());
+    change(|(next, _)| *next = CString::new(text).ok());
 }
 
 /// `dlerror`: the last error of this thread, once; null if there was none since the last call.
 pub extern "C" fn dlerror() -> *const c_char {
-    let give = |errors: &RefCell<(Option<CString>, Option<CString>)>| {
-        let (next, given) = &mut *errors.borrow_mut();
+    change(|(next, given)| {
         *given = next.take();
         given.as_deref().map_or(ptr::null(), CStr::as_ptr)
-    };
-    ERROR.try_with(give).unwrap_or(ptr::null())
+    })
 }
 
 /// What glibc says in the same case: `file: words`. What it does not know is said in our own words, on one line.
@@ -52,13 +73,24 @@ pub(super) fn wording(error: &Error) -> String {
             "e_ident magic" => "invalid ELF header".into(),
             "e_ident[EI_CLASS]" => "wrong ELF class: ELFCLASS32".into(),
             "e_ident[EI_DATA]" => "ELF file data encoding not little-endian".into(),
+            "e_ident[EI_VERSION]" => "ELF file version ident does not match current one".into(),
+            "e_ident[EI_OSABI]" => "ELF file OS ABI invalid".into(),
+            "e_ident[EI_ABIVERSION]" => "ELF file ABI version invalid".into(),
+            "e_ident[EI_PAD]" => "nonzero padding in e_ident".into(),
+            "PT_DYNAMIC" => "object file has no dynamic section".into(),
             "e_machine" => "cannot open shared object file: No such file or directory".into(),
-            "e_type" if found.starts_with("ET_EXEC") => "cannot dynamically load executable".into(),
+            "e_type" if found.starts_with("EXEC") => "cannot dynamically load executable".into(),
             "e_type" => "only ET_DYN and ET_EXEC can be loaded".into(),
             "DT_FLAGS_1" => "cannot dynamically load position-independent executable".into(),
             _ => first_line(&error.kind),
         },
-        ErrorKind::Malformed { field, .. } if field == "ELF header" => "file too short".into(),
+        ErrorKind::Malformed { field, .. } => match field.as_str() {
+            "ELF header" => "file too short".into(),
+            "e_version" => "ELF file version does not match current one".into(),
+            "e_phentsize" => "ELF file's phentsize not the expected size".into(),
+            "e_phnum" => "object file has no loadable segments".into(),
+            _ => first_line(&error.kind),
+        },
         ErrorKind::Policy { what, found, .. } if what == "DT_FLAGS_1" && found == "DF_1_NOOPEN" => {
             "shared object cannot be dlopen()ed".into()
         }

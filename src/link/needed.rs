@@ -81,6 +81,7 @@ pub(crate) struct Around<'a> {
 ///
 /// # Errors
 /// The first thing that cannot be found, read or mapped. What was mapped so far is unmapped again.
+#[inline(never)] // a stage: see docs/gdb.md
 pub(crate) fn gather<P: Probe + ?Sized>(
     target: Target<'_>,
     caller: Option<&Object>,

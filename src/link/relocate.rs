@@ -60,6 +60,7 @@ struct Pass<'a, 'r, P: Probe + ?Sized> {
 ///
 /// # Errors
 /// The first relocation that cannot be applied; the object is then useless and must be unmapped.
+#[inline(never)] // a stage: see docs/gdb.md
 pub(crate) fn first_pass<'a, P: Probe + ?Sized>(
     object: &'a Object,
     scope: &Scope<'a>,

@@ -68,6 +68,7 @@ impl Search<'_> {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] with every path tried, or what was wrong with a file that was found.
+    #[inline(never)] // a stage: see docs/gdb.md
     pub(crate) fn run<P: Probe + ?Sized>(&self, lock: &Lock, report: Report<'_, P>) -> Result<OpenFile> {
         let mut tried = Tried { paths: Vec::new(), errno: Errno::ENOENT, last: None };
         if self.name.contains('/') {
@@ -248,6 +249,7 @@ fn is_for_another_machine(error: &Error) -> bool {
 ///
 /// # Errors
 /// What the kernel or the headers say.
+#[inline(never)] // a stage: see docs/gdb.md
 pub(crate) fn read<P: Probe + ?Sized>(path: OsString, fd: OwnedFd, report: Report<'_, P>) -> Result<OpenFile> {
     let name = path.to_string_lossy().into_owned();
     let result = read_headers(&fd, report);

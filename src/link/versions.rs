@@ -14,6 +14,7 @@ use crate::object::Object;
 ///
 /// # Errors
 /// [`ErrorKind::MissingVersion`] for the first version that is needed and not there.
+#[inline(never)] // a stage: see docs/gdb.md
 pub(crate) fn check<P: Probe + ?Sized>(nodes: &[Node], policy: &Policy, report: Report<'_, P>) -> Result<()> {
     for node in nodes.iter().filter(|n| n.is_new()) {
         let object = &*node.object;
