@@ -66,7 +66,7 @@ fn parts(page: &mut Page, profile: &Profile, width: usize) {
     let share = percent(sum, profile.whole);
     page.raw(&heading(&format!("{:<14}{:>10}{share:>8}{:>8}", "sum", micros(sum), thousands(faults))));
     page.raw(&format!("{:<14}{:>10}{}", "whole call", micros(profile.whole), dim("  watched at the ends of stages")));
-    let cost = format!("  nobody watching: the watching cost {} %", cost_of_watching(profile));
+    let cost = format!("  nobody watching: {}", cost_of_watching(profile));
     page.raw(&format!("{:<14}{:>10}{}", "silent", micros(profile.silent), dim(&cost)));
     page.raw(&match profile.faulting() {
         Some(time) => {
@@ -81,7 +81,10 @@ fn parts(page: &mut Page, profile: &Profile, width: usize) {
 }
 
 fn cost_of_watching(profile: &Profile) -> String {
-    format!("{:.0}", (profile.whole / profile.silent - 1.0) * 100.0)
+    match (profile.whole / profile.silent - 1.0) * 100.0 {
+        cost if cost < 0.5 => "what watching costs is lost in the noise of this machine".into(),
+        cost => format!("the watching cost {cost:.0} %"),
+    }
 }
 
 fn objects(page: &mut Page, profile: &Profile, all: bool, width: usize) {
