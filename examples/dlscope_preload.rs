@@ -145,7 +145,16 @@ fn text(event: &Event, json: &serde_json::Value) -> String {
     )
 }
 
-/// Before the first load: whoever calls may be a constructor that runs before any of ours.
+/// Before `main`, or the program's first `dlsym` makes a namespace that tells nobody.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static AT_START: extern "C" fn() = at_start;
+
+extern "C" fn at_start() {
+    start_trace();
+}
+
+/// Before the first load: whoever calls may be a constructor that runs before ours.
 fn start_trace() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

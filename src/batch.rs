@@ -11,13 +11,13 @@ use crate::error::Result;
 use crate::event::{Kind, Probe, Report, Stage, Tag};
 use crate::host::Host;
 use crate::link::needed::{Held, Node, search_order};
-use crate::link::order::dependencies_first;
+use crate::link::order::opened_last;
 use crate::link::relocate::{self, Outcome};
 use crate::link::scope::{Scope, Unique};
 use crate::link::versions;
 use crate::lock::Lock;
 use crate::memory::{Around, Memory, Watch};
-use crate::namespace::{Bind, Edges, Member, Mode, Namespace};
+use crate::namespace::{Bind, Edges, Member, Mode, Namespace, Policy};
 use crate::object::Object;
 use crate::runtime::{init, lazy, tls};
 
@@ -57,7 +57,7 @@ impl<S> Batch<S> {
     /// The new objects, dependencies first.
     fn new_in_order(&self) -> Vec<usize> {
         let needs: Vec<_> = self.nodes.iter().map(|n| n.needs.clone()).collect();
-        dependencies_first(&needs).into_iter().filter(|&at| self.nodes[at].is_new()).collect()
+        opened_last(&needs).into_iter().filter(|&at| self.nodes[at].is_new()).collect()
     }
 
     fn tags(&self, order: &[usize]) -> Vec<Tag> {
@@ -89,8 +89,8 @@ impl Batch<Mapped> {
     }
 
     /// Stage 7.
-    pub(crate) fn check_versions<P: Probe + ?Sized>(&self, report: Report<'_, P>) -> Result<()> {
-        versions::check(&self.nodes, report.at(Stage::Versions))
+    pub(crate) fn check_versions<P: Probe + ?Sized>(&self, policy: &Policy, report: Report<'_, P>) -> Result<()> {
+        versions::check(&self.nodes, policy, report.at(Stage::Versions))
     }
 
     /// Stage 8, pass 1.
@@ -114,7 +114,7 @@ impl Batch<Mapped> {
         let order = self.new_in_order();
         let mut outcomes: Vec<Outcome> = self.nodes.iter().map(|_| Outcome::default()).collect();
         let unique = {
-            let everybodys: Vec<&Object> = host.startup().iter().map(|o| &**o).chain(members.global()).collect();
+            let everybodys: Vec<&Object> = host.startup().iter().chain(members.global()).map(|o| &**o).collect();
             report.tell(|| Kind::Scope {
                 global: everybodys.iter().map(|o| o.tag.clone()).collect(),
                 local: self.objects().map(|o| o.tag.clone()).collect(),
@@ -130,7 +130,7 @@ impl Batch<Mapped> {
             for &at in &order {
                 let object = &*self.nodes[at].object;
                 lazy::prepare(object, namespace, bind, report.about(&object.tag));
-                outcomes[at] = relocate::first_pass(object, &scope, report.about(&object.tag))?;
+                outcomes[at] = relocate::first_pass(object, &scope, &namespace.policy, report.about(&object.tag))?;
             }
             scope.unique.chosen()
         };

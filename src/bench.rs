@@ -8,7 +8,7 @@ use crate::link::relocate;
 use crate::link::scope::{Scope, Unique, ask_in_turn};
 use crate::loader::Prepared;
 use crate::lock::Lock;
-use crate::namespace::Members;
+use crate::namespace::{Members, Policy};
 use crate::{event, host};
 
 /// Pass 1 of the relocations of a library that was through it before; what it stores, it stored already. The scope is
@@ -23,7 +23,7 @@ pub fn relocate<P: Probe + ?Sized>(library: &Prepared, probe: &P) -> Result<()> 
     let batch = library.batch();
     let scope = Scope::over(&defined, Vec::new(), batch.objects(), Unique::new(&members, &host), None);
     let report: event::Report<'_, P> = Request::current().report(probe, Stage::Relocate);
-    relocate::first_pass(batch.root(), &scope, report).map(drop)
+    relocate::first_pass(batch.root(), &scope, &Policy::default(), report).map(drop)
 }
 
 /// Whether a library or what it needs defines `name`: asked one after the other, without an index.

@@ -34,8 +34,6 @@ pub use open::{dlclose, dlmopen_from, dlopen_from};
 pub use real::pthread_create;
 pub use symbol::{dlsym_from, dlvsym_from};
 
-pub(crate) use info::{block, module};
-
 /// dlscope's own function for a name that libc defines, if it has one.
 ///
 /// Only for what would have gone to libc and ld.so; a library's own function of such a name stays its own. And

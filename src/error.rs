@@ -13,6 +13,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// A load, lookup or unload that did not happen. A load that fails leaves nothing behind: no mapping, no
 /// descriptor, and no code of the library has run (unless a constructor is what failed).
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Error {
     /// The file or library this is about, as the user named it or as it was found.
     pub object: String,
@@ -24,6 +25,7 @@ pub struct Error {
 
 /// Where the wrong thing stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum Where {
     /// In the file, so many bytes from its start.
     File(FileOffset),
@@ -42,6 +44,7 @@ impl fmt::Display for Where {
 
 /// The kinds of refusal, each with what is needed to act on it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum ErrorKind {
     /// No file for a name.
     #[error("cannot be found{}{}", needed(needed_by), tried_list(tried))]
@@ -51,6 +54,7 @@ pub enum ErrorKind {
         /// Every path that was tried, in order, with the reason it was passed over.
         tried: Vec<String>,
         /// What the kernel said to the last of them.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "by_name"))]
         errno: nix::errno::Errno,
     },
     /// The kernel refused a call.
@@ -59,6 +63,7 @@ pub enum ErrorKind {
         /// The call as `strace` would show it, without its result.
         call: String,
         /// Why the kernel refused it.
+        #[cfg_attr(feature = "serde", serde(serialize_with = "by_name"))]
         errno: nix::errno::Errno,
     },
     /// The file is whole, but not for this loader.
@@ -210,6 +215,12 @@ impl ErrorKind {
     pub(crate) fn of(self, object: impl Into<String>, stage: Stage) -> Error {
         Error { object: object.into(), stage, kind: self }
     }
+}
+
+/// `ENOENT`, as everywhere in the stream.
+#[cfg(feature = "serde")]
+fn by_name<S: serde::Serializer>(errno: &nix::errno::Errno, s: S) -> Result<S::Ok, S::Error> {
+    s.collect_str(&format_args!("{errno:?}"))
 }
 
 fn needed(by: &Option<String>) -> String {

@@ -40,6 +40,24 @@ pub trait Probe: Send + Sync {
     fn listening(&self) -> bool {
         true
     }
+
+    /// How much is wanted. Asked once for each request.
+    fn detail(&self) -> Detail {
+        Detail::Everything
+    }
+}
+
+/// How much of the stream a probe wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Detail {
+    /// All of it.
+    #[default]
+    Everything,
+    /// What tells where stages and objects begin and end: no single header, rule, dynamic entry, relocation, lookup,
+    /// store, call of a resolver or changed byte. Those slow a load many times over; who measures time does without.
+    Stages,
+    /// The same, and each search for a symbol is timed: `looking_up` in [`Kind::Relocated`].
+    Lookups,
 }
 
 /// The probe of those who do not listen: everything about events compiles to nothing.
@@ -286,7 +304,7 @@ impl Request {
 
     /// The way to tell events of this request to `probe`.
     pub(crate) fn report<'p, P: Probe + ?Sized>(&self, probe: &'p P, stage: Stage) -> Report<'p, P> {
-        Report { probe, load: self.load, parent: self.parent, stage, object: None }
+        Report { probe, load: self.load, parent: self.parent, stage, object: None, detail: probe.detail() }
     }
 }
 
@@ -318,6 +336,7 @@ pub(crate) struct Report<'p, P: Probe + ?Sized> {
     parent: Option<LoadId>,
     stage: Stage,
     object: Option<&'p Tag>,
+    detail: Detail,
 }
 
 impl<P: Probe + ?Sized> Clone for Report<'_, P> {
@@ -346,6 +365,27 @@ impl<'p, P: Probe + ?Sized> Report<'p, P> {
     #[inline(always)]
     pub(crate) fn listening(&self) -> bool {
         self.probe.listening()
+    }
+
+    /// Whether someone wants to hear of every single entry.
+    #[inline(always)]
+    pub(crate) fn closely(&self) -> bool {
+        self.detail == Detail::Everything && self.probe.listening()
+    }
+
+    /// Whether someone wants to know how long symbols are looked for.
+    #[inline(always)]
+    pub(crate) fn times_lookups(&self) -> bool {
+        self.detail == Detail::Lookups && self.probe.listening()
+    }
+
+    /// [`Report::tell`] for events of which an object has hundreds: only for those who listen closely.
+    #[track_caller]
+    #[inline(always)]
+    pub(crate) fn tell_each(&self, kind: impl FnOnce() -> Kind) {
+        if self.closely() {
+            self.emit(Location::caller(), kind());
+        }
     }
 
     /// Emits the event that `kind` builds, if someone listens. The caller's line becomes its source.

@@ -84,6 +84,14 @@ extern "C" fn at_start(argc: c_int, argv: *mut *const c_char, envp: *const *cons
     LAST_AT_START.store(last, Ordering::Relaxed);
 }
 
+/// The name, in glibc's own memory, of the last object that was there at start-up: how a callback of `dl_iterate_phdr`
+/// recognises it.
+pub(crate) fn last_name_at_start() -> Option<*const c_char> {
+    let last = LAST_AT_START.load(Ordering::Relaxed);
+    // SAFETY: a start-up object's, which stays for good.
+    (!last.is_null()).then(|| unsafe { (*last).l_name })
+}
+
 /// What constructors are called with: argc and argv as captured at start-up, `environ` as it is now.
 pub(crate) fn arguments() -> Arguments {
     Arguments {
@@ -202,7 +210,7 @@ pub(crate) fn look<P: Probe + ?Sized>(lock: &Lock, report: Report<'_, P>) -> Res
                 let objects = || host.startup().iter().map(|o| o.tag.clone()).collect();
                 report.at(Stage::Host).tell(|| Kind::Host { objects: objects() });
             }
-            if report.listening() {
+            if report.closely() {
                 let seen = known.as_ref().map_or(&[][..], |k| &k.objects);
                 let new = host.objects.iter().filter(|o| !seen.iter().any(|s| s.tag == o.tag));
                 new.for_each(|object| tell_adopted(object, &host, report.at(Stage::Host)));

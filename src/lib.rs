@@ -19,7 +19,7 @@
 //! # The map
 //!
 //! A load falls through these stages once, top to bottom. `Loader::load` in `src/loader.rs` is their list; each
-//! is one file and one group of events.
+//! is one file, one group of events and one chapter in `docs/chapters/`.
 //!
 //! | # | stage | file | what it does | specification | glibc / musl |
 //! |---|---|---|---|---|---|
@@ -32,7 +32,7 @@
 //! | 7 | versions | `link/versions.rs`, `elf/version.rs` | every needed version is there | LSB "Symbol Versioning" | `_dl_check_map_versions` / – |
 //! | 8 | relocate | `link/relocate.rs`, `link/scope.rs`, `elf/reloc.rs` | patch what depends on addresses | psABI "Relocation" | `_dl_relocate_object` / `reloc_all` |
 //! | 9 | seal | `memory.rs` | `PT_GNU_RELRO` → read-only | | `_dl_protect_relro` |
-//! | 10 | publish | `batch.rs`, `namespace.rs` | the objects enter the namespace | | `add_to_global` |
+//! | 10 | publish | `batch.rs`, `namespace.rs` | the objects enter the namespace | dlopen(3) | `update_scopes` / `dlopen` |
 //! | 11 | init | `runtime/init.rs` | constructors, dependencies first | gABI "Initialization and Termination" | `_dl_init` / `do_init_fini` |
 //! | – | lookup | `library.rs`, `elf/symbol.rs`, `elf/gnu_hash.rs`, `elf/sysv_hash.rs`, `link/index.rs` | a symbol by name | gABI "Hash Table" | `do_lookup_x` / `find_sym2` |
 //! | – | close | `runtime/init.rs`, `namespace.rs` | destructors, unmapping | | `_dl_close_worker` |
@@ -77,5 +77,5 @@ pub use runtime::unwind;
 pub use error::{Error, ErrorKind, Result, Where};
 pub use event::{Event, Probe, Recorder, Silent};
 pub use library::{Export, Library, LoadedObject, Symbol};
-pub use loader::{Loader, Prepared};
+pub use loader::{Inspected, Inspection, Loader, Prepared};
 pub use namespace::Bind;

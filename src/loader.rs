@@ -17,6 +17,10 @@ use crate::namespace::{Bind, Mode, Namespace, Policy};
 use crate::object::Object;
 use crate::runtime::init;
 
+mod inspect;
+pub(crate) use inspect::Faults;
+pub use inspect::{Inspected, Inspection};
+
 /// A namespace with its policy: where to search, which symbols to give, who watches.
 ///
 /// Two loaders hold two separate copies of one library. What the process had before us is shared by all.
@@ -224,7 +228,7 @@ impl Loader {
         if batch.is_empty() {
             return Ok(self.already_here(batch, mode, lock));
         }
-        batch.check_versions(report)?; // 7 versions
+        batch.check_versions(&namespace.policy, report)?; // 7 versions
         let bound = batch.bind(&self.namespace, self.binding(mode), host, mode.deep, lock, report)?; // 8 relocate, pass 1
         // SAFETY: the caller agreed to run the library's code.
         let relocated = unsafe { bound.resolve(report) }?; // 8 relocate, pass 2
@@ -245,7 +249,7 @@ impl Loader {
             let caller = self.caller(None, &host, &lock);
             tell_begin(Asked::Prepare, name, caller.as_deref(), report);
             let batch = self.gather(Target::Name(name), caller.as_deref(), &host, &lock, report)?;
-            batch.check_versions(report)?;
+            batch.check_versions(&self.namespace.policy, report)?;
             let bind = self.binding(Mode::default());
             Ok(Prepared { batch: batch.bind(&self.namespace, bind, &host, false, &lock, report)? })
         })();

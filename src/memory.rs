@@ -52,6 +52,7 @@ struct Owned {
 
 impl Memory {
     /// Carries out `plan` for the file `fd`. The tag and probe serve the day when it is unmapped again.
+    #[inline(never)] // a stage: see docs/gdb.md
     pub(crate) fn map<P: Probe + ?Sized>(
         plan: &Plan,
         image: &Image,
@@ -222,10 +223,10 @@ impl Memory {
         }
         let address = self.bias + place;
         let slot = pointer(address).cast::<V>();
-        if report.listening() {
+        if report.closely() {
             // SAFETY: as for the write below; a writable segment that was checked is readable, too.
             let before = unsafe { slot.read_unaligned() };
-            report.tell(|| Kind::Store {
+            report.tell_each(|| Kind::Store {
                 address,
                 before: Word(before.into()),
                 after: Word(value.into()),
@@ -255,7 +256,7 @@ impl Memory {
         // whole, and so does the processor's indirect jump.
         let slot = unsafe { AtomicU64::from_ptr(pointer(address).cast()) };
         let before = slot.swap(value, Ordering::AcqRel);
-        report.tell(|| Kind::Store { address, before: Word(before), after: Word(value), size: 8 });
+        report.tell_each(|| Kind::Store { address, before: Word(before), after: Word(value), size: 8 });
         Some(())
     }
 
@@ -296,6 +297,7 @@ impl Memory {
     /// `PT_GNU_RELRO`: makes the whole pages of `range` read-only. As in glibc (`_dl_protect_relro`) both ends
     /// are rounded down, so that a page shared with ordinary data stays writable.
     #[track_caller]
+    #[inline(never)] // a stage: see docs/gdb.md
     pub(crate) fn seal<P: Probe + ?Sized>(&self, range: Range<Vaddr>, report: Report<'_, P>) -> Result<(), ErrorKind> {
         let pages = range.start.page_down()..range.end.page_down();
         if pages.start >= pages.end {

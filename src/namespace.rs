@@ -15,6 +15,7 @@ use crate::host::Host;
 use crate::link::needed::search_order;
 use crate::link::order::dependencies_first;
 use crate::link::scope::Defined;
+use crate::loader::Faults;
 use crate::lock::{Lock, Shared};
 use crate::object::Object;
 
@@ -27,6 +28,8 @@ pub(crate) struct Policy {
     pub defined: Defined,
     /// `Loader::bind`.
     pub bind: Bind,
+    /// `Loader::inspect`: where it is noted what would end a load.
+    pub faults: Option<Arc<Faults>>,
 }
 
 /// When calls into other libraries are bound to a definition. See `docs/lazy.md`.
@@ -88,8 +91,10 @@ pub(crate) enum Life {
     Initialising,
     /// Complete.
     Ready,
-    /// Its destructors are running, or ran.
+    /// Its destructors are running, or ran: it is being unloaded.
     Closing,
+    /// The same at the end of the process: it stays where it is, and can still be opened and used.
+    Over,
 }
 
 /// One object of a namespace, and what is known about its use.
@@ -157,6 +162,8 @@ impl Member {
 pub(crate) struct Members {
     list: BTreeMap<u32, Member>,
     names: HashMap<Box<str>, u32>,
+    /// Members opened with `RTLD_GLOBAL`, in that order: everybody's scope, after the start-up objects.
+    global: Vec<u32>,
     /// `STB_GNU_UNIQUE` definitions in use: name → object, symbol index.
     unique: HashMap<Box<[u8]>, (u32, u32)>,
     /// Unneeded members are being unloaded, further up on this thread's stack.
@@ -256,8 +263,9 @@ impl Members {
         if mode.global {
             // Promoted, never taken back: others may have found symbols there.
             for id in ids {
-                if let Some(member) = self.list.get_mut(id) {
+                if let Some(member) = self.list.get_mut(id).filter(|m| !m.global) {
                     member.global = true;
+                    self.global.push(*id);
                 }
             }
         }
@@ -267,13 +275,15 @@ impl Members {
     pub(crate) fn remove(&mut self, id: u32) -> Option<Member> {
         self.names.retain(|_, named| *named != id);
         self.unique.retain(|_, (object, _)| *object != id);
+        self.global.retain(|global| *global != id);
         self.list.values_mut().for_each(|m| m.scopes.retain(|root| *root != id));
         self.list.remove(&id)
     }
 
-    /// The objects of everybody's scope, after the start-up objects.
-    pub(crate) fn global(&self) -> impl Iterator<Item = &Object> {
-        self.list.values().filter(|m| m.global && m.life != Life::Closing).map(|m| &*m.object)
+    /// The objects of everybody's scope, after the start-up objects: those promoted first, first.
+    pub(crate) fn global(&self) -> impl Iterator<Item = &Arc<Object>> {
+        let members = self.global.iter().filter_map(|id| self.list.get(id));
+        members.filter(|m| m.life != Life::Closing).map(|m| &m.object)
     }
 
     /// The definition of a unique symbol in use: its object and index.
@@ -334,10 +344,7 @@ impl Members {
     fn unneeded(&self) -> Vec<u32> {
         let mut kept: BTreeSet<u32> = BTreeSet::new();
         let in_use = |m: &&Member| {
-            m.opens > 0
-                || m.pinned
-                || m.object.thread_destructors.load(Ordering::SeqCst) > 0
-                || matches!(m.life, Life::Fresh | Life::Initialising | Life::Closing)
+            m.opens > 0 || m.pinned || m.object.thread_destructors.load(Ordering::SeqCst) > 0 || m.life != Life::Ready
         };
         let mut to_visit: Vec<u32> = self.list.values().filter(in_use).map(|m| m.object.tag.id).collect();
         while let Some(id) = to_visit.pop() {

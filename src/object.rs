@@ -313,6 +313,7 @@ fn refuse_executable_stack(image: &Image) -> Result<(), ErrorKind> {
 }
 
 /// `PT_DYNAMIC`, copied: it lies in memory that relocations write to.
+#[inline(never)] // a stage: see docs/gdb.md
 fn dynamic_entries(image: &Image, memory: &Memory) -> Result<Vec<Entry>, ErrorKind> {
     let segment = image
         .dynamic()
@@ -381,7 +382,7 @@ fn tell_entries<P: Probe + ?Sized>(
     report: Report<'_, P>,
 ) {
     for (index, entry) in entries.iter().enumerate() {
-        report.tell(|| Kind::DynamicEntry {
+        report.tell_each(|| Kind::DynamicEntry {
             vaddr: Vaddr(section.0 + index as u64 * SIZEOF_DYN),
             tag: entry.tag_name(),
             value: Word(entry.value),

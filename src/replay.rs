@@ -63,6 +63,8 @@ enum Undo {
     Pages(Vec<(u64, Option<Page>)>),
     /// The bytes of one store.
     Bytes(Addr, Vec<u8>),
+    /// What a descriptor meant before.
+    Descriptor(i32, Option<Arc<[u8]>>),
 }
 
 /// Modelled memory that follows a stream of events, forwards and backwards.
@@ -108,8 +110,12 @@ impl<F: FnMut(&str) -> io::Result<Vec<u8>>> Replay<F> {
                     };
                 }
             }
-            Some(Undo::Bytes(address, bytes)) => {
-                self.write(address, &bytes);
+            Some(Undo::Bytes(address, bytes)) => self.write(address, &bytes),
+            Some(Undo::Descriptor(fd, Some(content))) => {
+                self.open.insert(fd, content);
+            }
+            Some(Undo::Descriptor(fd, None)) => {
+                self.open.remove(&fd);
             }
         }
         true
@@ -119,10 +125,7 @@ impl<F: FnMut(&str) -> io::Result<Vec<u8>>> Replay<F> {
         match kind {
             Kind::Open { path, fd: Ok(fd) } => self.open_file(*fd, path),
             Kind::MemoryFile { name, fd, .. } => self.open_file(*fd, name),
-            Kind::CloseFile { fd } => {
-                self.open.remove(fd);
-                Ok(Undo::Nothing)
-            }
+            Kind::CloseFile { fd } => Ok(Undo::Descriptor(*fd, self.open.remove(fd))),
             Kind::Reserve { address, length } => Ok(self.fill(*address, *length, |_| Page::zero(Prot::NONE))),
             Kind::MapZero { address, length, prot } => Ok(self.fill(*address, *length, |_| Page::zero(*prot))),
             Kind::Map { address, length, prot, fd, offset } => {
@@ -155,8 +158,7 @@ impl<F: FnMut(&str) -> io::Result<Vec<u8>>> Replay<F> {
                 content
             }
         };
-        self.open.insert(fd, content);
-        Ok(Undo::Nothing)
+        Ok(Undo::Descriptor(fd, self.open.insert(fd, content)))
     }
 }
 
@@ -212,6 +214,11 @@ impl<F> Replay<F> {
             at += part as u64;
         }
         Some(bytes)
+    }
+
+    /// The bytes of a file that events told of, by the path in them; also after it was closed.
+    pub fn file(&self, path: &str) -> Option<&[u8]> {
+        self.read.get(path).map(|bytes| &**bytes)
     }
 
     /// The page that holds `address`, if one is mapped.

@@ -249,6 +249,43 @@ fn a_child_forked_while_another_thread_loads_can_load_too() {
     });
 }
 
+/// `RTLD_DI_TLS_DATA` of a library that the system's loader opened, whose block each thread makes when it is first used.
+#[test]
+fn the_block_of_a_library_that_glibc_opened_is_found() {
+    in_own_process("the_block_of_a_library_that_glibc_opened_is_found", || {
+        let folder = tempfile::tempdir().unwrap();
+        let (source, path) = (folder.path().join("block.c"), folder.path().join("libblock.so"));
+        let text = "__thread char block[9000]; char *touch(void) { block[0]++; return block; }";
+        std::fs::write(&source, text).unwrap();
+        let compiled = Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&path, &source]).status();
+        assert!(compiled.unwrap().success());
+        let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+        // SAFETY: the library above; dlfcn.h: request 10 writes a pointer.
+        unsafe {
+            let by_system = libloading::Library::new(&path).unwrap();
+            let handle = dlscope::capi::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_NOLOAD);
+            assert!(!handle.is_null(), "adopted");
+            let handle = handle as usize;
+            let block = move || {
+                let mut block: *mut c_void = ptr::dangling_mut();
+                assert_eq!(dlscope::capi::dlinfo(handle as *mut c_void, 10, (&raw mut block).cast()), 0);
+                block
+            };
+            assert!(block().is_null(), "nobody used it yet");
+            let touch = *by_system.get::<unsafe extern "C" fn() -> *mut c_void>(b"touch").unwrap();
+            let here = touch();
+            assert_eq!(block(), here);
+            let there = thread::spawn(move || {
+                assert!(block().is_null(), "nor this thread");
+                let there = touch();
+                assert_eq!(block(), there);
+                there as usize
+            });
+            assert_ne!(there.join().unwrap(), here as usize);
+        }
+    });
+}
+
 /// A program that ends normally while libraries are open, and prints who ran.
 #[test]
 fn ends_normally() {

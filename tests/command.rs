@@ -108,6 +108,17 @@ fn one_symbol_is_followed_through_lookup_and_slot() {
 fn explain_says_what_each_kind_of_event_means_once() {
     let out = stdout_of(&["trace", "--explain"], 0);
     assert_eq!(out.matches("relocation: A relocation: this word gets").count(), 1, "{out}");
+    let read_on =
+        "read on: mmap(2) · glibc _dl_map_segment · musl map_library · docs/chapters/04-map.md#the-reservation";
+    assert!(out.contains(read_on), "{read_on:?} is missing in\n{out}");
+}
+
+#[test]
+fn calls_that_are_left_for_their_first_time_are_counted_and_named() {
+    let out = stdout_of(&["trace", "--fixture", "plt", "--lazy"], 0);
+    let line = "2 functions left for the first call, each slot points back into the PLT: labs, strlen";
+    assert!(out.contains(line), "{line:?} is missing in\n{out}");
+    assert!(out.contains("calls wait for their first time: GOT[1] = 0x"), "{out}");
 }
 
 #[test]

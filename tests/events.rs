@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::{env, fs};
 
 use common::in_own_process;
-use dlscope::event::{Asked, Kind};
+use dlscope::event::{Asked, Kind, Stage};
 use dlscope::{Bind, Event, Library, Loader, Probe, Recorder};
 
 fn unpack(name: &str) -> PathBuf {
@@ -47,11 +47,37 @@ fn every_kind_of_event_appears() {
             let plt = loader().bind(Bind::Lazy).open(unpack("plt")).unwrap();
             assert_eq!(plt.get::<unsafe extern "C" fn(i64) -> i64>("positive").unwrap()(-3), 3);
             assert!(loader().open(unpack("missing-library")).is_err());
+            assert_eq!(loader().inspect(unpack("missing-library")).faults().len(), 2);
         }
         let seen: BTreeSet<String> = recorder.take().iter().map(|e| e.kind.name().to_string()).collect();
         let missing: Vec<_> = all_kinds().difference(&seen).cloned().collect();
         assert!(missing.is_empty(), "never seen: {missing:?}");
         assert!(seen.len() >= 40, "{seen:?}");
+    });
+}
+
+#[test]
+fn what_the_loader_stores_between_two_resolvers_is_not_said_to_be_their_doing() {
+    in_own_process("what_the_loader_stores_between_two_resolvers_is_not_said_to_be_their_doing", || {
+        let recorder = Arc::new(Recorder::with_capacity(4096));
+        // SAFETY: a fixture.
+        let library = unsafe { Loader::new().probe(recorder.clone()).open(unpack("ifunc")) }.unwrap();
+        let events = recorder.take();
+        let relocating = || events.iter().filter(|event| event.stage == Stage::Relocate).map(|event| &event.kind);
+        let answers = relocating().skip_while(|kind| !matches!(kind, Kind::Call { .. }));
+        let stores =
+            answers.filter_map(|kind| if let Kind::Store { address, .. } = kind { Some(*address) } else { None });
+        let stores: Vec<_> = stores.collect();
+        assert_eq!(stores.len(), 3, "one for each resolver: {stores:?}");
+        let changes = relocating().filter_map(|kind| match kind {
+            Kind::Changed { address, after, .. } => Some(address.0..address.0 + after.0.len() as u64),
+            _ => None,
+        });
+        let changes: Vec<_> = changes.collect();
+        assert!(!changes.is_empty(), "the fixture's resolvers count how often they are asked");
+        let wrong = changes.iter().find(|range| stores.iter().any(|address| range.contains(&address.0)));
+        assert_eq!(wrong, None, "stored by the loader at {stores:x?}");
+        library.close().unwrap();
     });
 }
 
@@ -67,7 +93,7 @@ fn the_stream_of_a_fixture_is_the_one_that_was_checked_in() {
     assert!(output.status.success());
     let stream = normal(&String::from_utf8(output.stdout).unwrap(), path.parent().unwrap());
     // Another compiler or linker makes another file, with other offsets: then only the kinds are compared.
-    let stream = format!("{{\"fixture\":\"{:x}\"}}\n{stream}", fingerprint(&fs::read(&path).unwrap()));
+    let stream = format!("{{\"fixture\":\"{:x}\"}}\n{stream}", fixtures::fingerprint(&fs::read(&path).unwrap()));
     let snapshot = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots/add.jsonl");
     if env::var_os("DLSCOPE_BLESS").is_some() {
         fs::create_dir_all(snapshot.parent().unwrap()).unwrap();
@@ -82,11 +108,6 @@ fn the_stream_of_a_fixture_is_the_one_that_was_checked_in() {
     } else {
         assert_eq!(kinds_in_order(&stream), kinds_in_order(&expected));
     }
-}
-
-/// FNV-1a.
-fn fingerprint(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 /// The kinds in the order of their first appearance.

@@ -25,6 +25,7 @@ const PROGRAM: &str = "\
 #include <dlfcn.h>
 int main(int argc, char **argv) {
     void *library = dlopen(argv[1], RTLD_NOW);
+    dlsym(library, \"counter\");
     return library ? dlclose(library) : 1;
 }
 ";
@@ -110,6 +111,60 @@ fn a_backtrace_inside_a_resolver() {
     let program = [env!("CARGO_BIN_EXE_dlscope"), "trace", "./libseen.so"];
     let Some(output) = gdb(dir.path(), &commands, &program) else { return };
     assert_all(&output, &["seen_choose () at seen.c:9", "dlscope::link::relocate::second_pass", "main"]);
+}
+
+/// Under the preload library at `preload`, a program stops at every stage.
+fn stops_at_every_stage_under(preload: &Path) {
+    let dir = tempfile::tempdir().unwrap();
+    build(dir.path());
+    let environment = format!("set environment LD_PRELOAD {}", preload.display());
+    let mut commands = vec![environment.as_str(), "set startup-with-shell off", "break main", "run"];
+    let stages = "find read plan map dynamic needed versions relocate seal publish init lookup close";
+    let breaks: Vec<String> = stages.split(' ').map(|stage| format!("dlscope-break-stage {stage}")).collect();
+    commands.extend(breaks.iter().map(String::as_str));
+    commands.extend(["continue"; 30]);
+    let Some(output) = gdb(dir.path(), &commands, &["./program", "./libseen.so"]) else { return };
+    let functions = [
+        "link::needed::gather<dlscope::event::Silent>",
+        "link::search::Search::run<dlscope::event::Silent>",
+        "link::search::read<dlscope::event::Silent>",
+        "elf::plan::Plan::new",
+        "memory::Memory::map<dlscope::event::Silent>",
+        "object::dynamic_entries",
+        "link::versions::check<dlscope::event::Silent>",
+        "link::relocate::first_pass<dlscope::event::Silent>",
+        "memory::Memory::seal<dlscope::event::Silent>",
+        "runtime::init::remember",
+        "runtime::init::run<dlscope::event::Silent>",
+        "library::find_in_scope<dlscope::event::Silent>",
+        "runtime::init::close<dlscope::event::Silent>",
+    ];
+    let stops: Vec<&str> =
+        output.lines().filter(|l| l.starts_with("Breakpoint ") && l.contains(", dlscope::")).collect();
+    for function in functions {
+        let stop = format!(", dlscope::{function} (");
+        assert!(stops.iter().any(|line| line.contains(&stop)), "no stop at {function} in:\n{output}");
+    }
+    assert_all(&output, &["exited normally"]);
+}
+
+#[test]
+fn a_program_stops_at_every_stage_under_the_preload() {
+    let dlscope = Path::new(env!("CARGO_BIN_EXE_dlscope"));
+    stops_at_every_stage_under(&dlscope.parent().unwrap().join("examples/libdlscope_preload.so"));
+}
+
+/// The names are as stable in the optimised library, which `dlscope exec` uses.
+#[test]
+fn a_program_stops_at_every_stage_under_the_preload_of_a_release_build() {
+    let target = Path::new(env!("CARGO_BIN_EXE_dlscope")).ancestors().nth(2).unwrap();
+    let preload = target.join("release/examples/libdlscope_preload.so");
+    if !preload.exists() {
+        assert!(std::env::var_os("CI").is_none(), "no {}", preload.display());
+        eprintln!("skipped: `cargo build --release --example dlscope_preload` makes {}", preload.display());
+        return;
+    }
+    stops_at_every_stage_under(&preload);
 }
 
 #[test]

@@ -1,32 +1,12 @@
 //! Other people's programs on our C ABI, by `dlscope exec`: each does the same as without it.
 
-use std::path::{Path, PathBuf};
+mod preloading;
+
+use std::path::Path;
 use std::process::{Command, Output};
 use std::{env, fs};
 
-/// The preload library of this build, which `cargo test` builds with the examples.
-fn preload() -> PathBuf {
-    let dlscope = Path::new(env!("CARGO_BIN_EXE_dlscope"));
-    let library = dlscope.parent().unwrap().join("examples/libdlscope_preload.so");
-    assert!(
-        library.exists(),
-        "{} is built by `cargo test`, or by `cargo build --example dlscope_preload`",
-        library.display()
-    );
-    library
-}
-
-fn plain(command: &[&str]) -> Output {
-    Command::new("timeout").arg("300").args(command).env("HOME", "/nonexistent").output().unwrap()
-}
-
-fn preloaded(command: &[&str], change: impl FnOnce(&mut Command)) -> Output {
-    let mut exec = Command::new(env!("CARGO_BIN_EXE_dlscope"));
-    exec.arg("exec").arg("--preload").arg(preload()).args(["--", "timeout", "300"]).args(command);
-    exec.env("HOME", "/nonexistent");
-    change(&mut exec);
-    exec.output().unwrap()
-}
+use preloading::{plain, preloaded, text};
 
 fn there(program: &str) -> bool {
     let found = env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|dir| dir.join(program).exists()))
@@ -38,10 +18,6 @@ fn there(program: &str) -> bool {
     found
 }
 
-fn text(output: &Output) -> String {
-    format!("{}\n{}{}", output.status, String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
 /// Runs a program both ways: same output, same status; and by the trace, that dlscope loaded `loads` for it.
 fn same(command: &[&str], loads: &[&str]) {
     if !there(command[0]) {
@@ -49,7 +25,7 @@ fn same(command: &[&str], loads: &[&str]) {
     }
     let dir = tempfile::tempdir().unwrap();
     let trace = dir.path().join("trace.txt");
-    let without = plain(command);
+    let without = plain(command, |_| {});
     let with = preloaded(command, |exec| {
         exec.env("DLSCOPE_TRACE", &trace);
     });
@@ -91,7 +67,7 @@ fn python_passes_its_own_tests() {
     for test in ["test_ctypes", "test_hashlib", "test_zlib", "test_decimal", "test_threading"] {
         let dir = tempfile::tempdir().unwrap();
         let command = [python, "-m", "test", "-v", "--tempdir", dir.path().to_str().unwrap(), test];
-        let (without, with) = (plain(&command), preloaded(&command, |_| {}));
+        let (without, with) = (plain(&command, |_| {}), preloaded(&command, |_| {}));
         let (expected, got) = (outcomes(&without), outcomes(&with));
         assert!(expected.1 > 10, "{test} ran {} tests:\n{}", expected.1, text(&without));
         assert_eq!(got, expected, "{test}");
@@ -130,58 +106,6 @@ fn programs_that_open_little() {
     same(&["git", "--version"], &[]);
     same(&["curl", "--version"], &[]);
     same(&["xmllint", "--version"], &[]);
-}
-
-/// One program in C with an item of the contract a line: `tests/preload/contract.c`.
-#[test]
-fn the_contract_of_dlfcn_h() {
-    let dir = tempfile::tempdir().unwrap();
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/preload");
-    let run = |program: &str, arguments: &[&Path]| {
-        let output = Command::new(program).args(arguments).output().unwrap();
-        assert!(output.status.success(), "{}", text(&output));
-    };
-    let program = dir.path().join("contract");
-    run("sh", &[&sources.join("build.sh"), dir.path()]);
-    run("cc", &[Path::new("-w"), Path::new("-O1"), Path::new("-o"), &program, &sources.join("contract.c")]);
-    let command = [program.to_str().unwrap(), dir.path().to_str().unwrap()];
-    let (without, with) = (plain(&command), preloaded(&command, |_| {}));
-    assert!(without.status.success(), "{}", text(&without));
-    for (system, ours) in text(&without).lines().zip(text(&with).lines()) {
-        assert_eq!(ours, system);
-    }
-    assert_eq!(text(&with), text(&without));
-}
-
-/// `RTLD_LAZY`: registers of every kind, results of every kind, eight threads on one slot, and a function that is
-/// nowhere: both end with glibc's message and status 127.
-#[test]
-fn first_calls_lose_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/preload");
-    let cc = |arguments: &[&str]| {
-        let output = Command::new("cc").args(["-w", "-O1"]).args(arguments).current_dir(dir.path()).output().unwrap();
-        assert!(output.status.success(), "{}", text(&output));
-    };
-    let source = |name: &str| sources.join(name).to_str().unwrap().to_string();
-    cc(&["-shared", "-fPIC", "-o", "libcallee.so", &source("callee.c")]);
-    let lazily = ["-Wl,-z,lazy", "-Wl,-rpath,$ORIGIN", "-L.", "-lcallee"];
-    cc(&[&["-shared", "-fPIC", "-fplt", "-o", "libcaller.so", &source("caller.c")], &lazily[..]].concat());
-    cc(&["-o", "lazy", &source("lazy.c")]);
-    let program = dir.path().join("lazy");
-    let command = [program.to_str().unwrap(), dir.path().to_str().unwrap()];
-    let trace = dir.path().join("trace.txt");
-    let with = preloaded(&command, |exec| {
-        exec.env("DLSCOPE_TRACE", &trace);
-    });
-    let without = plain(&command);
-    assert_eq!(without.status.code(), Some(127), "{}", text(&without));
-    assert_eq!(text(&with), text(&without));
-    let told = fs::read_to_string(&trace).unwrap();
-    for name in ["sum", "large", "raced"] {
-        let first = told.lines().filter(|l| l.contains("first_call") && l.contains(&format!("\"{name}\"")));
-        assert!(first.count() >= 1, "no first call of {name} was told");
-    }
 }
 
 #[test]

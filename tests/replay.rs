@@ -220,6 +220,9 @@ fn going_back_through_libsqlite3_reproduces_memory_at_every_event() {
             if at % ALL == 0 {
                 assert_eq!(fingerprint(&replay), whole[at / ALL], "all memory before event {}", event.seq);
             }
+            // From there forwards again, and back.
+            replay.apply(event).unwrap_or_else(|e| panic!("on the way back: {e}"));
+            assert!(replay.undo());
         }
         assert!(!replay.undo(), "the beginning");
     });

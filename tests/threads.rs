@@ -2,7 +2,9 @@
 
 mod common;
 mod fixtures;
+mod preloading;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::thread;
 
@@ -98,4 +100,80 @@ fn eight_threads_open_look_up_call_and_close_at_random() {
         let late = round(2000);
         assert_eq!(early, late, "maps of files and descriptors grow");
     });
+}
+
+/// The fixtures that one process can have all at once, and three real libraries, as `tests/threads/loop.c` wants them.
+fn for_the_loop() -> Vec<String> {
+    let loads = fixtures::FIXTURES.iter().filter(|f| f.refuse.is_none() && f.policy.is_none() && f.crash.is_none());
+    // Not two with a dependency of one name: the second would get the first one's.
+    let mut seen = HashSet::new();
+    let loads = loads.filter(|fixture| {
+        let names = fixture.files.iter().map(|(file, _)| file.rsplit('/').next().unwrap());
+        let fresh = names.clone().all(|name| !seen.contains(name));
+        seen.extend(fresh.then_some(names).into_iter().flatten());
+        fresh
+    });
+    let mut specs: Vec<String> = loads
+        .map(|fixture| {
+            let path = fixtures::unpack(fixture.name, "threads-loop");
+            let simple = |call: &&str| call.contains("()") && !call.contains(['!', '@']);
+            let names: Vec<&str> =
+                fixture.calls.iter().copied().filter(simple).map(|call| call.split('(').next().unwrap()).collect();
+            format!("{}={}", path.display(), names.join(","))
+        })
+        .collect();
+    specs.extend(["libz.so.1=zlibVersion", "libsqlite3.so.0=sqlite3_libversion", "libpng16.so.16="].map(Into::into));
+    specs
+}
+
+/// `name` as a number in the line that begins with `what`.
+fn number(text: &str, what: &str, name: &str) -> i64 {
+    let line = text.lines().find(|line| line.starts_with(what)).unwrap_or_else(|| panic!("no {what} in\n{text}"));
+    let mut words = line.split(' ').skip_while(|word| *word != name);
+    words.nth(1).and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("no {name} in {line:?}"))
+}
+
+#[test]
+fn memory_is_as_flat_as_in_the_same_loop_under_glibc() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("loop");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/threads/loop.c");
+    let built =
+        std::process::Command::new("cc").args(["-O1", "-w", "-pthread", "-o"]).arg(&program).arg(source).status();
+    assert!(built.unwrap().success());
+    let specs = for_the_loop();
+    let command: Vec<&str> = [program.to_str().unwrap()].into_iter().chain(specs.iter().map(String::as_str)).collect();
+    // One heap: how many there are is up to chance.
+    let one_heap = |command: &mut std::process::Command| {
+        command.env("MALLOC_ARENA_MAX", "1");
+    };
+    // Without what the fixtures print.
+    let told = |output: &std::process::Output| {
+        let of_the_loop = ["exit", "signal", "libraries", "pinned", "before", "after"];
+        let text = preloading::text(output);
+        let lines =
+            text.lines().filter(|line| of_the_loop.contains(&line.split([' ', ':']).next().unwrap_or_default()));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let system = told(&preloading::plain(&command, one_heap));
+    let ours = told(&preloading::preloaded(&command, one_heap));
+    println!("glibc\n{system}\ndlscope\n{ours}");
+    let pinned = |text: &str| text.lines().filter(|line| line.starts_with("pinned")).collect::<Vec<_>>().join("\n");
+    assert!(number(&system, "libraries", "libraries") >= 50, "too few libraries load\n{system}");
+    assert_eq!(number(&ours, "libraries", "libraries"), number(&system, "libraries", "libraries"), "{ours}");
+    assert_eq!(pinned(&ours), pinned(&system), "what is there for good");
+    for name in ["wrong", "maps", "descriptors"] {
+        let (before, after) = (number(&ours, "before", name), number(&ours, "after", name));
+        assert_eq!(before, after, "{name}, before and after 16,000 steps\n{ours}");
+    }
+    assert_eq!(number(&ours, "after", "wrong"), 0, "{ours}");
+    // Four bytes a step in the heap; and half a MiB of pages of all kinds, which the stacks of threads move by.
+    for (name, tolerance) in [("heap", 64 << 10), ("dirty", 512)] {
+        let growth = |text: &str| number(text, "after", name) - number(text, "before", name);
+        let (of_system, of_ours) = (growth(&system), growth(&ours));
+        assert!(
+            of_ours <= of_system.max(0) + tolerance,
+            "{name} grows by {of_ours}, under glibc by {of_system}\n{ours}\nglibc\n{system}"
+        );
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::ffi::c_char;
-use std::io::Write;
+use std::mem::ManuallyDrop;
 use std::ptr;
 
 use crate::error::{Error, ErrorKind};
@@ -17,17 +17,35 @@ struct Errors {
     given: Vec<u8>,
 }
 
+const NONE: Errors = Errors { next: Vec::new(), is_new: false, given: Vec::new() };
+
 thread_local! {
-    static ERROR: RefCell<Errors> =
-        const { RefCell::new(Errors { next: Vec::new(), is_new: false, given: Vec::new() }) };
+    /// Never destroyed: destructors that run at the very end of a thread have errors, too.
+    static ERRORS: RefCell<ManuallyDrop<Errors>> = const { RefCell::new(ManuallyDrop::new(NONE)) };
+    /// Registered with the first error of a thread; most have none.
+    static FREED_AT_END: FreedAtEnd = const { FreedAtEnd };
+}
+
+struct FreedAtEnd;
+
+impl Drop for FreedAtEnd {
+    fn drop(&mut self) {
+        change(|errors| *errors = NONE);
+    }
+}
+
+fn change<R>(change: impl FnOnce(&mut Errors) -> R) -> R {
+    ERRORS.with_borrow_mut(|errors| change(errors))
+}
+
+/// What `dlopen`, `dlsym` and their kin do first: an error that nobody asked for is not about this call.
+pub(super) fn forget() {
+    change(|errors| errors.is_new = false);
 }
 
 pub(super) fn fail(message: impl std::fmt::Display) {
-    note(|text| {
-        // A vector takes everything.
-        let _ = write!(text, "{message}");
-        text.retain(|byte| *byte != 0);
-    });
+    let message = message.to_string();
+    note(|text| text.extend(message.bytes().filter(|byte| *byte != 0)));
 }
 
 /// The same for a message in parts, none of which has a NUL.
@@ -36,9 +54,8 @@ pub(super) fn fail_with(parts: &[&[u8]]) {
 }
 
 fn note(write: impl FnOnce(&mut Vec<u8>)) {
-    // At the very end of a thread there is nobody left to ask for it.
-    let _ = ERROR.try_with(|errors| {
-        let mut errors = errors.borrow_mut();
+    let _ = FREED_AT_END.try_with(|_| ());
+    change(|errors| {
         errors.next.clear();
         write(&mut errors.next);
         errors.next.push(0);
@@ -48,15 +65,13 @@ fn note(write: impl FnOnce(&mut Vec<u8>)) {
 
 /// `dlerror`: the last error of this thread, once; null if there was none since the last call.
 pub extern "C" fn dlerror() -> *const c_char {
-    let give = |errors: &RefCell<Errors>| {
-        let Errors { next, is_new, given } = &mut *errors.borrow_mut();
+    change(|Errors { next, is_new, given }| {
         if !std::mem::take(is_new) {
             return ptr::null();
         }
         std::mem::swap(next, given);
         given.as_ptr().cast()
-    };
-    ERROR.try_with(give).unwrap_or(ptr::null())
+    })
 }
 
 /// What glibc says in the same case: `file: words`. What it does not know is said in our own words, on one line.
@@ -84,13 +99,24 @@ pub(super) fn wording(error: &Error) -> String {
             "e_ident magic" => "invalid ELF header".into(),
             "e_ident[EI_CLASS]" => "wrong ELF class: ELFCLASS32".into(),
             "e_ident[EI_DATA]" => "ELF file data encoding not little-endian".into(),
+            "e_ident[EI_VERSION]" => "ELF file version ident does not match current one".into(),
+            "e_ident[EI_OSABI]" => "ELF file OS ABI invalid".into(),
+            "e_ident[EI_ABIVERSION]" => "ELF file ABI version invalid".into(),
+            "e_ident[EI_PAD]" => "nonzero padding in e_ident".into(),
+            "PT_DYNAMIC" => "object file has no dynamic section".into(),
             "e_machine" => "cannot open shared object file: No such file or directory".into(),
-            "e_type" if found.starts_with("ET_EXEC") => "cannot dynamically load executable".into(),
+            "e_type" if found.starts_with("EXEC") => "cannot dynamically load executable".into(),
             "e_type" => "only ET_DYN and ET_EXEC can be loaded".into(),
             "DT_FLAGS_1" => "cannot dynamically load position-independent executable".into(),
             _ => first_line(&error.kind),
         },
-        ErrorKind::Malformed { field, .. } if field == "ELF header" => "file too short".into(),
+        ErrorKind::Malformed { field, .. } => match field.as_str() {
+            "ELF header" => "file too short".into(),
+            "e_version" => "ELF file version does not match current one".into(),
+            "e_phentsize" => "ELF file's phentsize not the expected size".into(),
+            "e_phnum" => "object file has no loadable segments".into(),
+            _ => first_line(&error.kind),
+        },
         ErrorKind::Policy { what, found, .. } if what == "DT_FLAGS_1" && found == "DF_1_NOOPEN" => {
             "shared object cannot be dlopen()ed".into()
         }

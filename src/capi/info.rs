@@ -4,7 +4,9 @@ use std::ffi::{CString, c_char, c_int, c_long, c_uint, c_void};
 use std::ptr;
 use std::sync::Arc;
 
-use super::errors::{fail, wording};
+use nix::libc;
+
+use super::errors::{fail, forget, wording};
 use super::{is, open};
 use crate::host::{self, Host};
 use crate::link::search::default_dirs;
@@ -42,6 +44,7 @@ struct SerInfo {
 /// # Safety
 /// `argument` is what `request` wants it to be: see dlinfo(3).
 pub unsafe extern "C" fn dlinfo(handle: *mut c_void, request: c_int, argument: *mut c_void) -> c_int {
+    forget();
     let lock = Lock::acquire();
     // SAFETY: the caller's.
     unsafe { info(handle, request, argument, &lock) }.unwrap_or_else(|message| {
@@ -86,16 +89,36 @@ unsafe fn info(handle: *mut c_void, request: c_int, argument: *mut c_void, lock:
 }
 
 /// The id of the object's thread-local storage.
-pub(crate) fn module(object: &Object, host: &Host) -> Option<u64> {
+fn module(object: &Object, host: &Host) -> Option<u64> {
     object.tls.as_ref().map(|tls| tls.id).or_else(|| host.tls_module(object))
 }
 
 /// The calling thread's block, if it has one already.
-pub(crate) fn block(object: &Object, host: &Host) -> *mut c_void {
+fn block(object: &Object, host: &Host) -> *mut c_void {
     match &object.tls {
         Some(module) => tls::existing(module).cast(),
-        None => host.tls_offset(object).map_or(ptr::null_mut(), |offset| tls::below_thread_pointer(offset).cast()),
+        None => match host.tls_offset(object) {
+            Some(offset) => tls::below_thread_pointer(offset).cast(),
+            None => host.tls_module(object).map_or(ptr::null_mut(), |module| block_of_glibc(module as usize)),
+        },
     }
+}
+
+/// What glibc tells about a library that it opened itself: null before the thread's first use of the block.
+fn block_of_glibc(module: usize) -> *mut c_void {
+    unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, wanted: *mut c_void) -> c_int {
+        // SAFETY: glibc passes a valid `info`, and the caller below its pair.
+        let (info, (module, block)) = unsafe { (&*info, &mut *wanted.cast::<(usize, *mut c_void)>()) };
+        let found = info.dlpi_tls_modid == *module;
+        if found {
+            *block = info.dlpi_tls_data;
+        }
+        c_int::from(found)
+    }
+    let mut wanted = (module, ptr::null_mut());
+    // SAFETY: the callback takes this argument, and calls nothing.
+    unsafe { host::real_iterate()(Some(visit), (&raw mut wanted).cast()) };
+    wanted.1
 }
 
 /// The directories that are searched for what the object needs, in order. glibc `_dl_rtld_di_serinfo`.

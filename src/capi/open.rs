@@ -1,22 +1,23 @@
 //! `dlopen`, `dlmopen`, `dlclose`: libraries come and go.
 
+use std::collections::BTreeMap;
 use std::ffi::{c_char, c_int, c_long, c_void};
 use std::ptr;
 use std::sync::Arc;
 
 use nix::libc;
 
-use super::errors::{fail, wording};
+use super::errors::{fail, forget, wording};
 use super::is;
 use crate::elf::addr::Addr;
-use crate::host;
+use crate::host::{self, Host};
 use crate::library;
 use crate::link::needed::Target;
 use crate::link::scope::c_name;
 use crate::loader::Loader;
 use crate::lock::{Guarded, Lock};
 use crate::namespace::{Mode, Namespace};
-use crate::object::LinkMap;
+use crate::object::{LinkMap, Object};
 use crate::runtime::init;
 
 /// `LM_ID_BASE` and `LM_ID_NEWLM` of `<dlfcn.h>`.
@@ -26,6 +27,9 @@ const NEW: c_long = -1;
 /// The namespaces that `dlmopen` made: the first has the number 1.
 static MORE: Guarded<Vec<Arc<Namespace>>> = Guarded::new(Vec::new());
 
+/// How often each of the host's objects was opened and not closed here, by handle.
+static USES_OF_HOST: Guarded<BTreeMap<usize, usize>> = Guarded::new(BTreeMap::new());
+
 /// `dlopen`, with the return address of the caller.
 ///
 /// # Safety
@@ -33,6 +37,7 @@ static MORE: Guarded<Vec<Arc<Namespace>>> = Guarded::new(Vec::new());
 pub unsafe extern "C" fn dlopen_from(file: *const c_char, mode: c_int, from: *const c_void) -> *mut c_void {
     // SAFETY: the caller's.
     let name = unsafe { c_name(file) }.map(String::from_utf8_lossy);
+    forget();
     let lock = Lock::acquire();
     let loader = loader_of(Addr(from as u64), &lock);
     answer(open(loader, name.as_deref().unwrap_or_default(), mode, Addr(from as u64), &lock))
@@ -51,6 +56,7 @@ pub unsafe extern "C" fn dlmopen_from(
 ) -> *mut c_void {
     // SAFETY: the caller's.
     let name = unsafe { c_name(file) }.map(String::from_utf8_lossy);
+    forget();
     let lock = Lock::acquire();
     answer(open_in(space, name.as_deref().unwrap_or_default(), mode, Addr(from as u64), &lock))
 }
@@ -79,9 +85,11 @@ fn open_in(space: c_long, name: &str, mode: c_int, from: Addr, lock: &Lock) -> R
     }
     if space == NEW {
         let loader = Loader::process_wide().sibling();
-        let handle = open(loader.clone(), name, mode, from, lock)?;
-        MORE.borrow(lock).push(loader.namespace);
-        return Ok(handle);
+        // Before its constructors, which may ask for its number.
+        MORE.borrow(lock).push(loader.namespace.clone());
+        return open(loader.clone(), name, mode, from, lock).inspect_err(|_| {
+            MORE.borrow(lock).retain(|n| !Arc::ptr_eq(n, &loader.namespace));
+        });
     }
     let known = usize::try_from(space - 1).ok().and_then(|at| MORE.borrow(lock).get(at).cloned());
     let namespace = known.ok_or_else(|| format!("{name}: invalid target namespace in dlmopen(): Invalid argument"))?;
@@ -103,8 +111,9 @@ fn open(loader: Loader, name: &str, mode: c_int, from: Addr, lock: &Lock) -> Res
     let host = host::look_silently(lock).map_err(|e| wording(&e))?;
     if name.is_empty() {
         // `dlopen(NULL)`: the program, and so everybody's scope.
-        let program = host.startup().first().map(|o| o.handle());
-        return program.ok_or_else(|| Some("the program is not known".into()));
+        let program = host.startup().first().ok_or_else(|| Some("the program is not known".into()))?;
+        used(program, &host, lock);
+        return Ok(program.handle());
     }
     if mode & libc::RTLD_NOLOAD != 0 && !loader.has(name, Some(from), &host, lock).map_err(|e| wording(&e))? {
         return Err(None);
@@ -117,7 +126,11 @@ fn open(loader: Loader, name: &str, mode: c_int, from: Addr, lock: &Lock) -> Res
     };
     // SAFETY: whoever calls `dlopen` answers for what it opens.
     let library = unsafe { loader.open_target(Target::Name(name), mode, Some(from)) }.map_err(|e| wording(&e))?;
-    Ok(library.into_handle())
+    let handle = library.into_handle();
+    if let Some(object) = host.objects.iter().find(|o| is(o, handle.cast_mut().cast())) {
+        used(object, &host, lock);
+    }
+    Ok(handle)
 }
 
 /// The namespace of the calling library; of anyone else, the process-wide one.
@@ -134,23 +147,49 @@ pub(super) fn loader_of(from: Addr, lock: &Lock) -> Loader {
 /// # Safety
 /// As `dlclose`: nothing of the library is used any more by whoever opened it.
 pub unsafe extern "C" fn dlclose(handle: *mut c_void) -> c_int {
+    forget();
     let lock = Lock::acquire();
-    let refuse = |message: &str| {
-        fail(message);
-        -1
-    };
-    for namespace in init::namespaces(&lock) {
-        let found = namespace.members(&lock).iter().find(|m| is(&m.object, handle)).map(|m| (m.object.tag.id, m.opens));
-        if let Some((id, opens)) = found {
-            if opens == 0 {
-                return refuse("shared object not open");
+    close(handle, &lock).map_or_else(
+        |message| {
+            fail(message);
+            -1
+        },
+        |()| 0,
+    )
+}
+
+fn close(handle: *mut c_void, lock: &Lock) -> Result<(), String> {
+    let not_open = |object: &Object| format!("{}: shared object not open", object.label());
+    for namespace in init::namespaces(lock) {
+        let members = namespace.members(lock);
+        let Some(member) = members.iter().find(|m| is(&m.object, handle)) else { continue };
+        return match member.opens {
+            // There for good: closing it means nothing.
+            0 if member.pinned => Ok(()),
+            0 => Err(not_open(&member.object)),
+            _ => {
+                let id = member.object.tag.id;
+                drop(members);
+                library::end(&namespace, id).map_err(|error| wording(&error))
             }
-            return library::end(&namespace, id).map_or_else(|error| refuse(&wording(&error)), |()| 0);
-        }
+        };
     }
-    let host = host::look_silently(&lock);
-    if host.is_ok_and(|host| host.objects.iter().any(|o| is(o, handle))) {
-        return 0; // the host's: never closed by us
-    }
-    refuse("shared object not open")
+    let host = host::look_silently(lock).map_err(|error| wording(&error))?;
+    let object = host.objects.iter().find(|o| is(o, handle)).ok_or("shared object not open")?;
+    // The host's: never unloaded by us. But a use that nobody began cannot be ended.
+    let mut uses = USES_OF_HOST.borrow(lock);
+    let uses = uses.entry(handle.addr()).or_insert_with(|| begun_by_the_system(object, &host));
+    *uses = uses.checked_sub(1).ok_or_else(|| not_open(object))?;
+    Ok(())
+}
+
+/// Notes one more use of a host object, by its handle.
+fn used(object: &Object, host: &Host, lock: &Lock) {
+    let mut uses = USES_OF_HOST.borrow(lock);
+    *uses.entry(object.handle().addr()).or_insert_with(|| begun_by_the_system(object, host)) += 1;
+}
+
+/// The program itself counts as opened once; its libraries came along.
+fn begun_by_the_system(object: &Object, host: &Host) -> usize {
+    usize::from(host.startup().first().is_some_and(|program| program.tag == object.tag))
 }

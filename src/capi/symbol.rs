@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use nix::libc;
 
-use super::errors::{fail, wording};
+use super::errors::{fail, forget, wording};
 use super::handles::{self, Meaning};
 use super::open::loader_of;
 use super::{is, program_name, replacement};
@@ -42,6 +42,7 @@ pub unsafe extern "C" fn dlvsym_from(
 ) -> *mut c_void {
     // SAFETY: the caller's.
     let (name, version) = unsafe { (c_name(name).unwrap_or_default(), c_name(version)) };
+    forget();
     if version.is_none()
         // SAFETY: as above; a handle that was closed is no handle.
         && let Some(answer) = unsafe { handles::find(handle, name) }
@@ -189,8 +190,7 @@ fn caller(from: Addr, lock: &Lock) -> (Option<Arc<Object>>, Arc<Namespace>) {
 /// Start-up objects, then what was opened with `RTLD_GLOBAL`.
 fn everybodys(host: &Host, namespace: &Namespace, lock: &Lock) -> Vec<Arc<Object>> {
     let members = namespace.members(lock);
-    let global = members.iter().filter(|m| m.global).map(|m| m.object.clone());
-    host.startup().iter().cloned().chain(global).collect()
+    host.startup().iter().chain(members.global()).cloned().collect()
 }
 
 /// `RTLD_DEFAULT`: everybody's scope, then that of the caller, or the other way round if the caller was opened with

@@ -14,7 +14,7 @@ use goblin::elf64::dynamic::{
 use super::addr::{Bias, Vaddr};
 use crate::error::ErrorKind;
 
-// Newer than goblin's list. gABI "Relative Relocations".
+// Newer than goblin's list. "Proposal for a new section type SHT_RELR" (generic-abi).
 const DT_RELRSZ: u64 = 35;
 const DT_RELR: u64 = 36;
 const DT_RELRENT: u64 = 37;

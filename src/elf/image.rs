@@ -7,8 +7,8 @@
 use std::fmt;
 
 use goblin::elf64::header::{
-    EI_CLASS, EI_DATA, EI_VERSION, ELFCLASS64, ELFDATA2LSB, ELFMAG, EM_X86_64, ET_DYN, ET_EXEC, EV_CURRENT, Header,
-    SIZEOF_EHDR,
+    EI_ABIVERSION, EI_CLASS, EI_DATA, EI_OSABI, EI_VERSION, ELFCLASS64, ELFDATA2LSB, ELFMAG, ELFOSABI_GNU,
+    ELFOSABI_NONE, EM_X86_64, ET_DYN, ET_EXEC, EV_CURRENT, Header, SIZEOF_EHDR, SIZEOF_IDENT,
 };
 use goblin::elf64::program_header::{
     PF_R, PF_W, PF_X, PT_DYNAMIC, PT_GNU_RELRO, PT_GNU_STACK, PT_LOAD, PT_TLS, ProgramHeader, SIZEOF_PHDR, pt_to_str,
@@ -124,6 +124,9 @@ pub struct Image {
     pub segments: Vec<Segment>,
 }
 
+/// What `EI_ABIVERSION` may ask for under `ELFOSABI_GNU`: unique symbols (1), IFUNCs (2), absolute symbols (3).
+const NEWEST_ABI: u8 = 3;
+
 /// Checks the first bytes of a file and says where its program headers lie: `(offset, bytes)`.
 ///
 /// # Errors
@@ -166,6 +169,23 @@ pub fn check_header(head: &[u8], file_length: u64) -> Result<(FileOffset, usize)
         let reason = "the file is for a machine of the other byte order";
         return unsuitable("e_ident[EI_DATA]", EI_DATA, header[EI_DATA].to_string(), "ELFDATA2LSB (1)", reason);
     }
+    if header[EI_VERSION] != EV_CURRENT {
+        let reason = "there is no other version";
+        return unsuitable("e_ident[EI_VERSION]", EI_VERSION, header[EI_VERSION].to_string(), "EV_CURRENT (1)", reason);
+    }
+    let (osabi, abi_version) = (header[EI_OSABI], header[EI_ABIVERSION]);
+    if ![ELFOSABI_NONE, ELFOSABI_GNU].contains(&osabi) {
+        let reason = "the library was built for another operating system";
+        return unsuitable("e_ident[EI_OSABI]", EI_OSABI, osabi.to_string(), "ELFOSABI_NONE (0) or _GNU (3)", reason);
+    }
+    if abi_version != 0 && (osabi != ELFOSABI_GNU || abi_version > NEWEST_ABI) {
+        let reason = "the library asks for more than any loader promises";
+        return unsuitable("e_ident[EI_ABIVERSION]", EI_ABIVERSION, abi_version.to_string(), "0", reason);
+    }
+    if let Some(at) = (EI_ABIVERSION + 1..SIZEOF_IDENT).find(|&at| header[at] != 0) {
+        let reason = "bytes without a meaning are zero (gABI, \"ELF Identification\")";
+        return unsuitable("e_ident[EI_PAD]", at, header[at].to_string(), "0", reason);
+    }
     // Copied to the stack first: the caller's buffer need not be aligned for the struct.
     let mut aligned = Header::default();
     aligned
@@ -196,7 +216,7 @@ pub fn check_header(head: &[u8], file_length: u64) -> Result<(FileOffset, usize)
         })
     };
     let rule = "gABI, \"ELF Header\"";
-    if u32::from(header.e_ident[EI_VERSION]) != u32::from(EV_CURRENT) || header.e_version != 1 {
+    if header.e_version != u32::from(EV_CURRENT) {
         return malformed("e_version", 20, header.e_version.to_string(), "EV_CURRENT (1)", rule);
     }
     if usize::from(header.e_phentsize) != SIZEOF_PHDR {
@@ -326,6 +346,10 @@ mod tests {
             (0, 0, "e_ident magic"),
             (EI_CLASS, 1, "e_ident[EI_CLASS]"),
             (EI_DATA, 2, "e_ident[EI_DATA]"),
+            (EI_VERSION, 2, "e_ident[EI_VERSION]"),
+            (EI_OSABI, 9, "e_ident[EI_OSABI]"),
+            (EI_ABIVERSION, 1, "e_ident[EI_ABIVERSION]"),
+            (12, 1, "e_ident[EI_PAD]"),
             (16, 2, "e_type"),
             (18, 3, "e_machine"),
         ] {

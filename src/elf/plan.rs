@@ -82,6 +82,7 @@ impl Plan {
     /// # Errors
     /// [`ErrorKind::Malformed`] with the header and field at fault, or [`ErrorKind::Policy`] for a segment
     /// that would be writable and executable at once.
+    #[inline(never)] // a stage: see docs/gdb.md
     pub fn new(image: &Image) -> Result<Plan, ErrorKind> {
         let mut steps = Vec::new();
         let mut span: Option<Range<Vaddr>> = None;

@@ -251,7 +251,8 @@ pub fn raw_name(raw: u32) -> String {
 }
 
 /// The places of `DT_RELR`: each word there gets the bias added. Entries are an even address, or an odd
-/// bitmap of the 63 words after it. gABI "Relative Relocations"; glibc `elf_dynamic_do_Relr`.
+/// bitmap of the 63 words after it. "Proposal for a new section type SHT_RELR" (generic-abi); glibc
+/// `ELF_DYNAMIC_DO_RELR`, musl `do_relr_relocs`.
 pub fn relr_places(table: &[u64]) -> impl Iterator<Item = (usize, Vaddr)> + '_ {
     let mut next = Vaddr(0);
     table.iter().enumerate().flat_map(move |(index, &entry)| {

@@ -1,6 +1,6 @@
 //! Symbol versions: `DT_VERSYM`, `DT_VERDEF`, `DT_VERNEED`.
 //!
-//! LSB "Symbol Versioning"; glibc `_dl_check_map_versions` and `check_match`, musl `checkver`. Each symbol has
+//! LSB "Symbol Versioning"; glibc `_dl_check_map_versions` and `check_match`; musl reads only bit 15. Each symbol has
 //! a 16-bit index; the index means a version that the object defines (`foo@@V2`) or needs from another. Index 0
 //! is "local", 1 is "the base, no version"; bit 15 hides a definition from those who do not ask for it by name
 //! (`foo@V1`).

@@ -22,6 +22,13 @@ pub enum Kind {
         error: Option<String>,
     },
 
+    /// Here a load would end. This one is only inspected ([`Loader::inspect`](crate::Loader::inspect)): it goes on
+    /// without what it could not have.
+    Fault {
+        /// Why.
+        error: Arc<crate::error::Error>,
+    },
+
     // ── 1 find ───────────────────────────────────────────────────────────────────────────────────
     /// The name is already known in this namespace or in the host: nothing is opened.
     Known {
@@ -341,6 +348,16 @@ pub enum Kind {
         name: String,
         /// Where the call will return to: behind the call instruction.
         from: Addr,
+    },
+    /// An object has been through a pass.
+    Relocated {
+        /// 1 or 2, as in [`Kind::Pass`].
+        pass: u8,
+        /// How often a symbol was asked for; relocations of one symbol that follow each other ask once.
+        symbols: u64,
+        /// Nanoseconds from each question to its answer, together; `None` unless the probe wants [`Detail::Lookups`].
+        /// Reading the clock is part of it.
+        looking_up: Option<u64>,
     },
     /// One word of memory was written.
     Store {

@@ -10,6 +10,8 @@ pub enum Asked {
     Open,
     /// Load as far as possible without running any code of the library.
     Prepare,
+    /// The same, to learn everything that is wrong.
+    Inspect,
     /// Find a symbol by name.
     Lookup,
     /// End one use of a library.

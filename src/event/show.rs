@@ -8,6 +8,7 @@ impl Kind {
         match self {
             Kind::Begin { .. } => "begin",
             Kind::End { .. } => "end",
+            Kind::Fault { .. } => "fault",
             Kind::Known { .. } => "known",
             Kind::Search { .. } => "search",
             Kind::Rule { .. } => "rule",
@@ -39,6 +40,7 @@ impl Kind {
             Kind::LazyGot { .. } => "lazy_got",
             Kind::LeftForCall { .. } => "left_for_call",
             Kind::FirstCall { .. } => "first_call",
+            Kind::Relocated { .. } => "relocated",
             Kind::Store { .. } => "store",
             Kind::StaticTls { .. } => "static_tls",
             Kind::InstallTls { .. } => "install_tls",

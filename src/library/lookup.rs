@@ -57,8 +57,8 @@ pub(super) fn address<P: Probe + ?Sized>(
     report: Report<'_, P>,
 ) -> Result<Option<Addr>> {
     let wanted = wanted(symbol, version);
-    // Who listens sees every object say "no" by itself.
-    let found = match report.listening() {
+    // Who listens closely sees every object say "no" by itself.
+    let found = match report.closely() {
         true => scope::find_by_name(scope, &wanted, report),
         false => directory.find(scope, &wanted),
     };

@@ -81,6 +81,7 @@ pub(crate) struct Around<'a> {
 ///
 /// # Errors
 /// The first thing that cannot be found, read or mapped. What was mapped so far is unmapped again.
+#[inline(never)] // a stage: see docs/gdb.md
 pub(crate) fn gather<P: Probe + ?Sized>(
     target: Target<'_>,
     caller: Option<&Object>,
@@ -147,7 +148,13 @@ impl Graph<'_> {
         for name in &names {
             let before = self.nodes.len();
             let index = if is_new {
-                self.add(name, None, Some(at), report)?
+                match self.add(name, None, Some(at), report) {
+                    Ok(index) => index,
+                    Err(error) => {
+                        self.around.policy.fault(error, report.about(&tag))?;
+                        continue;
+                    }
+                }
             } else {
                 // An object that is complete has its dependencies around; a host's may be gone again.
                 match self.known_need(at, name) {
@@ -164,7 +171,7 @@ impl Graph<'_> {
                     Held::Known(object) if object.is_host() => Arrival::Adopted,
                     Held::Known(_) => Arrival::Loaded,
                 };
-                report.at(Stage::Needed).about(&tag).tell(|| Kind::Needed {
+                report.at(Stage::Needed).about(&tag).tell_each(|| Kind::Needed {
                     name: name.to_string(),
                     object: node.object.tag.clone(),
                     how,
@@ -183,7 +190,9 @@ impl Graph<'_> {
                     self.nodes[at].needs.push(index);
                     self.nodes[at].filtees.push(index);
                 }
-                Err(error) if must_be_there => return Err(error),
+                Err(error) if must_be_there => {
+                    self.around.policy.fault(error, report.about(&self.nodes[at].object.tag))?;
+                }
                 Err(_) => {}
             }
         }
@@ -315,7 +324,7 @@ impl Graph<'_> {
 }
 
 fn tell_known<P: Probe + ?Sized>(name: &str, by: SameBy, tag: &Tag, report: Report<'_, P>) {
-    report.about(tag).tell(|| Kind::Known { name: name.into(), by });
+    report.about(tag).tell_each(|| Kind::Known { name: name.into(), by });
 }
 
 /// The host object that goes by `name`.

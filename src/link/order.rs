@@ -4,11 +4,23 @@
 
 /// The order of constructors of the objects `0 .. needs.len()`, which stand in the order of their discovery
 /// (breadth first, the opened library first). `needs[i]` are the direct dependencies of `i` in the order of
-/// its `DT_NEEDED`s.
-pub(crate) fn dependencies_first(needs: &[Vec<usize>]) -> Vec<usize> {
-    let mut order = Vec::with_capacity(needs.len());
+/// its `DT_NEEDED`s. The opened library comes last, whatever needs it.
+pub(crate) fn opened_last(needs: &[Vec<usize>]) -> Vec<usize> {
     let mut visited = vec![false; needs.len()];
-    // From the last one back, as glibc: the walks stay shallow, and the opened library comes out last.
+    visited.iter_mut().take(1).for_each(|opened| *opened = true);
+    let mut order = walk(needs, visited);
+    order.extend((!needs.is_empty()).then_some(0));
+    order
+}
+
+/// The same where none is the opened library.
+pub(crate) fn dependencies_first(needs: &[Vec<usize>]) -> Vec<usize> {
+    walk(needs, vec![false; needs.len()])
+}
+
+fn walk(needs: &[Vec<usize>], mut visited: Vec<bool>) -> Vec<usize> {
+    let mut order = Vec::with_capacity(needs.len());
+    // From the last one back, as glibc: the walks stay shallow.
     for start in (0..needs.len()).rev() {
         visit(start, needs, &mut visited, &mut order);
     }
@@ -44,13 +56,16 @@ mod tests {
     #[test]
     fn dependencies_come_first_and_the_opened_library_last() {
         // 0 needs 1 and 2, both need 3.
-        let order = dependencies_first(&[vec![1, 2], vec![3], vec![3], vec![]]);
-        assert_eq!(order, [3, 2, 1, 0]);
+        let needs = [vec![1, 2], vec![3], vec![3], vec![]];
+        assert_eq!([opened_last(&needs), dependencies_first(&needs)], [[3, 2, 1, 0], [3, 2, 1, 0]]);
+        assert_eq!(opened_last(&[]), []);
     }
 
     #[test]
     fn a_cycle_ends_and_names_everyone_once() {
-        let mut order = dependencies_first(&[vec![1], vec![2], vec![0]]);
+        let cycle = [vec![1], vec![2], vec![0]];
+        assert_eq!(opened_last(&cycle), [2, 1, 0]);
+        let mut order = dependencies_first(&cycle);
         assert_eq!(order.len(), 3);
         order.sort_unstable();
         assert_eq!(order, [0, 1, 2]);

@@ -5,6 +5,8 @@
 //! code of a newly loaded library; what needs the answer of an IFUNC resolver is put off to pass 2, when every
 //! object that the resolver may use has been through pass 1.
 
+use std::time::{Duration, Instant};
+
 use goblin::elf64::reloc::Rela;
 
 use crate::elf::addr::{Addr, FileOffset, Vaddr, Word};
@@ -15,6 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Kind, Probe, Report, Stage};
 use crate::link::scope::{Definition, Scope};
 use crate::memory::{self, Around, NothingAround, Watch};
+use crate::namespace::Policy;
 use crate::object::Object;
 use crate::runtime::{ifunc, lazy, tls};
 
@@ -43,19 +46,25 @@ struct Pass<'a, 'r, P: Probe + ?Sized> {
     /// Where it stands in the scope.
     place: usize,
     scope: &'r Scope<'a>,
+    policy: &'r Policy,
     report: Report<'r, P>,
     outcome: Outcome,
     /// The last symbol that was bound: linkers sort relocations so that those of one symbol follow each other.
     last: Option<(u32, Class, Option<Definition<'a>>)>,
+    /// How often a symbol was asked for, and how long the answers took, if someone wants to know.
+    symbols: u64,
+    looking_up: Duration,
 }
 
 /// Pass 1 for one object.
 ///
 /// # Errors
 /// The first relocation that cannot be applied; the object is then useless and must be unmapped.
+#[inline(never)] // a stage: see docs/gdb.md
 pub(crate) fn first_pass<'a, P: Probe + ?Sized>(
     object: &'a Object,
     scope: &Scope<'a>,
+    policy: &Policy,
     report: Report<'_, P>,
 ) -> Result<Outcome> {
     let wrap = |kind: ErrorKind| -> Error { kind.of(object.label(), Stage::Relocate) };
@@ -63,13 +72,25 @@ pub(crate) fn first_pass<'a, P: Probe + ?Sized>(
         object.memory.open_text(report).map_err(wrap)?;
     }
     let place = scope.place(object);
-    let mut pass = Pass { object, place, scope, report, outcome: Outcome::default(), last: None };
+    let mut pass = Pass {
+        object,
+        place,
+        scope,
+        policy,
+        report,
+        outcome: Outcome::default(),
+        last: None,
+        symbols: 0,
+        looking_up: Duration::ZERO,
+    };
     pass.relative().map_err(wrap)?;
     pass.table("DT_RELA", object.dynamic.rela, object.rela()).map_err(wrap)?;
     pass.table("DT_JMPREL", object.dynamic.jmprel, object.jmprel()).map_err(wrap)?;
     if object.dynamic.textrel {
         object.memory.shut_text(report).map_err(wrap)?;
     }
+    let looking_up = report.times_lookups().then_some(pass.looking_up.as_nanos() as u64);
+    report.tell(|| Kind::Relocated { pass: 1, symbols: pass.symbols, looking_up });
     Ok(pass.outcome)
 }
 
@@ -92,7 +113,7 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
         for (index, rela) in entries.iter().enumerate() {
             let entry = Entry::from(rela);
             // By far the most frequent, and the simplest: `B + A`, without a symbol.
-            if entry.kind == RelocKind::Relative as u32 && !self.report.listening() {
+            if entry.kind == RelocKind::Relative as u32 && !self.report.closely() {
                 let word = self.object.bias().0.wrapping_add_signed(entry.addend);
                 let stored = self.object.memory.store(entry.place, word, self.report);
                 stored.ok_or_else(|| outside(table, index, RelocKind::Relative.name(), entry.place))?;
@@ -114,15 +135,15 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
             }
             let value = match kind.is_tls() {
                 false => self.value(definition.as_ref()),
-                true => match self.tls_value(kind, &entry, definition.as_ref())? {
+                true => match self.tls_value(kind, &entry, definition.as_ref()).or_else(|e| self.fault(e))? {
                     Some(value) => value,
                     // A weak thread-local symbol that nothing defines: the slot stays as it is.
                     None => continue,
                 },
             };
-            let write = kind
-                .compute(self.object.bias(), self.object.bias() + entry.place, value, entry.addend)
-                .map_err(|problem| refused(table, index, kind, &entry, problem))?;
+            let write = kind.compute(self.object.bias(), self.object.bias() + entry.place, value, entry.addend);
+            let write = write.map(Some).or_else(|problem| self.fault(refused(table, index, kind, &entry, problem)));
+            let Some(write) = write? else { continue };
             store(self.object, entry.place, write, self.report)
                 .ok_or_else(|| outside(table, index, kind.name(), entry.place))?;
         }
@@ -159,7 +180,11 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
             return Ok(definition);
         }
         let wanted_by = || format!("relocation {index} of {table} ({})", kind.name());
-        let definition = self.scope.bind((self.object, self.place), entry.symbol, class, wanted_by, self.report)?;
+        let start = self.report.times_lookups().then(Instant::now);
+        let definition = self.scope.bind((self.object, self.place), entry.symbol, class, wanted_by, self.report);
+        self.looking_up += start.map_or(Duration::ZERO, |start| start.elapsed());
+        self.symbols += u64::from(self.report.listening());
+        let definition = definition.or_else(|e| self.fault(e))?;
         if let Some(Definition { object: Some(object), .. }) = definition
             && self.outcome.bound.last() != Some(&object.tag.id)
             && !self.outcome.bound.contains(&object.tag.id)
@@ -168,6 +193,13 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
         }
         self.last = Some((entry.symbol, class, definition));
         Ok(definition)
+    }
+
+    /// The end of the load; if it is only inspected, it goes on without a value.
+    #[cold]
+    fn fault<T>(&self, kind: ErrorKind) -> Result<Option<T>, ErrorKind> {
+        let error = kind.of(self.object.label(), Stage::Relocate);
+        self.policy.fault(error, self.report).map(|()| None).map_err(|error| error.kind)
     }
 
     /// The resolver that has to be asked in pass 2, if this entry depends on one. Resolvers of start-up objects
@@ -193,7 +225,7 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
     ) {
         let Entry { place, addend, .. } = *entry;
         let of = definition.and_then(|d| d.object).unwrap_or(self.object);
-        self.report.tell(|| Kind::Deferred { table, index, place, resolver_of: of.tag.clone() });
+        self.report.tell_each(|| Kind::Deferred { table, index, place, resolver_of: of.tag.clone() });
         self.outcome.deferred.push(Deferred { table, index, place, kind, addend, resolver });
     }
 
@@ -272,7 +304,7 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
         definition: Option<&Definition<'_>>,
     ) {
         let object = self.object;
-        self.report.tell(|| Kind::Relocation {
+        self.report.tell_each(|| Kind::Relocation {
             table,
             index,
             entry: at.and_then(|t| object.file_offset(Vaddr(t.at.0 + index as u64 * size))).unwrap_or(FileOffset(0)),
@@ -322,10 +354,14 @@ pub(crate) unsafe fn second_pass<P: Probe + ?Sized>(
             object.memory.open_text(report).map_err(wrap)?;
         }
         store(object, d.place, write, report).ok_or_else(|| wrap(outside(d.table, d.index, d.kind.name(), d.place)))?;
+        if report.listening() {
+            watch.stored(&object.memory, d.place);
+        }
         if object.dynamic.textrel {
             object.memory.shut_text(report).map_err(wrap)?;
         }
     }
+    report.tell(|| Kind::Relocated { pass: 2, symbols: 0, looking_up: None });
     Ok(())
 }
 

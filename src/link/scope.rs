@@ -220,7 +220,7 @@ impl<'a> Scope<'a> {
         }
         let is_definition = !reference.is_undefined() && reference.defines(class) && reference.is_exported();
         if is_definition
-            && !report.listening()
+            && !report.closely()
             && self.defined.is_empty()
             && !reference.is_unique()
             && self.is_first(from, place, index)
@@ -228,7 +228,7 @@ impl<'a> Scope<'a> {
             return Ok(Some(own));
         }
         let wanted = wanted(symbols, index, &reference, class);
-        let found = if report.listening() {
+        let found = if report.closely() {
             let mut candidates = Vec::new();
             let found = self.find_for(from, own, &wanted, &mut candidates);
             tell(&wanted, candidates, found, report);
@@ -330,7 +330,7 @@ pub(crate) fn find_by_name<'o, P: Probe + ?Sized>(
     wanted: &Wanted<'_>,
     report: Report<'_, P>,
 ) -> Option<Definition<'o>> {
-    if !report.listening() {
+    if !report.closely() {
         return ask_in_turn(objects, wanted, &mut ()).1;
     }
     let mut candidates = Vec::new();
@@ -362,7 +362,7 @@ fn tell<P: Probe + ?Sized>(
     found: Option<Definition<'_>>,
     report: Report<'_, P>,
 ) {
-    report.tell(|| Kind::Lookup {
+    report.tell_each(|| Kind::Lookup {
         name: String::from_utf8_lossy(wanted.name).into_owned(),
         version: wanted.version_text(),
         hash: wanted.hash,

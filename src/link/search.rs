@@ -68,6 +68,7 @@ impl Search<'_> {
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`] with every path tried, or what was wrong with a file that was found.
+    #[inline(never)] // a stage: see docs/gdb.md
     pub(crate) fn run<P: Probe + ?Sized>(&self, lock: &Lock, report: Report<'_, P>) -> Result<OpenFile> {
         let mut tried = Tried { paths: Vec::new(), errno: Errno::ENOENT, last: None };
         if self.name.contains('/') {
@@ -109,7 +110,8 @@ impl Search<'_> {
         }
         {
             let origin = self.executable.map_or("", |e| &e.origin);
-            let list = host::ld_library_path();
+            // Empty is as good as not set; only an empty element is the current directory.
+            let list = host::ld_library_path().filter(|list| !list.is_empty());
             let dirs = list.iter().flat_map(|l| l.split([':', ';'])).map(|dir| directory(dir, origin));
             let dirs: Vec<String> = dirs.collect();
             if let Some(file) = self.in_dirs(&dirs, Rule::LdLibraryPath, tried, report)? {
@@ -122,7 +124,7 @@ impl Search<'_> {
             return Ok(Some(file));
         }
         let cached = ldcache::lookup(lock, self.name, report);
-        report.tell(|| Kind::Rule { rule: Rule::Cache, dirs: cached.clone() });
+        report.tell_each(|| Kind::Rule { rule: Rule::Cache, dirs: cached.clone() });
         for path in cached {
             // DF_1_NODEFLIB forbids what the cache found in a default directory, too.
             let parent = Path::new(&path).parent().unwrap_or(Path::new(""));
@@ -147,7 +149,7 @@ impl Search<'_> {
         tried: &mut Tried,
         report: Report<'_, P>,
     ) -> Result<Option<OpenFile>> {
-        report.tell(|| Kind::Rule { rule: rule.clone(), dirs: dirs.to_vec() });
+        report.tell_each(|| Kind::Rule { rule: rule.clone(), dirs: dirs.to_vec() });
         let name = self.name;
         for dir in dirs {
             for (level, sub) in Level::DIRECTORIES {
@@ -247,6 +249,7 @@ fn is_for_another_machine(error: &Error) -> bool {
 ///
 /// # Errors
 /// What the kernel or the headers say.
+#[inline(never)] // a stage: see docs/gdb.md
 pub(crate) fn read<P: Probe + ?Sized>(path: OsString, fd: OwnedFd, report: Report<'_, P>) -> Result<OpenFile> {
     let name = path.to_string_lossy().into_owned();
     let result = read_headers(&fd, report);
@@ -265,7 +268,7 @@ fn read_headers<P: Probe + ?Sized>(fd: &OwnedFd, report: Report<'_, P>) -> Resul
         .map_err(|errno| ErrorKind::System { call: format!("newfstatat({raw}, \"\", …, AT_EMPTY_PATH)"), errno })?;
     let id = FileId { device: stat.st_dev, inode: stat.st_ino };
     let length = stat.st_size as u64;
-    report.tell(|| Kind::Stat { fd: raw, device: id.device, inode: id.inode, length });
+    report.tell_each(|| Kind::Stat { fd: raw, device: id.device, inode: id.inode, length });
     if stat.st_mode & nix::libc::S_IFMT == nix::libc::S_IFDIR {
         return Err(ErrorKind::System { call: format!("pread64({raw}, …)"), errno: Errno::EISDIR });
     }
@@ -297,7 +300,7 @@ fn read_headers<P: Probe + ?Sized>(fd: &OwnedFd, report: Report<'_, P>) -> Resul
             file_length: length,
         });
         for segment in &image.segments {
-            report.tell(|| Kind::ProgramHeader {
+            report.tell_each(|| Kind::ProgramHeader {
                 name: segment.type_name(),
                 header_offset: image.header_offset(segment.index),
                 segment: segment.clone(),
@@ -316,7 +319,7 @@ fn read_at<P: Probe + ?Sized>(
     let (raw, asked) = (fd.as_raw_fd(), buffer.len() as u64);
     let got = pread(fd, buffer, offset.0 as i64)
         .map_err(|errno| ErrorKind::System { call: format!("pread64({raw}, …, {asked}, {})", offset.0), errno })?;
-    report.tell(|| Kind::Read { fd: raw, offset, asked, got: got as u64 });
+    report.tell_each(|| Kind::Read { fd: raw, offset, asked, got: got as u64 });
     Ok(got)
 }
 

@@ -1,7 +1,6 @@
 //! `$ORIGIN` and its kin, and lists of directories. ld.so(8), "Dynamic string tokens".
 
 use std::ffi::OsStr;
-use std::path::Path;
 
 use super::cpu::{Level, cpu_level};
 use super::search::default_dirs;
@@ -13,9 +12,11 @@ pub(crate) fn origin_of(path: &OsStr) -> String {
         None if text.is_empty() => String::new(),
         Some(("", _)) => "/".into(),
         Some((dir, _)) if dir.starts_with('/') => dir.into(),
-        _ => {
-            let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
-            absolute.parent().unwrap_or(Path::new("/")).to_string_lossy().into_owned()
+        split => {
+            let current = std::env::current_dir().unwrap_or_default();
+            let (current, dir) = (current.to_string_lossy(), split.map_or("", |(dir, _)| dir));
+            // As it is written, dots and all: it becomes part of names that programs see.
+            [current.trim_end_matches('/'), dir].join("/").trim_end_matches('/').into()
         }
     }
 }

@@ -7,19 +7,25 @@ use crate::elf::version::Need;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Kind, Probe, Report, Stage, VersionOutcome};
 use crate::link::needed::Node;
+use crate::namespace::Policy;
 use crate::object::Object;
 
 /// Checks every new object of a load.
 ///
 /// # Errors
 /// [`ErrorKind::MissingVersion`] for the first version that is needed and not there.
-pub(crate) fn check<P: Probe + ?Sized>(nodes: &[Node], report: Report<'_, P>) -> Result<()> {
+#[inline(never)] // a stage: see docs/gdb.md
+pub(crate) fn check<P: Probe + ?Sized>(nodes: &[Node], policy: &Policy, report: Report<'_, P>) -> Result<()> {
     for node in nodes.iter().filter(|n| n.is_new()) {
         let object = &*node.object;
         for need in &object.symbols().versions.needs {
             // A version may be needed from an object that another dependency brought in; glibc looks among all.
             let Some(provider) = nodes.iter().find(|n| is_called(n, need.file)) else {
-                return Err(nobody_called(object, need));
+                // One that is needed and not there was a fault of its own.
+                if !object.needed.iter().any(|name| name.as_bytes() == need.file) {
+                    policy.fault(nobody_called(object, need), report.about(&object.tag))?;
+                }
+                continue;
             };
             let outcome = outcome(&provider.object, need);
             report.about(&object.tag).tell(|| Kind::Version {
@@ -28,7 +34,7 @@ pub(crate) fn check<P: Probe + ?Sized>(nodes: &[Node], report: Report<'_, P>) ->
                 outcome,
             });
             if outcome == VersionOutcome::Missing {
-                return Err(missing(object, &provider.object, need));
+                policy.fault(missing(object, &provider.object, need), report.about(&object.tag))?;
             }
         }
     }

@@ -108,13 +108,20 @@ fn watched<R, P: Probe + ?Sized>(
     call: impl FnOnce() -> R,
     answer: impl FnOnce(&R) -> Option<Addr>,
 ) -> R {
-    if !report.listening() {
+    // Resolvers are as many as the relocations that need them.
+    let told = if purpose == Purpose::Resolver { report.closely() } else { report.listening() };
+    if !told {
         return call();
     }
     report.tell(|| Kind::Call { address, purpose });
-    watch.look(around);
+    if report.closely() {
+        watch.look(around);
+    }
     let result = call();
     report.tell(|| Kind::Return { address, value: answer(&result) });
+    if !report.closely() {
+        return result;
+    }
     for (address, before, after) in watch.changes(around) {
         report.tell(|| Kind::Changed { address, before: Hex(before), after: Hex(after) });
     }
@@ -142,6 +149,17 @@ impl Watch {
             }
         });
         self.seen.retain(|at, _| here.contains(at));
+    }
+
+    /// The loader itself stored a word at `place` since the last call, and told so: no code that is called did it.
+    pub(crate) fn stored(&mut self, memory: &Memory, place: Vaddr) {
+        let address = memory.bias() + place;
+        let Some((start, seen)) = self.seen.range_mut(..=address).next_back() else { return };
+        let from = (address.0 - start.0) as usize;
+        let Some(word) = seen.get_mut(from..).map(|rest| rest.iter_mut().take(8)) else { return };
+        let length = word.len() as u64;
+        let now = memory.copy(place..Vaddr(place.0 + length)).unwrap_or_default();
+        word.zip(now).for_each(|(old, new)| *old = new);
     }
 
     /// What differs from what was seen: address, before, after. Objects that came or went meanwhile have told so

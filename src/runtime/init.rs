@@ -11,7 +11,7 @@ use crate::elf::dynamic::Table;
 use crate::error::Result;
 use crate::event::{Asked, Kind, Probe, Purpose, Report, Request, Silent, Stage, Tag};
 use crate::host;
-use crate::lock::{Guarded, Lock};
+use crate::lock::{Lock, Shared};
 use crate::memory::{self, Around, Memory, Watch};
 use crate::namespace::{Life, Members, Namespace};
 use crate::object::Object;
@@ -19,26 +19,36 @@ use crate::runtime::unwind;
 
 /// Every namespace that has an object: they live on without their `Loader`, because an object may be there for
 /// good. For the end of the process, and to find a caller's own.
-static NAMESPACES: Guarded<Vec<Arc<Namespace>>> = Guarded::new(Vec::new());
+static NAMESPACES: Shared<Vec<Arc<Namespace>>> = Shared::new(Vec::new());
 
 /// Every namespace that has an object, in the order in which they got their first.
-pub(crate) fn namespaces(lock: &Lock) -> Vec<Arc<Namespace>> {
-    NAMESPACES.borrow(lock).clone()
+pub(crate) fn namespaces(_: &Lock) -> Vec<Arc<Namespace>> {
+    NAMESPACES.with(|known| known.clone())
+}
+
+/// Every object of every namespace, as it is at this moment: for those who may not wait for the lock.
+pub(crate) fn objects_now() -> Vec<Arc<Object>> {
+    let known = NAMESPACES.with(|known| known.clone());
+    let members = known.iter().map(|namespace| namespace.snapshot());
+    members.flat_map(|members| members.iter().map(|m| m.object.clone()).collect::<Vec<_>>()).collect()
 }
 
 /// Notes a namespace that has an object.
-pub(crate) fn remember(namespace: &Arc<Namespace>, lock: &Lock) {
-    let mut known = NAMESPACES.borrow(lock);
-    if !known.iter().any(|n| Arc::ptr_eq(n, namespace)) {
-        known.push(namespace.clone());
-    }
+#[inline(never)] // a stage: see docs/gdb.md
+pub(crate) fn remember(namespace: &Arc<Namespace>, _: &Lock) {
+    NAMESPACES.with(|known| {
+        if !known.iter().any(|n| Arc::ptr_eq(n, namespace)) {
+            known.push(namespace.clone());
+        }
+    });
 }
 
 /// Forgets a namespace that has none any more.
-fn forget(namespace: &Namespace, lock: &Lock) {
-    let mut known = NAMESPACES.borrow(lock);
-    let gone = known.iter().position(|n| std::ptr::eq(&**n, namespace)).map(|at| known.remove(at));
-    drop(known);
+fn forget(namespace: &Namespace, _: &Lock) {
+    let gone = NAMESPACES.with(|known| {
+        let at = known.iter().position(|n| std::ptr::eq(&**n, namespace));
+        at.map(|at| known.remove(at))
+    });
     // A probe may go with it, and that is the user's code: no borrow is held.
     drop(gone);
 }
@@ -47,6 +57,7 @@ fn forget(namespace: &Namespace, lock: &Lock) {
 ///
 /// # Safety
 /// They are relocated and published, and stand in the right order.
+#[inline(never)] // a stage: see docs/gdb.md
 pub(crate) unsafe fn run<P: Probe + ?Sized>(namespace: &Namespace, order: &[u32], lock: &Lock, report: Report<'_, P>) {
     report.tell(|| Kind::Order { objects: tags(namespace, order, lock) });
     // Once for all of them: their code may throw from now on.
@@ -119,6 +130,7 @@ fn functions(object: &Object, array: Option<Table>) -> impl DoubleEndedIterator<
 ///
 /// # Safety
 /// Nothing of the library is used by the caller any more.
+#[inline(never)] // a stage: see docs/gdb.md
 pub(crate) unsafe fn close<P: Probe + ?Sized>(
     namespace: &Namespace,
     root: u32,
@@ -180,7 +192,7 @@ pub(crate) fn sweep_everywhere(lock: &Lock) {
 unsafe fn unload<P: Probe + ?Sized>(namespace: &Namespace, unneeded: &[u32], lock: &Lock, report: Report<'_, P>) {
     report.tell(|| Kind::Unneeded { objects: tags(namespace, unneeded, lock) });
     // SAFETY: the caller's.
-    unsafe { finish(namespace, unneeded, lock, report) };
+    unsafe { finish(namespace, unneeded, Life::Closing, lock, report) };
     unwind::publish_without(unneeded, lock);
     for &id in unneeded {
         let member = namespace.change(lock, |members| members.remove(id));
@@ -194,11 +206,16 @@ fn tags(namespace: &Namespace, ids: &[u32], lock: &Lock) -> Vec<Tag> {
     ids.iter().filter_map(|&id| members.get(id)).map(|m| m.object.tag.clone()).collect()
 }
 
-/// Runs the destructors of `order`. All are marked first, so that a destructor which opens a library does not
-/// get one that is going away.
-unsafe fn finish<P: Probe + ?Sized>(namespace: &Namespace, order: &[u32], lock: &Lock, report: Report<'_, P>) {
-    let ready: Vec<_> =
-        order.iter().filter_map(|&id| advance(namespace, lock, id, Life::Ready, Life::Closing)).collect();
+/// Runs the destructors of `order`. All are marked first with their new state `life`, so that a destructor which opens
+/// a library does not get one that is going away.
+unsafe fn finish<P: Probe + ?Sized>(
+    namespace: &Namespace,
+    order: &[u32],
+    life: Life,
+    lock: &Lock,
+    report: Report<'_, P>,
+) {
+    let ready: Vec<_> = order.iter().filter_map(|&id| advance(namespace, lock, id, Life::Ready, life)).collect();
     let mut watch = Watch::default();
     for object in ready {
         // SAFETY: its constructors ran, and its users' destructors ran before it.
@@ -234,6 +251,6 @@ fn finish_all<P: Probe + ?Sized>(namespace: &Namespace, lock: &Lock, probe: &P) 
     }
     report.tell(|| Kind::Begin { request: Asked::Exit, name: String::new(), caller: None });
     // SAFETY: the process ends; every object's constructors ran, and the order is theirs reversed.
-    unsafe { finish(namespace, &order, lock, report) };
+    unsafe { finish(namespace, &order, Life::Over, lock, report) };
     report.tell(|| Kind::End { error: None });
 }

@@ -13,6 +13,7 @@
 //! and what must be remembered is noted under a lock that is never held over foreign code.
 
 use std::cell::RefCell;
+use std::mem::ManuallyDrop;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Weak};
 
@@ -73,7 +74,7 @@ pub(crate) fn leave<P: Probe + ?Sized>(object: &Object, index: usize, entry: &En
         return false;
     }
     let Some(word) = object.memory.word(place) else { return false };
-    report.tell(|| Kind::LeftForCall {
+    report.tell_each(|| Kind::LeftForCall {
         index,
         entry: object
             .dynamic
@@ -226,7 +227,7 @@ impl<'c> Call<'c> {
     ) -> Result<Option<Definition<'a>>, ErrorKind> {
         let Some(host) = &self.members.host else { return Ok(None) };
         let everybodys = host.startup().iter().map(|o| &**o);
-        let global = self.members.iter().filter(|m| m.global).map(|m| &*m.object).filter(|o| self.may_use(o));
+        let global = self.members.global().map(|o| &**o).filter(|o| self.may_use(o));
         let unique = Unique::new(self.members, host);
         let everybodys = everybodys.chain(global).collect();
         let (defined, local) = (&self.namespace.policy.defined, local.iter().copied());
@@ -247,8 +248,9 @@ impl<'c> Call<'c> {
     /// Keeps `provider` mapped as long as the caller's object. `false`: too late.
     fn keep(&self, provider: u32) -> bool {
         let Some(own) = self.own else { return true };
-        let id = own.object.tag.id;
-        if id == provider || own.edges.bound.contains(&provider) || self.members.get(provider).is_none() {
+        let (id, edges) = (own.object.tag.id, &own.edges);
+        let is_kept = id == provider || edges.needs.contains(&provider) || edges.bound.contains(&provider);
+        if is_kept || self.members.get(provider).is_none() {
             return true;
         }
         self.namespace.note(|members| {
@@ -308,8 +310,9 @@ struct Unpublished {
 }
 
 thread_local! {
-    /// One for each load in this state on this thread's stack.
-    static UNPUBLISHED: RefCell<Vec<Unpublished>> = const { RefCell::new(Vec::new()) };
+    /// One for each load in this state on this thread's stack. Never destroyed: a destructor at the end of the process
+    /// may open a library. What it allocates goes with the last of them.
+    static UNPUBLISHED: RefCell<ManuallyDrop<Vec<Unpublished>>> = const { RefCell::new(ManuallyDrop::new(Vec::new())) };
 }
 
 /// While it lives, first calls of these objects are bound among them.
@@ -352,6 +355,11 @@ impl Pending<'_> {
 
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
-        UNPUBLISHED.with_borrow_mut(Vec::pop);
+        UNPUBLISHED.with_borrow_mut(|stack| {
+            stack.pop();
+            if stack.is_empty() {
+                **stack = Vec::new();
+            }
+        });
     }
 }

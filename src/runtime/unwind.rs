@@ -11,20 +11,19 @@
 //!   run. That always works, and has a price: the first throw sorts every registered table (3 ms for libcrypto,
 //!   35 ms for libLLVM), and a backtrace in a signal handler may deadlock on the unwinder's lock.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
 
 use goblin::elf64::program_header::PT_GNU_EH_FRAME;
 
-use crate::capi;
 use crate::elf::addr::{Addr, Vaddr};
 use crate::elf::{u16_at, u32_at};
 use crate::event::{Kind, Probe, Report};
 use crate::host;
 use crate::lock::{Guarded, Lock};
 use crate::object::Object;
-use crate::runtime::init;
+use crate::runtime::{init, tls};
 
 unsafe extern "C" {
     // libgcc_s, which every Rust program has for its own panics.
@@ -242,20 +241,31 @@ pub unsafe extern "C" fn find_object(pc: *mut c_void, result: *mut DlFindObject)
 pub unsafe extern "C" fn iterate_phdr(visit: Option<Visit>, data: *mut c_void) -> c_int {
     let Some(visit) = visit else { return 0 };
     let (adds, subs) = (ADDED.load(Ordering::Relaxed), REMOVED.load(Ordering::Relaxed));
-    let mut host = PassedOn { visit, data, adds, subs, of_glibc: (0, 0) };
+    // Copies first: no lock is held while the callback runs. It may ask for symbols or open libraries, and glibc's own
+    // lock, held meanwhile, would then wait for a thread that waits for it.
+    let mut start = AtStart { infos: Vec::new(), size: 0, last: host::last_name_at_start(), more: false };
     // SAFETY: glibc's function, with a callback of its type and the argument of that.
-    let stopped = unsafe { host::real_iterate()(Some(pass_on), (&raw mut host).cast()) };
-    if stopped != 0 {
-        return stopped;
+    unsafe { host::real_iterate()(Some(copy), (&raw mut start).cast()) };
+    let of_glibc = start.infos.first().map_or((0, 0), |info| (info.dlpi_adds, info.dlpi_subs));
+    for info in &mut start.infos {
+        info.dlpi_adds += adds;
+        info.dlpi_subs += subs;
+        // SAFETY: the caller's callback, with what glibc showed, of an object that is never unloaded.
+        let stopped = unsafe { visit(info, start.size, data) };
+        if stopped != 0 {
+            return stopped;
+        }
     }
-    // A copy first: no lock is held while the callback runs. It may ask for symbols or open libraries.
-    let (objects, known) = {
-        let lock = Lock::acquire();
-        let all = init::namespaces(&lock);
-        let objects = all.iter().flat_map(|n| n.members(&lock).iter().map(|m| m.object.clone()).collect::<Vec<_>>());
-        (objects.collect::<Vec<_>>(), host::look_silently(&lock))
-    };
-    for object in objects {
+    // What glibc opened later it may close at any moment: shown while it holds its lock.
+    if start.more {
+        let mut rest = PassedOn { visit, data, adds, subs, skip: start.infos.len() };
+        // SAFETY: as above.
+        let stopped = unsafe { host::real_iterate()(Some(pass_on), (&raw mut rest).cast()) };
+        if stopped != 0 {
+            return stopped;
+        }
+    }
+    for object in init::objects_now() {
         let headers = object.program_headers();
         // SAFETY: an all-zero `dl_phdr_info` is valid.
         let mut info: nix::libc::dl_phdr_info = unsafe { std::mem::zeroed() };
@@ -264,11 +274,11 @@ pub unsafe extern "C" fn iterate_phdr(visit: Option<Visit>, data: *mut c_void) -
         info.dlpi_name = unsafe { (*object.handle()).l_name };
         info.dlpi_phdr = headers.as_ptr().cast();
         info.dlpi_phnum = headers.len() as u16;
-        info.dlpi_adds = host.of_glibc.0 + adds;
-        info.dlpi_subs = host.of_glibc.1 + subs;
-        if let Ok(known) = &known {
-            info.dlpi_tls_modid = capi::module(&object, known).unwrap_or(0) as usize;
-            info.dlpi_tls_data = capi::block(&object, known);
+        info.dlpi_adds = of_glibc.0 + adds;
+        info.dlpi_subs = of_glibc.1 + subs;
+        if let Some(module) = &object.tls {
+            info.dlpi_tls_modid = module.id as usize;
+            info.dlpi_tls_data = tls::existing(module).cast();
         }
         // SAFETY: the caller's callback, with what glibc would pass.
         let stopped = unsafe { visit(&mut info, size_of::<nix::libc::dl_phdr_info>(), data) };
@@ -279,14 +289,39 @@ pub unsafe extern "C" fn iterate_phdr(visit: Option<Visit>, data: *mut c_void) -
     0
 }
 
+/// What glibc shows of the objects that were there at start-up.
+struct AtStart {
+    infos: Vec<nix::libc::dl_phdr_info>,
+    size: usize,
+    /// The name of the last of them, until it was seen.
+    last: Option<*const c_char>,
+    /// There are others behind it.
+    more: bool,
+}
+
+unsafe extern "C" fn copy(info: *mut nix::libc::dl_phdr_info, size: usize, start: *mut c_void) -> c_int {
+    // SAFETY: `iterate_phdr` passes its `AtStart`, glibc a valid `info`.
+    let (info, start) = unsafe { (*info, &mut *start.cast::<AtStart>()) };
+    let Some(last) = start.last else {
+        start.more = true;
+        return 1;
+    };
+    start.size = size;
+    start.infos.push(info);
+    if info.dlpi_name == last {
+        start.last = None;
+    }
+    0
+}
+
 /// The caller's callback, on its way through glibc's function.
 struct PassedOn {
     visit: Visit,
     data: *mut c_void,
     adds: u64,
     subs: u64,
-    /// The counters of glibc.
-    of_glibc: (u64, u64),
+    /// How many the callback has seen already.
+    skip: usize,
 }
 
 /// Objects that were loaded and unloaded by us: unwinders keep what they found until `dlpi_adds` or `dlpi_subs` moves.
@@ -298,8 +333,11 @@ unsafe extern "C" fn pass_on(info: *mut nix::libc::dl_phdr_info, size: usize, ho
     // SAFETY: `iterate_phdr` passes its `PassedOn`, glibc a valid `info`.
     unsafe {
         let host = &mut *host.cast::<PassedOn>();
+        if host.skip > 0 {
+            host.skip -= 1;
+            return 0;
+        }
         let mut info = *info;
-        host.of_glibc = (info.dlpi_adds, info.dlpi_subs);
         info.dlpi_adds += host.adds;
         info.dlpi_subs += host.subs;
         (host.visit)(&mut info, size, host.data)

@@ -100,6 +100,18 @@ impl Atlas {
         }
     }
 
+    /// The object that was last mapped (or adopted) over `address`, and its number.
+    pub fn at(&self, address: u64) -> Option<(u32, &Place)> {
+        // What was unmapped may have made room for another: the later one counts.
+        let found = self.places.iter().filter(|(_, place)| place.holds(address)).max_by_key(|(id, _)| **id);
+        found.map(|(&id, place)| (id, place))
+    }
+
+    /// The object of this name (without a path); of several the last.
+    pub fn named_object(&self, name: &str) -> Option<&Place> {
+        self.places.iter().filter(|(_, place)| place.name == name).max_by_key(|(id, _)| **id).map(|(_, place)| place)
+    }
+
     /// An object by its number.
     pub fn place(&self, id: u32) -> Option<&Place> {
         self.places.get(&id)
@@ -117,9 +129,7 @@ impl Atlas {
 
     /// `libadd.so+0x1119`, for an address inside an object that was mapped here.
     pub fn inside(&self, address: u64) -> Option<String> {
-        let holds = |p: &&Place| p.span.0 <= address && address - p.span.0 < p.span.1;
-        // What was unmapped may have made room for another: the later one counts.
-        let place = self.places.iter().filter(|(_, place)| holds(place)).max_by_key(|(id, _)| **id)?.1;
+        let (_, place) = self.at(address)?;
         Some(format!("{}+{}", place.name, place.bias?.vaddr(Addr(address))))
     }
 
@@ -142,6 +152,11 @@ impl Atlas {
 }
 
 impl Place {
+    /// Whether an address lies in its span.
+    pub fn holds(&self, address: u64) -> bool {
+        self.span.0 <= address && address - self.span.0 < self.span.1
+    }
+
     /// The value of a dynamic entry.
     fn entry(&self, tag: &str) -> Option<u64> {
         self.dynamic.iter().find(|(known, _)| known == tag).map(|&(_, value)| value)

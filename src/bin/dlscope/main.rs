@@ -14,10 +14,15 @@ mod fixture_call;
 mod fixtures;
 mod narrate;
 mod page;
+mod profile;
 mod signature;
+mod step;
 mod story;
+mod subject;
 mod telling;
 mod trace;
+mod walk;
+mod why;
 mod words;
 
 // Exceptions of loaded libraries find their way, without a lock.
@@ -36,6 +41,8 @@ dlscope::interpose!();
 Examples:
   dlscope trace                                a first look: a small library that is built in
   dlscope trace libz.so.1                      the same for a library of yours
+  dlscope step libz.so.1                       walk through it, forwards and backwards
+  dlscope why ./libmine.so                     why it does not load, and what would help
   dlscope call libm.so.6 'cos(f64) -> f64' 0   load, call, print the result: 1
 
 Exit status: 0 all went well; 1 the load or the call failed; 2 the command line was wrong.
@@ -49,12 +56,18 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Trace(trace::Args),
+    Step(step::Args),
+    Why(why::Args),
     Call(call::Args),
     Compare(compare::Args),
     Exec(exec::Args),
+    Profile(profile::Args),
     /// Load one library by one loader and write what came of it to a file
     #[command(hide = true)]
     CompareChild(compare::ChildArgs),
+    /// Open one library once and write what it took to a file
+    #[command(hide = true)]
+    ProfileChild(profile::ChildArgs),
 }
 
 /// Why the command did not do what it was asked.
@@ -84,6 +97,7 @@ impl From<io::Error> for Failure {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Trace(args) => trace::run(&args),
+        Command::Step(args) => step::run(&args),
         Command::Call(args) => call::run(&args),
         Command::Exec(args) => exec::run(&args),
         Command::Compare(args) => match compare::run(&args) {
@@ -92,7 +106,15 @@ fn main() -> ExitCode {
             Ok(false) => return ExitCode::FAILURE,
             Err(failure) => Err(failure),
         },
+        Command::Why(args) => match why::run(&args) {
+            Ok(true) => Ok(()),
+            // The explanation has said it all.
+            Ok(false) => return ExitCode::FAILURE,
+            Err(failure) => Err(failure),
+        },
         Command::CompareChild(args) => compare::run_child(&args),
+        Command::Profile(args) => profile::run(&args),
+        Command::ProfileChild(args) => profile::run_child(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -91,7 +91,7 @@ impl Page {
     }
 
     /// Words in the style of explanations, all lines set in by `indent`.
-    fn prose_in(&mut self, text: &str, indent: usize) {
+    pub fn prose_in(&mut self, text: &str, indent: usize) {
         let mut line = String::new();
         for word in text.split(' ') {
             if !line.is_empty() && indent + line.chars().count() + 1 + word.chars().count() > self.room() {

@@ -9,7 +9,8 @@ use crate::Failure;
 use crate::fixture_call::FixtureCall;
 use crate::narrate::{Teller, View};
 use crate::page::{Page, bad, count, dim, good, heading, symbol, thousands};
-use crate::trace::{Args, Format, Target};
+use crate::subject::Target;
+use crate::trace::{Args, Format};
 
 /// Text or JSON.
 pub enum Telling {
@@ -37,7 +38,7 @@ impl Telling {
                 version: STREAM_VERSION,
                 dlscope: env!("CARGO_PKG_VERSION"),
                 library: &target.name(),
-                run: !args.no_run,
+                run: !args.subject.no_run,
             };
             serde_json::to_writer(&mut out, &header)?;
             out.write_all(b"\n")?;
@@ -52,7 +53,7 @@ impl Telling {
             }
         };
         let teller = Teller::new(Page::stdout(), view);
-        let text = Text { teller, subject, teaches, symbol: args.symbol.clone(), ran: !args.no_run, calls: 0 };
+        let text = Text { teller, subject, teaches, symbol: args.symbol.clone(), ran: !args.subject.no_run, calls: 0 };
         Ok(Telling::Text(Box::new(text)))
     }
 

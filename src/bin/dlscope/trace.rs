@@ -1,20 +1,14 @@
 //! `dlscope trace`: loads a library and tells what happened, in the order in which it happened.
 
 use std::io;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Instant;
 
 use clap::ValueEnum;
-use dlscope::{Bind, Library, Loader, Recorder};
 
 use crate::Failure;
-use crate::call::invoke;
-use crate::capture::Capture;
 use crate::compare;
-use crate::fixture_call::FixtureCall;
-use crate::fixtures::{FIXTURES, Fixture, Unpacked};
+use crate::fixtures::FIXTURES;
 use crate::page::{Page, Table, dim, symbol};
+use crate::subject::{Part, Subject};
 use crate::telling::Telling;
 
 /// Load a library and tell every step: paths tried, bytes mapped, words patched, code run
@@ -29,12 +23,8 @@ Examples:
   dlscope trace ./libmine.so --no-run                do not run any of its code
   dlscope trace libz.so.1 --format json | jq .event  the raw events, see docs/events.md")]
 pub struct Args {
-    /// The library: a name to search, or a path with a '/'
-    #[arg(value_name = "LIB", conflicts_with = "fixture")]
-    library: Option<String>,
-    /// Load this built-in library
-    #[arg(long, value_name = "NAME")]
-    fixture: Option<String>,
+    #[command(flatten)]
+    pub subject: Subject,
     /// List the built-in libraries, and what each of them teaches
     #[arg(long)]
     list_fixtures: bool,
@@ -47,18 +37,9 @@ pub struct Args {
     /// Say what each kind of event means where it first appears
     #[arg(long)]
     pub explain: bool,
-    /// Stop before any of the library's own code runs: no constructors, no calls
-    #[arg(long)]
-    pub no_run: bool,
-    /// Bind calls into other libraries when they are made for the first time, as RTLD_LAZY does
-    #[arg(long)]
-    pub lazy: bool,
     /// How to tell it
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
-    /// Search DIR before all other places, also for what the library needs
-    #[arg(short = 'L', value_name = "DIR")]
-    search_dirs: Vec<PathBuf>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -69,124 +50,29 @@ pub enum Format {
     Json,
 }
 
-/// What is loaded.
-pub enum Target {
-    Library(String),
-    Fixture(&'static Fixture, Unpacked),
-}
-
-impl Target {
-    fn of(args: &Args) -> Result<Target, Failure> {
-        if let Some(library) = &args.library {
-            return Ok(Target::Library(library.clone()));
-        }
-        let fixture = Fixture::named(args.fixture.as_deref().unwrap_or("add")).map_err(Failure::Usage)?;
-        Ok(Target::Fixture(fixture, fixture.unpack()?))
-    }
-
-    /// What the loader is asked for.
-    pub fn name(&self) -> String {
-        match self {
-            Target::Library(name) => name.clone(),
-            Target::Fixture(fixture, files) => files.path(fixture.main).to_string_lossy().into_owned(),
-        }
-    }
-}
-
 /// Runs the subcommand.
 pub fn run(args: &Args) -> Result<(), Failure> {
     if args.list_fixtures {
         return list_fixtures().map_err(Failure::Io);
     }
-    let target = Target::of(args)?;
-    let recorder = Arc::new(Recorder::with_capacity(1 << 16));
-    let bind = if args.lazy { Bind::Lazy } else { Bind::Now };
-    let loader = args.search_dirs.iter().fold(Loader::new().bind(bind), |loader, dir| loader.search_dir(dir));
-    let loader = loader.probe(recorder.clone());
+    let subject = &args.subject;
+    let target = subject.target()?;
     let mut telling = Telling::begin(args, &target)?;
-
-    let capture = Capture::begin()?;
-    let start = Instant::now();
-    let opened = if args.no_run {
-        loader.prepare(target.name()).map(Loaded::Prepared)
-    } else {
-        // SAFETY: the user asks for this library's code to run.
-        unsafe { loader.open(target.name()) }.map(Loaded::Open)
-    };
-    let took = start.elapsed();
-    let printed = capture.end()?;
-    telling.load(&recorder.take(), took, &printed)?;
-
-    let loaded = match opened {
-        Ok(loaded) => loaded,
-        Err(error) => {
-            telling.finish(false)?;
-            return Err(error.into());
+    let mut closed = false;
+    let result = subject.run(&target, |part, events, printed| match part {
+        Part::Load { took } => telling.load(&events, took, printed),
+        Part::Call { text, result } => telling.call(text, &events, result, printed),
+        Part::Close => {
+            closed = true;
+            telling.close(&events, printed)
         }
-    };
-    let mut others = Others { loader: &loader, open: Vec::new() };
-    let mut failed = None;
-    if let (Loaded::Open(library), Target::Fixture(fixture, files)) = (&loaded, &target) {
-        for text in fixture.calls {
-            let capture = Capture::begin()?;
-            let result = others.make(text, library, files);
-            let printed = capture.end()?;
-            telling.call(text, &recorder.take(), &result, &printed)?;
-            failed = failed.or(result.err());
-        }
-    }
-    let capture = Capture::begin()?;
-    drop(others);
-    drop(loaded);
-    let printed = capture.end()?;
-    telling.close(&recorder.take(), &printed)?;
+    });
     // The system's loader knows nothing of directories that were given to ours.
-    if !args.no_run && args.search_dirs.is_empty() {
+    if closed && !subject.no_run && subject.search_dirs.is_empty() {
         telling.verdict(|| compare::one_line(&target.name()));
     }
-    telling.finish(failed.is_none())?;
-    failed.map_or(Ok(()), Err)
-}
-
-/// The library, for as long as it is to stay loaded.
-#[allow(dead_code, reason = "what is prepared is only held")]
-enum Loaded {
-    Open(Library),
-    Prepared(dlscope::Prepared),
-}
-
-/// Other files of a fixture that its calls open by name.
-struct Others<'l> {
-    loader: &'l Loader,
-    open: Vec<(String, Library)>,
-}
-
-impl Others<'_> {
-    /// Makes one call of a fixture; the result as text.
-    fn make(&mut self, text: &str, main: &Library, files: &Unpacked) -> Result<String, Failure> {
-        let call = FixtureCall::parse(text).map_err(Failure::Usage)?;
-        let values = call.signature.values(&call.arguments).map_err(Failure::Usage)?;
-        let library = match &call.file {
-            None => main,
-            Some(file) => self.library(file, files)?,
-        };
-        // SAFETY: the fixture says what types its functions have.
-        let result = unsafe { invoke(library, &call.signature, call.version.as_deref(), &values) }?;
-        Ok(call.written(result.as_deref()))
-    }
-
-    fn library(&mut self, file: &str, files: &Unpacked) -> Result<&Library, Failure> {
-        let at = match self.open.iter().position(|(name, _)| name == file) {
-            Some(at) => at,
-            None => {
-                // SAFETY: a fixture's constructors may run.
-                let library = unsafe { self.loader.open(files.path(file)) }?;
-                self.open.push((file.into(), library));
-                self.open.len() - 1
-            }
-        };
-        Ok(&self.open[at].1)
-    }
+    telling.finish(result.is_ok())?;
+    result
 }
 
 fn list_fixtures() -> io::Result<()> {

@@ -1,6 +1,11 @@
 //! What each kind of event means, in words: the one place for them, whatever the view.
 
-use dlscope::event::{Kind, Stage};
+use std::fmt;
+
+use dlscope::event::{Kind, ProtectReason, Purpose, Stage};
+
+mod references;
+pub use references::reference;
 
 /// One sentence about a stage.
 pub fn of_stage(stage: Stage) -> &'static str {
@@ -23,16 +28,45 @@ pub fn of_stage(stage: Stage) -> &'static str {
     }
 }
 
+/// Where a thing is written down, and what other loaders call the code that does it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Reference {
+    /// The standard and the section in it, or the manual page.
+    pub spec: &'static str,
+    /// glibc's function, in `elf/` or `sysdeps/x86_64/`; empty where it has none.
+    pub glibc: &'static str,
+    /// musl's function in `ldso/dynlink.c`; empty where it has none.
+    pub musl: &'static str,
+    /// The chapter and its section, relative to the project: `docs/chapters/04-map.md#the-load-bias`.
+    pub chapter: &'static str,
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.spec)?;
+        for (loader, function) in [("glibc", self.glibc), ("musl", self.musl)] {
+            if !function.is_empty() {
+                write!(f, " · {loader} {function}")?;
+            }
+        }
+        write!(f, " · {}", self.chapter)
+    }
+}
+
 /// A kind of event, explained in two lines.
 pub fn of_kind(kind: &Kind) -> [&'static str; 2] {
     match kind {
         Kind::Begin { .. } => [
             "Somebody asks the loader for something: to open, to look up, to close.",
-            "All events up to its end carry its number; a request of a constructor names the outer one as parent.",
+            "All events up to its end carry its number; a request made by a constructor names the outer one as parent.",
         ],
         Kind::End { .. } => [
             "The request is over. If it failed, this is why, and what it had mapped is unmapped again.",
             "A failed load leaves nothing behind: no mapping, no open file, no code that ran.",
+        ],
+        Kind::Fault { .. } => [
+            "Here a load would end. This one is only to find out what is wrong, so it goes on.",
+            "What was missing stays missing: nothing of this load is ever published, and no code of it runs.",
         ],
         Kind::Known { .. } => [
             "The name means an object that is already in the process, so no file is searched.",
@@ -105,16 +139,35 @@ pub fn of_kind(kind: &Kind) -> [&'static str; 2] {
             "The rest of the last page from the file is set to zero.",
             "The page came from the file whole, and behind the data the file has something else.",
         ],
-        Kind::Protect { .. } => {
-            ["mprotect(2): pages get other rights.", "Nothing is ever writable and executable at once."]
-        }
+        Kind::Protect { reason, .. } => match reason {
+            ProtectReason::Plan => [
+                "mprotect(2): a page that was writable only for its zeros gets its own rights.",
+                "Zeros behind read-only data or code: the loader must write where the library never may.",
+            ],
+            ProtectReason::TextOpen => [
+                "mprotect(2): relocations will write into these pages, so they become writable (DT_TEXTREL).",
+                "Not executable meanwhile: nothing is ever writable and executable at once.",
+            ],
+            ProtectReason::TextShut => [
+                "mprotect(2): the relocations are done, and the pages get their own rights again.",
+                "They were changed, so other processes cannot share them any more.",
+            ],
+            ProtectReason::Relro => [
+                "mprotect(2): what only relocations had to write becomes read-only (PT_GNU_RELRO).",
+                "The GOT leads to functions; whoever could write there could choose what is called.",
+            ],
+            ProtectReason::Abandoned => [
+                "mprotect(2): munmap was refused, so the range is at least made inaccessible.",
+                "The next request tries again to unmap it.",
+            ],
+        },
         Kind::DynamicEntry { .. } => [
             "An entry of the dynamic section: a tag, and a number or an address.",
             "It leads to everything else: names, symbols, relocations, constructors.",
         ],
         Kind::Tables { .. } => [
-            "The tables were checked: each lies inside its segment and can be searched without fear.",
-            "The hash table also tells how many symbols there are; nothing else in the file does.",
+            "The tables were checked: each lies inside one segment, so no search can run off its end.",
+            "The hash table also tells how many symbols there are; no entry of the dynamic section does.",
         ],
         Kind::Needed { .. } => [
             "A DT_NEEDED was settled: it means this object.",
@@ -130,11 +183,11 @@ pub fn of_kind(kind: &Kind) -> [&'static str; 2] {
         ],
         Kind::Pass { .. } => [
             "A pass over the relocations of all new objects, dependencies first.",
-            "Pass 1 needs none of their code; pass 2 asks their IFUNC resolvers.",
+            "Pass 1 needs none of their code; pass 2 asks their IFUNC resolvers, functions that choose a function.",
         ],
         Kind::Lookup { .. } => [
             "A symbol was looked for by name and version, object by object.",
-            "A bloom filter says no for most of them without a look into the table.",
+            "In each a bloom filter comes first: one look at memory, and most answer \"certainly not here\".",
         ],
         Kind::Relocation { .. } => [
             "A relocation: this word gets the result of this formula.",
@@ -156,6 +209,10 @@ pub fn of_kind(kind: &Kind) -> [&'static str; 2] {
             "A function was called for the first time, through a slot that is not bound yet.",
             "From the second call on the slot leads straight to the function.",
         ],
+        Kind::Relocated { .. } => [
+            "Every relocation of the object that this pass can do is done.",
+            "A symbol that several relocations in a row name was looked for once.",
+        ],
         Kind::Store { .. } => [
             "A word of memory was written: what stood there, and what stands there now.",
             "For a private page the first store makes the kernel copy it.",
@@ -165,8 +222,8 @@ pub fn of_kind(kind: &Kind) -> [&'static str; 2] {
             "So it gets a part of the arena that every thread has had since its start (initial exec).",
         ],
         Kind::InstallTls { .. } => [
-            "The first values of those variables were written into every running thread,",
-            "and into the template from which the C library fills the threads to come.",
+            "The first values of those variables were written into every running thread.",
+            "They also went into the template from which the C library fills the threads to come.",
         ],
         Kind::Publish { .. } => [
             "The new objects are part of the namespace: other loads may find them.",
@@ -180,13 +237,24 @@ pub fn of_kind(kind: &Kind) -> [&'static str; 2] {
             "The order in which objects get their constructors (or destructors) called.",
             "What an object needs is started before it, and stopped after it.",
         ],
-        Kind::Call { .. } => [
-            "Code of the library runs: a constructor, a destructor or a resolver.",
-            "Constructors get argc, argv and envp, as main does.",
+        Kind::Call { purpose, .. } => match purpose {
+            Purpose::Init | Purpose::InitArray(_) => [
+                "A constructor is called: from here on code of the library runs.",
+                "It gets argc, argv and envp, as main does.",
+            ],
+            Purpose::Fini | Purpose::FiniArray(_) => [
+                "A destructor is called, while everything that it may use is still there.",
+                "DT_FINI_ARRAY from the last to the first, then DT_FINI: the constructors' order reversed.",
+            ],
+            Purpose::Resolver => [
+                "An IFUNC resolver is asked: which function suits this processor?",
+                "So code of the library that has it runs before the relocations are done.",
+            ],
+        },
+        Kind::Return { .. } => [
+            "The code that was called has returned.",
+            "A resolver returns the address of the function that suits this processor.",
         ],
-        Kind::Return { .. } => {
-            ["The code came back.", "A resolver returns the address of the function that suits this processor."]
-        }
         Kind::Changed { .. } => [
             "The code that was called has changed these bytes of an object.",
             "Not the loader's doing: it compared the object's memory before and after the call.",
@@ -223,6 +291,7 @@ pub fn of_relocation(kind: &str) -> &'static str {
         "R_X86_64_JUMP_SLOT" => "a call through the PLT lands here",
         "R_X86_64_RELATIVE" | "R_X86_64_RELATIVE64" => "this word holds an address inside the library",
         "R_X86_64_32" => "the address of a symbol, in 32 bits",
+        "R_X86_64_COPY" => "a variable that moves into the program; a library cannot have it",
         "R_X86_64_DTPMOD64" => "which module has the thread-local variable",
         "R_X86_64_DTPOFF64" => "where in its module's block the thread-local variable is",
         "R_X86_64_TPOFF64" => "how far from the thread pointer the thread-local variable is",
@@ -247,3 +316,6 @@ pub const DYNAMIC: [(&str, &[&str]); 11] = [
     ("start and stop", &["DT_INIT", "DT_INIT_ARRAY", "DT_INIT_ARRAYSZ", "DT_FINI", "DT_FINI_ARRAY", "DT_FINI_ARRAYSZ"]),
     ("wishes", &["DT_FLAGS", "DT_FLAGS_1", "DT_SYMBOLIC", "DT_TEXTREL", "DT_BIND_NOW"]),
 ];
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ mod child;
 mod comparison;
 mod corpus;
 mod corrupt;
-mod file;
+pub mod file;
 mod look;
 mod names;
 mod pool;
@@ -27,6 +27,7 @@ mod verdict;
 pub use child::{ChildArgs, run as run_child};
 use comparison::Comparison;
 use corrupt::Corrupt;
+pub use pool::{how, wait};
 use report::{Bar, Report, table};
 
 use crate::Failure;

@@ -108,7 +108,7 @@ fn run(which: Which, library: &str, corrupt: Option<Corrupt>, out: &Path) -> io:
 }
 
 /// Waits until the child has ended, or kills it at the limit.
-fn wait(child: &mut Child) -> io::Result<Option<ExitStatus>> {
+pub fn wait(child: &mut Child) -> io::Result<Option<ExitStatus>> {
     let start = Instant::now();
     loop {
         if let Some(status) = child.try_wait()? {
@@ -125,7 +125,8 @@ fn wait(child: &mut Child) -> io::Result<Option<ExitStatus>> {
     }
 }
 
-fn how(status: ExitStatus, said: &str) -> String {
+/// How a child ended that told nothing.
+pub fn how(status: ExitStatus, said: &str) -> String {
     let ended = match (status.signal(), status.code()) {
         (Some(signal), _) => {
             format!("killed by {}", Signal::try_from(signal).map_or("a signal", Signal::as_str))

@@ -1,10 +1,11 @@
 //! How a symbol was found: who was asked, in which order, and what each hash table said.
 
 use dlscope::elf::symbol::Probing;
-use dlscope::event::{Binding, Candidate, Kind, Stage, Tag};
+use dlscope::event::{Binding, Candidate, Event, Kind, Stage, Tag};
 
 use super::Teller;
-use crate::page::{bad, dim, symbol};
+use crate::atlas::Atlas;
+use crate::page::{bad, count, dim, symbol};
 use crate::story::Section;
 
 /// A lookup that was asked for by name: `get`, or a `dlsym` of loaded code.
@@ -13,7 +14,7 @@ pub fn section(t: &mut Teller, section: &Section<'_>) {
         match &event.kind {
             Kind::Begin { .. } => {}
             Kind::Lookup { name, hash, candidates, found, .. } => {
-                let bound = bound_to(t, found.as_ref());
+                let bound = bound_to(&t.atlas, found.as_ref());
                 let line = format!("{}  → {bound}", symbol(name));
                 t.page.line(line);
                 let story = format!("gnu hash {hash:#010x}; {}", in_brief(candidates));
@@ -37,19 +38,45 @@ pub fn section(t: &mut Teller, section: &Section<'_>) {
     }
 }
 
+/// What was left for its first call, and how such a call will find the loader.
+pub fn left_for_calls(t: &mut Teller, events: &[&Event]) {
+    let mut names = Vec::new();
+    for event in events {
+        match &event.kind {
+            Kind::LazyGot { word, trampoline, .. } => {
+                let words = format!("GOT[1] = {word} (whose call), GOT[2] = {trampoline} (the loader's entry)");
+                t.page.line(format!("calls wait for their first time: {words}"));
+            }
+            Kind::LeftForCall { name, place, .. } => names.push(name.clone().unwrap_or_else(|| place.to_string())),
+            _ => {}
+        }
+    }
+    if names.is_empty() {
+        return;
+    }
+    let limit = t.limit(8).min(names.len());
+    let shown: Vec<_> = names[..limit].iter().map(|name| symbol(name)).collect();
+    let more = if limit < names.len() { format!(", and {} more (--all)", names.len() - limit) } else { String::new() };
+    let functions = count(names.len() as u64, "function");
+    t.page.prose(
+        &format!("{functions} left for the first call, each slot points back into the PLT: {}{more}", shown.join(", ")),
+        2,
+    );
+}
+
 /// `0x7f… = libc.so.6+0x80e50, version GLIBC_2.2.5`.
-pub fn bound_to(t: &Teller, found: Option<&Binding>) -> String {
+pub fn bound_to(atlas: &Atlas, found: Option<&Binding>) -> String {
     match found {
         None => bad("found nowhere"),
-        Some(found) => format!("{}  {}", found.address, definition(t, found)),
+        Some(found) => format!("{}  {}", found.address, definition(atlas, found)),
     }
 }
 
 /// Whose definition it is, and at which version.
-pub fn definition(t: &Teller, found: &Binding) -> String {
+pub fn definition(atlas: &Atlas, found: &Binding) -> String {
     let version = found.version.as_ref().map_or(String::new(), |version| format!(" ({version})"));
     match &found.object {
-        Some(object) => format!("{}{version}", t.atlas.of(object, found.address)),
+        Some(object) => format!("{}{version}", atlas.of(object, found.address)),
         None if found.ours => "dlscope's own function, in the place of libc's".into(),
         None => "given with Loader::define".into(),
     }

@@ -11,7 +11,7 @@ use crate::words;
 
 mod dynamic;
 mod files;
-mod lookup;
+pub mod lookup;
 mod mapping;
 mod relocate;
 mod running;
@@ -194,13 +194,14 @@ impl Teller {
         }
     }
 
-    /// The two lines about each kind of event that is new to the reader.
+    /// The lines about each sort of event that is new to the reader: what, why, and where to read on.
     fn explain(&mut self, section: &Section<'_>) {
         for event in &section.events {
-            if self.explained.insert(event.kind.name()) {
-                let [what, why] = words::of_kind(&event.kind);
+            let [what, why] = words::of_kind(&event.kind);
+            if self.explained.insert(what) {
                 self.page.sub(dim(&format!("{}: {what}", event.kind.name())));
                 self.page.sub(dim(&format!("  {why}")));
+                self.page.prose_in(&format!("read on: {}", words::reference(&event.kind, event.stage)), 4);
             }
         }
     }

@@ -54,6 +54,8 @@ pub fn fixes<'e>(events: &[&'e Event]) -> (Vec<Fix<'e>>, Vec<&'e Event>) {
             (Kind::Call { address, .. }, Some(fix)) => fix.answer = Some((*address, None)),
             (Kind::Return { value, .. }, Some(Fix { answer: Some((_, answer)), .. })) => *answer = *value,
             (Kind::Deferred { resolver_of, .. }, Some(fix)) => fix.deferred = Some(resolver_of),
+            // Its relocations were just told.
+            (Kind::Relocated { .. }, _) => {}
             _ => others.push(event),
         }
     }
@@ -109,7 +111,12 @@ pub fn relocate(t: &mut Teller, section: &Section<'_>) {
         }
         text_rights(t, &others, ProtectReason::TextShut);
     }
-    let is_told = |e: &&Event| is_first_pass && matches!(e.kind, Kind::Protect { .. });
+    lookup::left_for_calls(t, &others);
+    let is_told = |e: &&Event| match e.kind {
+        Kind::Protect { .. } => is_first_pass,
+        Kind::LazyGot { .. } | Kind::LeftForCall { .. } => true,
+        _ => false,
+    };
     second_pass(t, section, &others.into_iter().filter(|e| !is_told(e)).collect::<Vec<_>>());
     if let Some(fix) = fixes.last().filter(|fix| fix.store.is_none() && fix.deferred.is_none()) {
         stopped(t, fix);
@@ -241,7 +248,7 @@ pub fn target(t: &Teller, fix: &Fix<'_>) -> String {
                 let object = found.object.as_ref().map_or(String::new(), |o| t.atlas.of(o, resolver));
                 format!("what the IFUNC resolver {object} answers")
             }
-            None => lookup::definition(t, found),
+            None => lookup::definition(&t.atlas, found),
         },
         None => stored.and_then(|at| t.atlas.describe(at)).unwrap_or_default(),
     }
@@ -258,7 +265,7 @@ fn second_pass(t: &mut Teller, section: &Section<'_>, events: &[&Event]) {
             Kind::Call { .. } => {}
             // A lookup that no relocation follows: the load ended there.
             Kind::Lookup { name, candidates, found, .. } => {
-                t.page.line(format!("{}  {}", symbol(name), lookup::bound_to(t, found.as_ref())));
+                t.page.line(format!("{}  {}", symbol(name), lookup::bound_to(&t.atlas, found.as_ref())));
                 t.page.prose(&format!("asked: {}", lookup::in_brief(candidates)), 4);
             }
             Kind::Return { address, value } => answer = Some((*address, *value)),

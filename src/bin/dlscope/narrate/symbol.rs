@@ -66,7 +66,7 @@ fn one_lookup(t: &mut Teller, event: &Event, by: &str) {
             t.page.line(format!("{:width$}  it has no hash table", candidate.object.short()));
         }
     }
-    let bound = lookup::bound_to(t, found.as_ref());
+    let bound = lookup::bound_to(&t.atlas, found.as_ref());
     t.page.line(format!("→ {bound}"));
 }
 

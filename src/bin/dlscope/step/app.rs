@@ -1,0 +1,236 @@
+//! What the screen shows, and what each key does to it.
+
+use ratatui::crossterm::event::{
+    Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
+};
+use ratatui::layout::Rect;
+use tui_input::Input;
+use tui_input::backend::crossterm::EventHandler as _;
+
+use dlscope::elf::addr::{Addr, Vaddr};
+use dlscope::event::Stage;
+
+use crate::walk::{Walk, Way};
+
+/// What the keys mean at the moment.
+pub enum Mode {
+    /// Stepping through events.
+    Walk,
+    /// Writing what to search.
+    Search,
+    /// Writing where to go.
+    Go,
+    /// Reading which keys there are.
+    Help,
+    /// Looking at memory, from this address on.
+    Memory(u64),
+    /// Reading all about one event, from this line on.
+    Details(u16),
+}
+
+/// The state of the program.
+pub struct App {
+    pub walk: Walk,
+    pub mode: Mode,
+    /// What is being written.
+    pub input: Input,
+    /// What the last key led to, if that needs to be said.
+    pub message: Option<String>,
+    pub quit: bool,
+    /// Where each stage stands on the screen.
+    pub stage_places: Vec<(Rect, Stage)>,
+    /// How many rows of memory, or of text, fit.
+    pub rows: u16,
+    searched: String,
+}
+
+impl App {
+    pub fn new(walk: Walk) -> App {
+        App {
+            walk,
+            mode: Mode::Walk,
+            input: Input::default(),
+            message: None,
+            quit: false,
+            stage_places: Vec::new(),
+            rows: 0,
+            searched: String::new(),
+        }
+    }
+
+    /// One key.
+    pub fn key(&mut self, key: KeyEvent) {
+        if key.kind == KeyEventKind::Release {
+            return;
+        }
+        self.message = None;
+        if key.modifiers.contains(KeyModifiers::CONTROL) && key.code == KeyCode::Char('c') {
+            self.quit = true;
+            return;
+        }
+        match self.mode {
+            Mode::Search | Mode::Go => self.write(key),
+            Mode::Help => self.mode = Mode::Walk,
+            Mode::Memory(top) => self.look(key.code, top),
+            Mode::Details(top) => self.read(key.code, top),
+            Mode::Walk => self.step(key.code),
+        }
+    }
+
+    /// A wheel or a click.
+    pub fn mouse(&mut self, mouse: MouseEvent) {
+        match mouse.kind {
+            MouseEventKind::ScrollDown => self.by(1),
+            MouseEventKind::ScrollUp => self.by(-1),
+            MouseEventKind::Down(MouseButton::Left) => {
+                let hit = |(place, _): &&(Rect, Stage)| place.contains((mouse.column, mouse.row).into());
+                if let Some(&(_, stage)) = self.stage_places.iter().find(hit) {
+                    let first = self.walk.events.iter().position(|event| event.stage == stage);
+                    self.go(first, "");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn step(&mut self, code: KeyCode) {
+        match code {
+            KeyCode::Right | KeyCode::Down | KeyCode::Char('l' | 'j' | ' ') => self.by(1),
+            KeyCode::Left | KeyCode::Up | KeyCode::Char('h' | 'k') | KeyCode::Backspace => self.by(-1),
+            KeyCode::PageDown => self.by(20),
+            KeyCode::PageUp => self.by(-20),
+            KeyCode::Home => self.walk.go(0),
+            KeyCode::End => self.walk.go(usize::MAX),
+            KeyCode::Char(']') => self.go(self.walk.stage(Way::Forwards), "this is the last stage"),
+            KeyCode::Char('[') => self.go(self.walk.stage(Way::Backwards), "this is the first stage"),
+            KeyCode::Char('n') => self.go(self.walk.alike(Way::Forwards), "no later event of this type"),
+            KeyCode::Char('N') => self.go(self.walk.alike(Way::Backwards), "no earlier event of this type"),
+            KeyCode::Char('/') => self.ask(Mode::Search),
+            KeyCode::Char('g') => self.ask(Mode::Go),
+            KeyCode::Char('m') => self.open_memory(),
+            KeyCode::Enter => self.mode = Mode::Details(0),
+            KeyCode::Char('?') => self.mode = Mode::Help,
+            KeyCode::Char('q') | KeyCode::Esc => self.quit = true,
+            _ => {}
+        }
+    }
+
+    fn by(&mut self, events: isize) {
+        let to = self.walk.at().saturating_add_signed(events);
+        if to == self.walk.at() || to >= self.walk.len() && self.walk.at() + 1 == self.walk.len() {
+            self.message = Some(if events < 0 { "this is the first event" } else { "this is the last event" }.into());
+        }
+        self.walk.go(to);
+    }
+
+    fn go(&mut self, to: Option<usize>, otherwise: &str) {
+        match to {
+            Some(to) => self.walk.go(to),
+            None => self.message = Some(otherwise.into()),
+        }
+    }
+
+    fn ask(&mut self, mode: Mode) {
+        self.mode = mode;
+        self.input.reset();
+    }
+
+    /// A key while something is being written.
+    fn write(&mut self, key: KeyEvent) {
+        match key.code {
+            KeyCode::Esc => self.mode = Mode::Walk,
+            KeyCode::Enter => {
+                let text = self.input.value().trim().to_string();
+                if matches!(std::mem::replace(&mut self.mode, Mode::Walk), Mode::Search) {
+                    self.search(text);
+                } else {
+                    self.go_to(&text);
+                }
+            }
+            _ => {
+                self.input.handle_event(&Event::Key(key));
+            }
+        }
+    }
+
+    /// Nothing written means: the same again.
+    fn search(&mut self, text: String) {
+        if !text.is_empty() {
+            self.searched = text;
+        }
+        if !self.searched.is_empty() {
+            let found = self.walk.find(Way::Forwards, &self.searched);
+            self.go(found, &format!("no event says {:?}", self.searched));
+        }
+    }
+
+    /// `61`, `0x7f…`, `libadd.so+0x4010`.
+    fn go_to(&mut self, text: &str) {
+        if let Ok(number) = text.trim_start_matches('#').parse::<usize>() {
+            return self.walk.go(number.saturating_sub(1));
+        }
+        match self.address(text) {
+            Some(address) => {
+                self.go(self.walk.touching(address), &format!("no event changes the byte at {address:#x}"));
+            }
+            None if text.is_empty() => {}
+            None => self.message = Some(format!("{text:?} is no event number, address, or object+offset")),
+        }
+    }
+
+    fn address(&self, text: &str) -> Option<u64> {
+        let number = |text: &str| u64::from_str_radix(text.strip_prefix("0x")?, 16).ok();
+        if let Some((name, offset)) = text.rsplit_once('+') {
+            let bias = self.walk.atlas.named_object(name)?.bias?;
+            return Some((bias + Vaddr(number(offset)?)).0);
+        }
+        number(text)
+    }
+
+    /// A key while the page about one event is read; another event begins at its top.
+    fn read(&mut self, code: KeyCode, top: u16) {
+        let page = self.rows.max(2) - 1;
+        self.mode = Mode::Details(match code {
+            KeyCode::Down | KeyCode::Char('j') => top.saturating_add(1),
+            KeyCode::Up | KeyCode::Char('k') => top.saturating_sub(1),
+            KeyCode::PageDown | KeyCode::Char(' ') => top.saturating_add(page),
+            KeyCode::PageUp => top.saturating_sub(page),
+            KeyCode::Right | KeyCode::Left | KeyCode::Char(']' | '[' | 'n' | 'N') => {
+                self.step(code);
+                0
+            }
+            KeyCode::Enter | KeyCode::Esc | KeyCode::Char('q') => return self.mode = Mode::Walk,
+            _ => top,
+        });
+    }
+
+    /// At what this event is about; else at the first object.
+    fn open_memory(&mut self) {
+        let touched = self.walk.touched(self.walk.at()).map(|(from, _)| from.0);
+        let first = || self.walk.memory().pages().next().map(|(at, _)| at.0);
+        match touched.filter(|&at| self.walk.memory().page(Addr(at)).is_some()).or_else(first) {
+            Some(at) => {
+                // A few rows above it are shown, too, if there are any.
+                let above = (at & !15).saturating_sub(16 * 4);
+                let is_mapped = self.walk.memory().page(Addr(above)).is_some();
+                self.mode = Mode::Memory(if is_mapped { above } else { at & !15 });
+            }
+            None => self.message = Some("nothing is mapped at this event".into()),
+        }
+    }
+
+    /// A key while memory is being looked at.
+    fn look(&mut self, code: KeyCode, top: u64) {
+        let page = 16 * u64::from(self.rows.max(2) - 1);
+        match code {
+            KeyCode::Down | KeyCode::Char('j') => self.mode = Mode::Memory(top.saturating_add(16)),
+            KeyCode::Up | KeyCode::Char('k') => self.mode = Mode::Memory(top.saturating_sub(16)),
+            KeyCode::PageDown => self.mode = Mode::Memory(top.saturating_add(page)),
+            KeyCode::PageUp => self.mode = Mode::Memory(top.saturating_sub(page)),
+            KeyCode::Right | KeyCode::Left | KeyCode::Char(']' | '[' | 'n' | 'N') => self.step(code),
+            KeyCode::Char('m') => self.open_memory(),
+            KeyCode::Esc | KeyCode::Char('q') => self.mode = Mode::Walk,
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What to load, and how: the arguments that several subcommands share, and the run itself, watched.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dlscope::event::Event;
+use dlscope::{Bind, Library, Loader, Recorder};
+
+use crate::Failure;
+use crate::call::invoke;
+use crate::capture::Capture;
+use crate::fixture_call::FixtureCall;
+use crate::fixtures::{Fixture, Unpacked};
+
+/// The library, and how far to go with it.
+#[derive(clap::Args)]
+pub struct Subject {
+    /// The library: a name to search, or a path with a '/'
+    #[arg(value_name = "LIB", conflicts_with = "fixture")]
+    pub library: Option<String>,
+    /// Load this built-in library; `dlscope trace --list-fixtures` lists them
+    #[arg(long, value_name = "NAME")]
+    pub fixture: Option<String>,
+    /// Stop before any of the library's own code runs: no constructors, no calls
+    #[arg(long)]
+    pub no_run: bool,
+    /// Bind calls into other libraries when they are made for the first time, as RTLD_LAZY does
+    #[arg(long)]
+    pub lazy: bool,
+    /// Search DIR before all other places, also for what the library needs
+    #[arg(short = 'L', value_name = "DIR")]
+    pub search_dirs: Vec<PathBuf>,
+}
+
+/// What is loaded.
+pub enum Target {
+    Library(String),
+    Fixture(&'static Fixture, Unpacked),
+}
+
+/// A part of the run, when it is over.
+pub enum Part<'p> {
+    /// The library was loaded, or not.
+    Load { took: Duration },
+    /// A call that a fixture asks for was made.
+    Call { text: &'p str, result: &'p Result<String, Failure> },
+    /// Everything was closed.
+    Close,
+}
+
+impl Subject {
+    /// The library that was named, or the fixture, unpacked; without either the fixture `add`.
+    pub fn target(&self) -> Result<Target, Failure> {
+        Target::of(self.library.as_deref(), self.fixture.as_deref())
+    }
+
+    /// Loads the library, makes the calls of a fixture, and closes it; `told` gets the events of each part and
+    /// what the loaded code printed meanwhile.
+    pub fn run(
+        &self,
+        target: &Target,
+        mut told: impl FnMut(Part<'_>, Vec<Event>, &str) -> io::Result<()>,
+    ) -> Result<(), Failure> {
+        let recorder = Arc::new(Recorder::with_capacity(1 << 16));
+        let bind = if self.lazy { Bind::Lazy } else { Bind::Now };
+        let loader = self.search_dirs.iter().fold(Loader::new().bind(bind), |loader, dir| loader.search_dir(dir));
+        let loader = loader.probe(recorder.clone());
+
+        let capture = Capture::begin()?;
+        let start = Instant::now();
+        let opened = if self.no_run {
+            loader.prepare(target.name()).map(Loaded::Prepared)
+        } else {
+            // SAFETY: the user asks for this library's code to run.
+            unsafe { loader.open(target.name()) }.map(Loaded::Open)
+        };
+        let took = start.elapsed();
+        let printed = capture.end()?;
+        told(Part::Load { took }, recorder.take(), &printed)?;
+
+        let loaded = opened?;
+        let mut others = Others { loader: &loader, open: Vec::new() };
+        let mut failed = None;
+        if let (Loaded::Open(library), Target::Fixture(fixture, files)) = (&loaded, target) {
+            for text in fixture.calls {
+                let capture = Capture::begin()?;
+                let result = others.make(text, library, files);
+                let printed = capture.end()?;
+                told(Part::Call { text, result: &result }, recorder.take(), &printed)?;
+                failed = failed.or(result.err());
+            }
+        }
+        let capture = Capture::begin()?;
+        drop(others);
+        drop(loaded);
+        let printed = capture.end()?;
+        told(Part::Close, recorder.take(), &printed)?;
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+impl Target {
+    /// The library named, or the fixture, or the first one of all.
+    pub fn of(library: Option<&str>, fixture: Option<&str>) -> Result<Target, Failure> {
+        if let Some(library) = library {
+            return Ok(Target::Library(library.into()));
+        }
+        let fixture = Fixture::named(fixture.unwrap_or("add")).map_err(Failure::Usage)?;
+        Ok(Target::Fixture(fixture, fixture.unpack()?))
+    }
+
+    /// What the loader is asked for.
+    pub fn name(&self) -> String {
+        match self {
+            Target::Library(name) => name.clone(),
+            Target::Fixture(fixture, files) => files.path(fixture.main).to_string_lossy().into_owned(),
+        }
+    }
+
+    /// The same without a temporary folder in it.
+    pub fn title(&self) -> &str {
+        match self {
+            Target::Library(name) => name,
+            Target::Fixture(fixture, _) => fixture.main,
+        }
+    }
+}
+
+/// The library, for as long as it is to stay loaded.
+#[allow(dead_code, reason = "what is prepared is only held")]
+enum Loaded {
+    Open(Library),
+    Prepared(dlscope::Prepared),
+}
+
+/// Other files of a fixture that its calls open by name.
+struct Others<'l> {
+    loader: &'l Loader,
+    open: Vec<(String, Library)>,
+}
+
+impl Others<'_> {
+    /// Makes one call of a fixture; the result as text.
+    fn make(&mut self, text: &str, main: &Library, files: &Unpacked) -> Result<String, Failure> {
+        let call = FixtureCall::parse(text).map_err(Failure::Usage)?;
+        let values = call.signature.values(&call.arguments).map_err(Failure::Usage)?;
+        let library = match &call.file {
+            None => main,
+            Some(file) => self.library(file, files)?,
+        };
+        // SAFETY: the fixture says what types its functions have.
+        let result = unsafe { invoke(library, &call.signature, call.version.as_deref(), &values) }?;
+        Ok(call.written(result.as_deref()))
+    }
+
+    fn library(&mut self, file: &str, files: &Unpacked) -> Result<&Library, Failure> {
+        let at = match self.open.iter().position(|(name, _)| name == file) {
+            Some(at) => at,
+            None => {
+                // SAFETY: a fixture's constructors may run.
+                let library = unsafe { self.loader.open(files.path(file)) }?;
+                self.open.push((file.into(), library));
+                self.open.len() - 1
+            }
+        };
+        Ok(&self.open[at].1)
+    }
+}

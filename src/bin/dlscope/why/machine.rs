@@ -1,0 +1,216 @@
+//! What else lies on this machine: in the folders that the load went through, and beside its libraries.
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use dlscope::elf::symbol::{Class, Want, Wanted};
+
+use super::graph::Graph;
+use crate::compare::file::ElfFile;
+
+/// More files than this are not looked into.
+const MOST: usize = 20_000;
+
+/// Folders to look in, each once.
+pub struct Machine {
+    folders: Vec<PathBuf>,
+}
+
+/// A library that has what is missing.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Provider {
+    /// What one needs to have it: `DT_SONAME`, else the file's name.
+    pub soname: String,
+    pub path: PathBuf,
+    /// The version of its definition, where it has versions.
+    pub version: Option<String>,
+}
+
+impl Machine {
+    /// The folders of `asked` and of every object, what lies directly below or beside those of the user, every
+    /// folder that was searched, and where libraries are installed by hand.
+    pub fn around(asked: &str, graph: &Graph) -> Machine {
+        let mut machine = Machine { folders: Vec::new() };
+        // Without a '/' the current directory is not searched, and is where the user looked.
+        let path = std::path::absolute(asked).unwrap_or_default();
+        match path.parent() {
+            Some(parent) if asked.contains('/') => machine.add_with_neighbours(parent),
+            parent => machine.add(parent.unwrap_or(Path::new("/"))),
+        }
+        for node in graph.nodes.iter().filter(|node| !node.of_host) {
+            machine.add_with_neighbours(&node.origin());
+        }
+        for (_, folders) in graph.searches().flat_map(|search| &search.rules) {
+            for folder in folders {
+                // The cache has paths of files.
+                let path = Path::new(folder);
+                machine.add(if path.is_file() { path.parent().unwrap_or(path) } else { path });
+            }
+        }
+        let objects = graph.nodes.iter().map(|node| &node.tag).chain(&graph.startup);
+        objects.filter_map(|tag| Path::new(&*tag.name).parent()).for_each(|folder| machine.add(folder));
+        machine.add(Path::new("/usr/local/lib"));
+        machine
+    }
+
+    fn add(&mut self, folder: &Path) {
+        let Ok(folder) = folder.canonicalize() else { return };
+        if folder.is_dir() && !self.folders.contains(&folder) {
+            self.folders.push(folder);
+        }
+    }
+
+    /// Also `lib/` in it, `../lib`, and the like; but not all that lies below a folder of the system.
+    fn add_with_neighbours(&mut self, folder: &Path) {
+        self.add(folder);
+        if is_of_the_system(folder) {
+            return;
+        }
+        for parent in [Some(folder), folder.parent()].into_iter().flatten() {
+            let below = fs::read_dir(parent).into_iter().flatten().flatten().map(|entry| entry.path());
+            let mut below: Vec<_> = below.take(200).filter(|path| path.is_dir()).collect();
+            below.sort();
+            below.iter().for_each(|path| self.add(path));
+        }
+    }
+
+    /// The files of this name.
+    pub fn files_named(&self, name: &str) -> Vec<PathBuf> {
+        self.folders.iter().map(|folder| folder.join(name)).filter(|path| path.is_file()).collect()
+    }
+
+    /// Libraries in folders of the user, without those at `known` paths: few enough to look into each of them.
+    pub fn own_libraries(&self, known: &[&str]) -> Vec<PathBuf> {
+        let mut seen: HashSet<_> = known.iter().filter_map(|path| identity(Path::new(path))).collect();
+        let own = self.files().filter(|path| !path.parent().is_some_and(is_of_the_system));
+        own.filter(|path| identity(path).is_some_and(|identity| seen.insert(identity))).take(50).collect()
+    }
+
+    /// Libraries that may be the same one in another version: `libx.so.2` for `libx.so.1`.
+    pub fn named_alike(&self, name: &str) -> Vec<PathBuf> {
+        let Some((stem, _)) = name.split_once(".so") else { return Vec::new() };
+        let starts = format!("{stem}.so");
+        let is_alike = |file: &str| {
+            file != name && file.strip_prefix(&starts).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let mut found: Vec<_> = self.files().filter(|path| is_alike(name_of(path))).collect();
+        // One library has several names; one of them is what others need.
+        found.retain(|path| ElfFile::open(path).is_some_and(|f| f.soname().is_none_or(|own| own == name_of(path))));
+        found.truncate(3);
+        found
+    }
+
+    /// Names of libraries that differ in a letter or two: for a name that was mistyped.
+    pub fn spelt_alike(&self, name: &str) -> Vec<String> {
+        let bare = |name: &str| name.trim_start_matches("lib").split(".so").next().unwrap_or_default().to_string();
+        let wanted = bare(name);
+        let mut found: Vec<(usize, String)> = Vec::new();
+        for path in self.files() {
+            let (file, stem) = (name_of(&path).to_string(), bare(name_of(&path)));
+            let distance = if stem == wanted { 0 } else { strsim::osa_distance(&stem, &wanted) };
+            if distance <= wanted.len() / 4 && !found.iter().any(|(_, known)| *known == file) {
+                found.push((distance, file));
+            }
+        }
+        found.sort_by_key(|(distance, file)| (*distance, strsim::osa_distance(file, name), file.clone()));
+        found.into_iter().map(|(_, file)| file).take(3).collect()
+    }
+
+    /// For each of `names`, the libraries that define it, without those at `known` paths.
+    pub fn defining(&self, names: &[&str], known: &[&str]) -> Vec<Vec<Provider>> {
+        let wanted: Vec<_> = names.iter().map(|n| Wanted::new(n.as_bytes(), Want::Newest, Class::Address)).collect();
+        let mut found = vec![Vec::new(); names.len()];
+        let mut seen: HashSet<_> = known.iter().filter_map(|path| identity(Path::new(path))).collect();
+        for path in self.files() {
+            // Several names of one file.
+            if !identity(&path).is_some_and(|identity| seen.insert(identity)) {
+                continue;
+            }
+            let Some(file) = ElfFile::open(&path) else { continue };
+            let Some(symbols) = file.symbols() else { continue };
+            for (wanted, found) in wanted.iter().zip(&mut found) {
+                if let Some((index, _)) = symbols.find(wanted, &mut ()) {
+                    let soname = file.soname().unwrap_or_else(|| name_of(&path).into());
+                    // The name that others need, if it has it.
+                    let path = Some(path.with_file_name(&soname)).filter(|own| own.is_file()).unwrap_or(path.clone());
+                    found.push(Provider { soname, path, version: symbols.version_text(index) });
+                }
+            }
+        }
+        found
+    }
+
+    /// Files of this name that define `version`.
+    pub fn offering(&self, name: &str, version: &str) -> Vec<PathBuf> {
+        self.files_named(name).into_iter().filter(|path| offers(path, version)).collect()
+    }
+
+    /// Every library in the folders.
+    fn files(&self) -> impl Iterator<Item = PathBuf> + '_ {
+        self.folders
+            .iter()
+            .flat_map(|folder| {
+                let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+                let mut paths: Vec<_> = entries.map(|entry| entry.path()).collect();
+                paths.retain(|path| name_of(path).contains(".so") && path.is_file());
+                paths.sort();
+                paths
+            })
+            .take(MOST)
+    }
+}
+
+/// The last part of a path.
+pub fn name_of(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+}
+
+/// The library that should have `version`, by the file that needs it.
+pub fn file_of_version(user: &Path, version: &str) -> Option<String> {
+    let file = ElfFile::open(user)?;
+    let symbols = file.symbols()?;
+    let need = symbols.versions.needs.iter().find(|need| need.name.text == version.as_bytes())?;
+    Some(String::from_utf8_lossy(need.file).into_owned())
+}
+
+/// The names that the library at `path` wants in `version`.
+pub fn names_wanted(path: &Path, version: &str) -> Vec<String> {
+    let Some(file) = ElfFile::open(path) else { return Vec::new() };
+    let ending = format!("@{version}");
+    let mut names: Vec<String> = Vec::new();
+    for (_, name) in file.slots().iter().filter_map(|slot| file.symbol_of(slot)) {
+        if let Some(name) = name.strip_suffix(&ending)
+            && !names.iter().any(|known| known == name)
+        {
+            names.push(name.into());
+        }
+    }
+    names
+}
+
+/// Whether the library at `path` defines `symbol`.
+pub fn defines(path: &Path, symbol: &str) -> bool {
+    let wanted = Wanted::new(symbol.as_bytes(), Want::Newest, Class::Address);
+    ElfFile::open(path).is_some_and(|file| file.symbols().is_some_and(|s| s.find(&wanted, &mut ()).is_some()))
+}
+
+fn offers(path: &Path, version: &str) -> bool {
+    let file = ElfFile::open(path);
+    let symbols = file.as_ref().and_then(ElfFile::symbols);
+    symbols.is_some_and(|s| s.versions.defined.iter().any(|v| v.text == version.as_bytes()))
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let data = fs::metadata(path).ok()?;
+    Some((data.dev(), data.ino()))
+}
+
+/// Where distributions put their libraries: other things lie below and beside them.
+fn is_of_the_system(folder: &Path) -> bool {
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.into());
+    ["/usr", "/lib", "/lib64", "/bin", "/etc"].iter().any(|root| folder.starts_with(root))
+        || folder == Path::new("/")
+        || folder == Path::new("/tmp")
+}

@@ -1,0 +1,95 @@
+//! Names as the source has them: C++ and Rust, demangled.
+
+use cpp_demangle::{DemangleOptions, Symbol};
+
+/// A symbol's name for people; `None` if it is a plain C name.
+pub fn demangled(name: &str) -> Option<String> {
+    rust(name).or_else(|| cpp(name, DemangleOptions::new()))
+}
+
+/// A C++ function without its parameters, a Rust one without its hash: what stays if the rest differs.
+pub fn bare(name: &str) -> Option<String> {
+    rust(name).or_else(|| cpp(name, DemangleOptions::new().no_params().no_return_type()))
+}
+
+/// The name as the source has it.
+pub fn in_source(name: &str) -> String {
+    demangled(name).unwrap_or_else(|| name.into())
+}
+
+/// The name, and in parentheses what it means in the source.
+pub fn explained(name: &str) -> String {
+    demangled(name).map_or_else(|| name.into(), |source| format!("{source} ({name})"))
+}
+
+/// Whether a Rust compiler made this name.
+pub fn is_rust(name: &str) -> bool {
+    rust(name).is_some()
+}
+
+/// A part of the mangled name that every function of that name has, whatever its parameters: its longest word.
+pub fn stem(name: &str) -> Option<&str> {
+    if name.starts_with("_R") {
+        // Numbers are spread all over the newer names of Rust.
+        return Some("_R");
+    }
+    let is_hash = |word: &str| word.len() == 17 && word.starts_with('h') && is_rust(name);
+    let mut best: Option<&str> = None;
+    let mut at = 0;
+    while let Some(start) = name[at..].find(|c: char| c.is_ascii_digit()).map(|offset| at + offset) {
+        let digits = name[start..].chars().take_while(char::is_ascii_digit).count();
+        let end = start + digits;
+        let length = name[start..end].parse().unwrap_or(0);
+        let word = name.get(end..end + length).filter(|_| length > 0 && length < name.len());
+        at = word.map_or(end, |word| end + word.len());
+        best = word.filter(|w| !is_hash(w) && best.is_none_or(|best| w.len() > best.len())).or(best);
+        // Parameters follow: only the first name counts.
+        if word.is_some() && !name.starts_with("_ZN") && !name.starts_with("_ZTIN") {
+            break;
+        }
+        if name[at..].starts_with('E') {
+            break;
+        }
+    }
+    best
+}
+
+fn rust(name: &str) -> Option<String> {
+    // The older form is valid C++, too; its last part is the hash.
+    let is_rust = name.starts_with("_R") || (name.starts_with("_ZN") && name.contains("17h") && name.ends_with('E'));
+    let source = rustc_demangle::try_demangle(name).ok().filter(|_| is_rust)?;
+    Some(format!("{source:#}"))
+}
+
+fn cpp(name: &str, options: DemangleOptions) -> Option<String> {
+    if !name.starts_with("_Z") {
+        return None;
+    }
+    let source = Symbol::new(name).ok()?.demangle_with_options(&options).ok()?;
+    // What everybody calls a string.
+    let string = "basic_string<char, std::char_traits<char>, std::allocator<char> >";
+    Some(source.replace(string, "string"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_both_languages_are_read_and_others_left_alone() {
+        assert_eq!(demangled("_ZN3geo4areaEi").as_deref(), Some("geo::area(int)"));
+        assert_eq!(bare("_ZN3geo4areaEi").as_deref(), Some("geo::area"));
+        assert_eq!(bare("_Z4areai").as_deref(), Some("area"));
+        assert_eq!(demangled("_ZN4core3fmt5write17h0123456789abcdefE").as_deref(), Some("core::fmt::write"));
+        assert_eq!(demangled("_RNvC6_123foo3bar").as_deref(), Some("123foo::bar"));
+        assert_eq!(demangled("malloc"), None);
+    }
+
+    #[test]
+    fn the_stem_is_a_word_of_the_name_and_not_of_its_parameters() {
+        assert_eq!(stem("_ZN3geo7surfaceERKNSt7__cxx1112basic_stringE"), Some("surface"));
+        assert_eq!(stem("_Z4areaRK9Rectangle"), Some("area"));
+        assert_eq!(stem("_ZN3geo4area17h0123456789abcdefE"), Some("area"));
+        assert_eq!(stem("malloc"), None);
+    }
+}

@@ -1,0 +1,158 @@
+//! A library lies there, and no rule leads to it: what is wrong with `DT_RPATH` or `DT_RUNPATH`.
+
+use std::path::{Component, Path, PathBuf};
+
+use super::graph::{Graph, Node};
+
+/// The tokens of ld.so(8), "Dynamic string tokens".
+const TOKENS: [&str; 3] = ["ORIGIN", "LIB", "PLATFORM"];
+
+/// What is wrong with the paths of `user`, who needs `name`; `here` are files of that name. One sentence each.
+pub fn mistakes(user: &Node, name: &str, here: &[PathBuf], graph: &Graph) -> Vec<String> {
+    let mut found = Vec::new();
+    for (tag, list) in [("DT_RPATH", &user.rpath), ("DT_RUNPATH", &user.runpath)] {
+        let Some(list) = list else { continue };
+        if list.is_empty() {
+            let user = user.tag.short();
+            found.push(format!("{tag} of {user} is empty: in a shell, an unquoted $ORIGIN becomes nothing"));
+            continue;
+        }
+        for element in list.split(':') {
+            if let Some(mistake) = mistake(element, user, name) {
+                found.push(format!("{tag} of {} is {list:?}: {mistake}", user.tag.short()));
+            }
+        }
+    }
+    if found.is_empty() {
+        found.extend(not_inherited(user, here, graph).or_else(|| leads_elsewhere(user, name, here)));
+    }
+    found
+}
+
+fn mistake(element: &str, user: &Node, name: &str) -> Option<String> {
+    if element.is_empty() {
+        return Some(
+            "an empty element is the current directory; in a shell, an unquoted $ORIGIN becomes nothing".into(),
+        );
+    }
+    if element.contains(['\'', '"', '\\']) {
+        return Some("quotes and backslashes in it are part of the path: one level of quoting too much".into());
+    }
+    if let Some(token) = tokens(element).into_iter().find(|token| !TOKENS.contains(&token.as_str())) {
+        let known = "$ORIGIN, $LIB and $PLATFORM are all that there is, in capitals";
+        return Some(match nearest(&token) {
+            Some(meant) => format!("${token} is no token of the loader ({known}); ${meant} is probably meant"),
+            None => format!("${token} is no token of the loader ({known}), and variables are not replaced"),
+        });
+    }
+    if element.starts_with("RIGIN") {
+        return Some("make has replaced $O by nothing; in a makefile it is written '$$ORIGIN'".into());
+    }
+    if element.starts_with('@') {
+        let word = element.split('/').next().unwrap_or(element);
+        return Some(format!("{word} is a word of macOS; on Linux it is $ORIGIN"));
+    }
+    if element.starts_with('~') {
+        return Some("the loader does not know ~, which only a shell replaces".into());
+    }
+    if element.starts_with('/') {
+        let meant = user.origin().join(element.trim_start_matches('/'));
+        return meant.join(name).is_file().then(|| {
+            format!(
+                "{name} lies in $ORIGIN{element}, so probably a shell replaced an unquoted $ORIGIN by nothing; \
+                 it belongs in single quotes"
+            )
+        });
+    }
+    let relative = !element.starts_with('$');
+    relative.then(|| {
+        format!("{element:?} is relative to the directory of whoever runs the program, not to the library; $ORIGIN/{element} is")
+    })
+}
+
+/// The names after a `$`, with or without braces.
+fn tokens(text: &str) -> Vec<String> {
+    let word = |rest: &str| -> String {
+        let rest = rest.strip_prefix('{').unwrap_or(rest);
+        rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
+    };
+    text.split('$').skip(1).map(word).collect()
+}
+
+fn nearest(token: &str) -> Option<&'static str> {
+    let distance = |known: &&str| strsim::osa_distance(&token.to_ascii_uppercase(), known);
+    TOKENS.into_iter().min_by_key(distance).filter(|known| distance(known) <= 2)
+}
+
+/// Another library's `DT_RUNPATH` leads there, and that does not count for this one.
+fn not_inherited(user: &Node, here: &[PathBuf], graph: &Graph) -> Option<String> {
+    let leads = |node: &&Node| {
+        let list = node.runpath.as_deref().unwrap_or_default();
+        let origin = node.origin();
+        let mut folders = list.split(':').filter(|e| !e.is_empty());
+        folders.any(|element| {
+            let folder = element.replace("${ORIGIN}", "$ORIGIN").replace("$ORIGIN", &origin.to_string_lossy());
+            here.iter().any(|file| file.parent().is_some_and(|dir| same(dir, Path::new(&folder))))
+        })
+    };
+    let other = graph.nodes.iter().filter(|node| node.tag != user.tag).find(leads)?;
+    let (other, user) = (other.tag.short(), user.tag.short());
+    Some(format!(
+        "DT_RUNPATH of {other} leads there, but a DT_RUNPATH counts only for what its own library needs: {user} \
+         is the one that needs it, and has none that does"
+    ))
+}
+
+/// A path that is right in itself, and leads to another place.
+fn leads_elsewhere(user: &Node, name: &str, here: &[PathBuf]) -> Option<String> {
+    let lists = [("DT_RPATH", &user.rpath), ("DT_RUNPATH", &user.runpath)];
+    let (tag, list) = lists.into_iter().find_map(|(tag, list)| Some((tag, list.as_ref()?)))?;
+    let whose = user.tag.short();
+    if let Some(gone) = list.split(':').find(|element| element.starts_with('/') && !Path::new(element).is_dir()) {
+        return Some(format!("{tag} of {whose} is {list:?}, and there is no folder {gone} on this machine"));
+    }
+    let written = from_origin(user, here.first()?);
+    Some(format!("{tag} of {whose} is {list:?}, and {name} lies in {written}"))
+}
+
+fn same(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
+}
+
+/// The folder of `file`, as one would write it in the `DT_RUNPATH` of `user`.
+pub fn from_origin(user: &Node, file: &Path) -> String {
+    let resolved = |path: PathBuf| path.canonicalize().unwrap_or(path);
+    let from = resolved(user.origin());
+    let to = resolved(file.parent().unwrap_or(Path::new("/")).to_path_buf());
+    let common = from.components().zip(to.components()).take_while(|(a, b)| a == b).count();
+    let up = from.components().count() - common;
+    // What has hardly anything in common with the library's own place is not meant relative to it.
+    if common < 2 || up > 2 {
+        return to.display().to_string();
+    }
+    let mut written = String::from("$ORIGIN");
+    (0..up).for_each(|_| written.push_str("/.."));
+    for part in to.components().skip(common) {
+        if let Component::Normal(part) = part {
+            written.push('/');
+            written.push_str(&part.to_string_lossy());
+        }
+    }
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_token_is_told_from_a_variable() {
+        assert_eq!(tokens("$ORIGN/../${LIB}/$HOME"), ["ORIGN", "LIB", "HOME"]);
+        assert_eq!(nearest("ORIGN"), Some("ORIGIN"));
+        assert_eq!(nearest("origin"), Some("ORIGIN"));
+        assert_eq!(nearest("HOME"), None);
+    }
+}

@@ -1,0 +1,196 @@
+//! The tree: each object below who needs it, with where it was found, or every place where it was not.
+
+use std::collections::HashSet;
+
+use dlscope::event::{Outcome, Rule};
+
+use super::graph::{Graph, Need, Node, Search};
+use super::problem::{Problem, What};
+use crate::page::{Page, bad, dim, good, heading, width_of};
+
+/// Draws it.
+pub struct Tree<'t> {
+    pub graph: &'t Graph,
+    pub problems: &'t [Problem],
+    /// Also what was tried before a library was found, and dependencies again where they are needed again.
+    pub all: bool,
+    lines: Vec<Line>,
+    /// Drawn before, with what they need.
+    drawn: HashSet<u32>,
+}
+
+/// What stands in a line: the drawing with the name, then where it is, then how it went.
+struct Line {
+    name: String,
+    rest: String,
+    /// Belongs to the line above: not in columns.
+    below: bool,
+}
+
+impl<'t> Tree<'t> {
+    pub fn new(graph: &'t Graph, problems: &'t [Problem], all: bool) -> Tree<'t> {
+        Tree { graph, problems, all, lines: Vec::new(), drawn: HashSet::new() }
+    }
+
+    /// Draws the tree, set in by two.
+    pub fn draw(mut self, page: &mut Page, asked: &str) {
+        match self.graph.root() {
+            Some(root) => {
+                let rest = format!("{}{}", dim(&place(root)), self.marks(&root.tag.name));
+                self.push(heading(root.tag.short()), rest);
+                if self.all {
+                    self.tries(self.graph.asked.as_ref(), "");
+                }
+                self.needs_of(root, "");
+            }
+            None => {
+                let marks = self.problems.iter().map(|problem| bad(&format!("✗ {}", problem.mark())));
+                let rest = marks.collect::<Vec<_>>().join("  ");
+                self.push(heading(asked), rest);
+                self.tries(self.graph.asked.as_ref(), "");
+            }
+        }
+        let names = self.lines.iter().filter(|line| !line.below).map(|line| width_of(&line.name));
+        let column = names.max().unwrap_or(0).min(48);
+        for line in &self.lines {
+            let gap = if line.below { 0 } else { column.saturating_sub(width_of(&line.name)) + 2 };
+            page.raw(&format!("  {}{:gap$}{}", line.name, "", line.rest));
+        }
+    }
+
+    fn push(&mut self, name: String, rest: String) {
+        self.lines.push(Line { name, rest, below: false });
+    }
+
+    /// Each object is drawn once: below the one that the loader met it for. Others that need it only name it.
+    fn needs_of(&mut self, node: &'t Node, indent: &str) {
+        let is_own = |need: &&Need| match &need.object {
+            Some(object) => self.brought(node, object.id) || self.version_problem(node, need).is_some(),
+            None => true,
+        };
+        let (own, mut others): (Vec<&Need>, Vec<&Need>) = node.needs.iter().partition(|need| self.all || is_own(need));
+        // Everything needs libc.
+        let of_host =
+            |need: &&Need| need.object.as_ref().and_then(|o| self.graph.node(o.id)).is_some_and(|o| o.of_host);
+        others.retain(|need| !of_host(need));
+        for (at, need) in own.iter().enumerate() {
+            let is_last = at + 1 == own.len() && others.is_empty();
+            let (branch, below) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+            self.need(node, need, &format!("{indent}{branch}"), &format!("{indent}{below}"));
+        }
+        if !others.is_empty() {
+            let names: Vec<&str> = others.iter().map(|need| need.name.as_str()).collect();
+            let also = if own.is_empty() { "" } else { "also " };
+            let name = dim(&format!("{indent}└─ {also}{}", names.join(", ")));
+            self.lines.push(Line { name, rest: String::new(), below: true });
+        }
+    }
+
+    /// Whether `node` is the first that needs the object.
+    fn brought(&self, node: &Node, object: u32) -> bool {
+        let needs_it =
+            |node: &&Node| node.needs.iter().any(|need| need.object.as_ref().is_some_and(|o| o.id == object));
+        let is_root = self.graph.root().is_some_and(|root| root.tag.id == object);
+        !is_root && self.graph.nodes.iter().find(needs_it).is_some_and(|first| first.tag == node.tag)
+    }
+
+    fn need(&mut self, by: &'t Node, need: &'t Need, branch: &str, below: &str) {
+        let version = self.version_problem(by, need).map(|mark| format!("  {}", bad(&format!("✗ {mark}"))));
+        let version = version.unwrap_or_default();
+        let Some(object) = need.object.as_ref().and_then(|tag| self.graph.node(tag.id)) else {
+            let mark = self.mark_of_missing(by, need);
+            self.push(format!("{}{}", dim(branch), heading(&need.name)), bad(&format!("✗ {mark}")));
+            self.tries(need.search.as_ref(), below);
+            return;
+        };
+        let is_here = self.brought(by, object.tag.id) && self.drawn.insert(object.tag.id);
+        let name = if object.tag.short() == need.name { String::new() } else { format!(" = {}", object.tag.short()) };
+        let what = match is_here {
+            true => format!("{}{}", dim(&place(object)), self.marks(&object.tag.name)),
+            false => dim("see above or below"),
+        };
+        let well = if is_here && version.is_empty() && !what.contains('✗') { good("  ✓") } else { String::new() };
+        self.push(format!("{}{}{}", dim(branch), need.name, dim(&name)), format!("{what}{version}{well}"));
+        let was_elsewhere = need.search.as_ref().is_some_and(|search| search.in_vain().next().is_some());
+        if self.all || (!version.is_empty() && was_elsewhere) {
+            self.tries(need.search.as_ref(), below);
+        }
+        if is_here {
+            self.needs_of(object, below);
+        }
+    }
+
+    /// Every problem of the object itself.
+    fn marks(&self, label: &str) -> String {
+        let of_object = |problem: &&Problem| {
+            problem.object == label
+                && matches!(problem.what, What::Symbols { .. } | What::StaticTls { .. } | What::Other { .. })
+        };
+        let marks = self.problems.iter().filter(of_object);
+        marks.map(|problem| format!("  {}", bad(&format!("✗ {}", problem.mark())))).collect()
+    }
+
+    fn version_problem(&self, by: &Node, need: &Need) -> Option<String> {
+        let is_it = |problem: &&Problem| {
+            *problem.object == *by.tag.name
+                && matches!(&problem.what, What::Version { library, .. } if *library == need.name)
+        };
+        self.problems.iter().find(is_it).map(Problem::mark)
+    }
+
+    fn mark_of_missing(&self, by: &Node, need: &Need) -> String {
+        let is_it = |problem: &&Problem| match &problem.what {
+            What::NotFound { library, .. } | What::Unsuitable { library, .. } => {
+                *library == need.name && *problem.object == *by.tag.name
+            }
+            _ => false,
+        };
+        self.problems.iter().find(is_it).map_or("not found".into(), Problem::mark)
+    }
+
+    /// One line for each rule: where it looked, and what was there.
+    fn tries(&mut self, search: Option<&Search>, indent: &str) {
+        let Some(search) = search else { return };
+        let mut rules: Vec<(String, Vec<String>)> = Vec::new();
+        for (rule, dirs) in search.rules.iter().filter(|(_, dirs)| dirs.is_empty()) {
+            // A rule that gives nothing is told where somebody may have thought that it does.
+            if self.all || matches!(rule, Rule::LdLibraryPath | Rule::Cache) {
+                rules.push((rule.to_string(), vec![if dirs.is_empty() { "nothing".into() } else { String::new() }]));
+            }
+        }
+        for attempt in search.in_vain() {
+            let outcome = match &attempt.outcome {
+                Outcome::Missing(errno) if errno == "ENOENT" => String::new(),
+                Outcome::Missing(errno) | Outcome::Passed(errno) => format!(": {errno}"),
+                Outcome::Found => continue,
+            };
+            rules.push((attempt.rule.to_string(), vec![format!("{}{outcome}", attempt.path)]));
+        }
+        let order = |rule: &str| search.rules.iter().position(|(known, _)| known.to_string() == *rule);
+        rules.sort_by_key(|(rule, _)| order(rule));
+        let width = rules.iter().map(|(rule, _)| rule.chars().count()).max().unwrap_or(0);
+        for (at, (rule, paths)) in rules.iter().enumerate() {
+            let shown = if at > 0 && rules[at - 1].0 == *rule { "" } else { rule.as_str() };
+            let gap = width - shown.chars().count();
+            for path in paths {
+                let text = format!("{}  {shown}{:gap$}  {path}", if at == 0 { "tried" } else { "     " }, "");
+                self.lines.push(Line {
+                    name: format!("{}  {}", dim(indent), dim(&text)),
+                    rest: String::new(),
+                    below: true,
+                });
+            }
+        }
+    }
+}
+
+/// Where an object is, and what led there.
+fn place(node: &Node) -> String {
+    if node.of_host {
+        return format!("{}  (already in the process)", node.tag.name);
+    }
+    match &node.found_by {
+        None | Some(Rule::Path) => node.tag.name.to_string(),
+        Some(rule) => format!("{}  ({rule})", node.tag.name),
+    }
+}

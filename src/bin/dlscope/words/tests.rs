@@ -1,0 +1,138 @@
+//! Every event has its words, and what they point to is there.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use dlscope::elf::addr::Addr;
+use dlscope::elf::image::Prot;
+use dlscope::event::{Asked, Event, Kind, ProtectReason, Rule, Stage};
+use dlscope::{Bind, Loader, Recorder};
+
+use super::{Reference, of_kind, of_relocation, of_stage, reference};
+use crate::fixtures::{FIXTURES, Fixture};
+
+#[path = "../../../../tests/common/mod.rs"]
+mod common;
+use common::in_own_process;
+
+const EVERY_STAGE: [Stage; 4] = [Stage::Lookup, Stage::Bind, Stage::Close, Stage::Host];
+
+/// What all fixtures do: each is prepared, bound at once and lazily; some are opened, which runs their code.
+fn stream() -> Vec<Event> {
+    let recorder = Arc::new(Recorder::with_capacity(1 << 16));
+    let loader = |bind| Loader::new().bind(bind).probe(recorder.clone());
+    for fixture in FIXTURES {
+        let files = fixture.unpack().unwrap();
+        for bind in [Bind::Now, Bind::Lazy] {
+            // Some are there to be refused, and that is told, too.
+            let _ = loader(bind).prepare(files.path(fixture.main));
+        }
+        loader(Bind::Now).inspect(files.path(fixture.main));
+    }
+    let libz = loader(Bind::Now).prepare("libz.so.1").unwrap();
+    assert!(libz.symbols().next().is_some());
+    let open = |name: &str, bind| {
+        let fixture = Fixture::named(name).unwrap();
+        let files = fixture.unpack().unwrap();
+        // SAFETY: the fixtures are ours.
+        let library = unsafe { loader(bind).open(files.path(fixture.main)) }.unwrap_or_else(|e| panic!("{name}: {e}"));
+        (library, files)
+    };
+    for name in ["add", "diamond", "ifunc", "tls-initial-exec", "aligned-2m"] {
+        open(name, Bind::Now).0.close().unwrap();
+    }
+    let (plt, files) = open("plt", Bind::Lazy);
+    // SAFETY: the fixture's function has this type.
+    unsafe {
+        assert_eq!(plt.get::<unsafe extern "C" fn(i64) -> i64>("positive").unwrap()(-3), 3);
+        let bytes = fs::read(files.path("libplt.so")).unwrap();
+        loader(Bind::Now).open_bytes("in memory", &bytes).unwrap().close().unwrap();
+    }
+    plt.close().unwrap();
+    recorder.take()
+}
+
+/// What the command itself never meets, or no fixture does.
+fn rare() -> Vec<(Kind, Stage)> {
+    let (address, length) = (Addr(0x1000), 0x1000);
+    let protect = |reason| Kind::Protect { address, length, prot: Prot::NONE, reason };
+    let rule = |rule| Kind::Rule { rule, dirs: Vec::new() };
+    vec![
+        (Kind::RegisterFrames { address }, Stage::Init),
+        (Kind::Begin { request: Asked::Exit, name: String::new(), caller: None }, Stage::Close),
+        (protect(ProtectReason::Abandoned), Stage::Close),
+        (rule(Rule::SearchDir), Stage::Find),
+        (rule(Rule::Path), Stage::Find),
+    ]
+}
+
+/// The names of all kinds, from the one place that lists them.
+fn all_kinds() -> BTreeSet<&'static str> {
+    let source = include_str!("../../../event/show.rs");
+    let names = source.lines().filter_map(|line| line.trim().strip_prefix("Kind::")?.split(" => \"").nth(1));
+    names.map(|name| name.trim_end_matches("\",")).collect()
+}
+
+#[test]
+fn every_event_of_every_fixture_is_explained_and_its_chapter_is_there() {
+    in_own_process("words::tests::every_event_of_every_fixture_is_explained_and_its_chapter_is_there", || {
+        let events = stream();
+        let told = events.iter().map(|event| (event.kind.clone(), event.stage)).chain(rare());
+        let mut missing = all_kinds();
+        let mut checked = HashSet::new();
+        for (kind, stage) in told {
+            missing.remove(kind.name());
+            let reference = reference(&kind, stage);
+            if checked.insert((kind.name(), of_kind(&kind), reference)) {
+                check_words(&kind);
+                check_reference(kind.name(), &reference);
+            }
+            if let Kind::Relocation { kind, .. } = &kind {
+                assert!(!of_relocation(kind).is_empty(), "{kind} has no purpose");
+            }
+        }
+        assert!(missing.is_empty(), "no fixture shows {missing:?}");
+    });
+}
+
+#[test]
+fn every_stage_has_a_sentence() {
+    for stage in Stage::PIPELINE.into_iter().chain(EVERY_STAGE) {
+        let sentence = of_stage(stage);
+        assert!(sentence.len() > 20 && sentence.len() < 100, "{stage}: {sentence:?}");
+    }
+}
+
+/// What and why: a line each, beside the margin of a terminal of 120 columns.
+fn check_words(kind: &Kind) {
+    let name = kind.name();
+    let [what, why] = of_kind(kind);
+    for line in [what, why] {
+        assert!(line.len() > 15, "{name} is not explained: {line:?}");
+        assert!(line.chars().count() <= 106, "{name}: too long for a line: {line:?}");
+        assert!(line.ends_with(['.', '?']), "{name}: each stands by itself in some view: {line:?}");
+    }
+    assert_ne!(what, why, "{name}");
+}
+
+fn check_reference(name: &str, reference: &Reference) {
+    let &Reference { spec, glibc, musl, chapter } = reference;
+    assert!(!spec.is_empty(), "{name}: no standard and no manual page");
+    for function in [glibc, musl] {
+        let is_name = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        assert!(is_name(function), "{name}: {function:?} is no function's name");
+    }
+    let (page, anchor) = chapter.split_once('#').unwrap_or_else(|| panic!("{name}: {chapter} names no section"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{name}: {page}: {e}"));
+    let heading = |line: &str| {
+        let words = line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
+        words.chars().filter(|&c| c.is_alphanumeric() || matches!(c, '-' | '_')).collect::<String>()
+    };
+    let found = text.lines().any(|line| line.starts_with('#') && heading(line) == anchor);
+    assert!(found, "{name}: {page} has no section {anchor:?}");
+    let in_chapters = page.starts_with("docs/chapters/");
+    assert!(!in_chapters || text.contains(&format!("`{name}`")), "{page} does not name its event {name}");
+}

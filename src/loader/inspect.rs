@@ -1,0 +1,145 @@
+//! Loading in order to learn why it fails: what would end a load is noted, and the load goes on.
+//!
+//! The result is never published and none of its code runs, so nothing depends on what is missing. It is the loader's
+//! policy that decides; the stages only say what they met.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Loader, Prepared, look_around, tell_begin, tell_end};
+use crate::error::{Error, Result};
+use crate::event::{Asked, Kind, Probe, Report, Request, Silent, Stage, Tag};
+use crate::library::{Export, exports};
+use crate::link::needed::Target;
+use crate::lock::Lock;
+use crate::namespace::{Mode, Policy};
+use crate::object::Object;
+
+/// What would have ended a load, in the order in which it was met.
+#[derive(Default)]
+pub(crate) struct Faults(Mutex<Vec<Arc<Error>>>);
+
+impl Faults {
+    fn note<P: Probe + ?Sized>(&self, error: Error, report: Report<'_, P>) {
+        let error = Arc::new(error);
+        report.at(error.stage).tell(|| Kind::Fault { error: error.clone() });
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(error);
+    }
+}
+
+impl Policy {
+    /// Here a load ends. One that is only inspected notes why, and goes on without what it could not have.
+    ///
+    /// # Errors
+    /// `error`, unless the load is inspected.
+    #[cold]
+    pub(crate) fn fault<P: Probe + ?Sized>(&self, error: Error, report: Report<'_, P>) -> Result<()> {
+        let Some(faults) = &self.faults else { return Err(error) };
+        faults.note(error, report);
+        Ok(())
+    }
+}
+
+impl Loader {
+    /// Loads a library as [`Loader::prepare`] does, in an empty namespace, but to learn everything that is wrong: a
+    /// dependency that is missing, a version or a symbol that nobody has, thread-local variables without room are
+    /// noted, and it goes on without them. None of the library's code runs, and nothing can be called.
+    ///
+    /// ```
+    /// let sqlite = dlscope::Loader::new().inspect("libsqlite3.so.0");
+    /// assert!(sqlite.faults().is_empty(), "it would load");
+    /// ```
+    pub fn inspect(&self, name: impl AsRef<OsStr>) -> Inspection {
+        let name = name.as_ref().to_string_lossy();
+        let faults = Arc::new(Faults::default());
+        let lenient = self.clone().with(|policy, _| policy.faults = Some(faults.clone()));
+        let prepared = match &lenient.namespace.probe {
+            None => lenient.run_inspect(&name, &faults, &Silent),
+            Some(probe) => lenient.run_inspect(&name, &faults, &**probe),
+        };
+        let faults = std::mem::take(&mut *faults.0.lock().unwrap_or_else(PoisonError::into_inner));
+        Inspection { prepared, faults }
+    }
+
+    fn run_inspect<P: Probe + ?Sized>(&self, name: &str, faults: &Faults, probe: &P) -> Option<Prepared> {
+        let lock = Lock::acquire();
+        let request = Request::begin();
+        let report = request.report(probe, Stage::Find);
+        let result = (|| {
+            let host = look_around(&lock, report)?;
+            let caller = self.caller(None, &host, &lock);
+            tell_begin(Asked::Inspect, name, caller.as_deref(), report);
+            let batch = self.gather(Target::Name(name), caller.as_deref(), &host, &lock, report)?;
+            batch.check_versions(&self.namespace.policy, report)?;
+            let bind = self.binding(Mode::default());
+            Ok(Prepared { batch: batch.bind(&self.namespace, bind, &host, false, &lock, report)? })
+        })();
+        // Without a file, or with a table that makes no sense, even an inspection ends.
+        let prepared = result.map_err(|error: Error| faults.note(error, report)).ok();
+        let first = faults.0.lock().unwrap_or_else(PoisonError::into_inner).first().cloned();
+        tell_end(first.as_deref(), report);
+        prepared
+    }
+}
+
+/// What a load would meet, and the objects as far as they could be mapped. Dropping it unmaps them.
+pub struct Inspection {
+    /// `None` if it ended before every object was mapped and relocated.
+    prepared: Option<Prepared>,
+    faults: Vec<Arc<Error>>,
+}
+
+impl Inspection {
+    /// Everything that would end the load, in the order in which it was met; empty if it would succeed.
+    pub fn faults(&self) -> &[Arc<Error>] {
+        &self.faults
+    }
+
+    /// The library and everything that it needs, as far as it was found: in the order in which they are asked for
+    /// symbols.
+    pub fn objects(&self) -> impl Iterator<Item = Inspected<'_>> {
+        let objects = self.prepared.iter().flat_map(|prepared| prepared.batch.objects());
+        objects.map(|object| Inspected { object })
+    }
+}
+
+impl std::fmt::Debug for Inspection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inspection").field("faults", &self.faults).finish_non_exhaustive()
+    }
+}
+
+/// One object of an [`Inspection`].
+#[derive(Clone, Copy)]
+pub struct Inspected<'i> {
+    object: &'i Object,
+}
+
+impl<'i> Inspected<'i> {
+    /// Its name in events.
+    pub fn tag(&self) -> &'i Tag {
+        &self.object.tag
+    }
+
+    /// Where it was found.
+    pub fn path(&self) -> &'i Path {
+        Path::new(&self.object.path)
+    }
+
+    /// Whether it was in the process before.
+    pub fn of_host(&self) -> bool {
+        self.object.is_host()
+    }
+
+    /// Every symbol that it exports.
+    pub fn symbols(&self) -> impl Iterator<Item = Export> + use<'i> {
+        exports(self.object)
+    }
+}
+
+impl std::fmt::Debug for Inspected<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inspected").field("path", &self.path()).finish()
+    }
+}

@@ -1,0 +1,211 @@
+//! `dlscope step`, driven as a person would: on a terminal, by keys.
+
+mod fixtures;
+mod terminal;
+
+use std::path::Path;
+use std::{env, fs};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use terminal::Terminal;
+
+const RIGHT: &str = "\x1b[C";
+const LEFT: &str = "\x1b[D";
+const HOME: &str = "\x1b[H";
+const END: &str = "\x1b[F";
+
+/// How many events the walk has, as the screen says.
+fn length(screen: &str) -> usize {
+    let behind = screen.split("event 1 of ").nth(1).unwrap_or_else(|| panic!("no count of events on\n{screen}"));
+    behind.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn walking_to_the_end_and_back_shows_every_screen_twice() {
+    let mut terminal = Terminal::start(&["step"], 100, 30);
+    let first = terminal.wait_for("event 1 of ");
+    let length = length(&first);
+    let mut seen = vec![first];
+    for event in 2..=length {
+        terminal.press(RIGHT);
+        seen.push(terminal.wait_for(&format!("event {event} of {length}")));
+    }
+    assert!(seen.iter().any(|s| s.contains("R_X86_64_JUMP_SLOT") && s.contains("Store the address of puts")));
+    assert!(seen.iter().any(|s| s.contains("then add(40, 2) = 42")), "the results of calls are shown");
+    for event in (1..length).rev() {
+        terminal.press(LEFT);
+        let again = terminal.wait_for(&format!("event {event} of {length}"));
+        assert_eq!(again, seen[event - 1], "event {event} looks different on the way back");
+    }
+    terminal.press("q");
+    let (status, _, restored) = terminal.end();
+    assert!(status.success() && restored, "{status:?}, restored: {restored}");
+}
+
+#[test]
+fn keys_lead_to_a_symbol_a_type_a_stage_an_address_and_an_event() {
+    let mut terminal = Terminal::start(&["step"], 110, 40);
+    terminal.wait_for("event 1 of ");
+    terminal.press("/puts\r");
+    terminal.wait_for("puts is found in libc.so.6");
+    terminal.press(RIGHT);
+    terminal.wait_for("R_X86_64_JUMP_SLOT: the slot");
+    terminal.press(&format!("{HOME}/RELATIVE\r"));
+    let first = terminal.wait_for("R_X86_64_RELATIVE: the slot");
+    terminal.press("n");
+    let second = terminal.wait("another RELATIVE", |s| s.contains("R_X86_64_RELATIVE: the slot") && s != first);
+    terminal.press("N");
+    terminal.wait("the first RELATIVE again", |s| s == first);
+    assert_ne!(first, second);
+    terminal.press(&format!("{HOME}]]]"));
+    terminal.wait_for("src/link/search.rs");
+    terminal.press("[[[");
+    terminal.wait_for("event 1 of ");
+    terminal.press("g17\r");
+    terminal.wait_for("event 17 of ");
+    terminal.press("glibadd.so+0x4018\r");
+    terminal.wait_for("libadd.so+0x4018");
+    terminal.press("gnonsense\r");
+    terminal.wait_for("is no event number");
+    terminal.press("/no such thing\r");
+    terminal.wait_for("no event says");
+    terminal.press(END);
+    terminal.wait_for("no object is mapped");
+    terminal.press(RIGHT);
+    terminal.wait_for("this is the last event");
+    terminal.press("\x03");
+    let (status, _, restored) = terminal.end();
+    assert!(status.success() && restored, "Ctrl-C ends it: {status:?}, restored: {restored}");
+}
+
+#[test]
+fn pages_open_and_close_and_the_terminal_may_change_its_size() {
+    let mut terminal = Terminal::start(&["step", "--event", "30"], 80, 24);
+    let narrow = terminal.wait_for("event 30 of ");
+    terminal.resize(130, 45);
+    terminal.wait_for("find ─ read ─ plan");
+    terminal.resize(80, 24);
+    terminal.wait("the narrow screen again", |s| s == narrow);
+    terminal.press("?");
+    terminal.wait_for("Any key leaves this page");
+    terminal.press(" ");
+    terminal.wait("the screen below the help", |s| s == narrow);
+    terminal.press("m");
+    terminal.wait_for("memory from libadd.so+0x");
+    terminal.press("\x1b");
+    terminal.wait("the screen before memory", |s| s == narrow);
+    terminal.press("\r");
+    terminal.wait_for("Esc back");
+    terminal.press("\x1b");
+    terminal.wait("the screen before the details", |s| s == narrow);
+    terminal.resize(20, 5);
+    terminal.wait_for("too small");
+    kill(Pid::from_raw(terminal.process()), Signal::SIGTERM).unwrap();
+    let (status, _, restored) = terminal.end();
+    assert!(status.success() && restored, "SIGTERM ends it: {status:?}, restored: {restored}");
+}
+
+#[test]
+fn a_load_that_fails_is_walked_up_to_its_error() {
+    let mut terminal = Terminal::start(&["step", "--fixture", "missing-library"], 100, 30);
+    terminal.wait_for("event 1 of ");
+    terminal.press(END);
+    terminal.wait_for("The request failed");
+    terminal.wait_for("the load failed here");
+    terminal.press("q");
+    let (status, screen, restored) = terminal.end();
+    assert_eq!(status.exit_code(), 1);
+    assert!(restored && screen.contains("error:") && screen.contains("libnowhere.so"), "{screen}");
+}
+
+#[test]
+fn it_ends_when_its_terminal_hangs_up() {
+    let terminal = Terminal::start(&["step"], 80, 24);
+    terminal.wait_for("event 1 of ");
+    kill(Pid::from_raw(terminal.process()), Signal::SIGHUP).unwrap();
+    let (status, ..) = terminal.end();
+    assert_eq!(status.signal(), Some("Hangup"), "{status:?}");
+}
+
+/// What differs from run to run, or with every change of dlscope's source.
+fn normal(screen: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    for line in screen.lines() {
+        if line.starts_with("─ src/") {
+            lines.push("─ (source) ─".into());
+            break;
+        }
+        lines.push(hide_addresses(line));
+    }
+    lines.extend(screen.lines().last().map(String::from));
+    lines.join("\n") + "\n"
+}
+
+/// Digits of addresses become `_`: twelve or more in a row, or behind `…`; and bytes of memory beside them.
+fn hide_addresses(line: &str) -> String {
+    let mut out = String::new();
+    let mut rest = line;
+    let mut bytes_follow = false;
+    while let Some(c) = rest.chars().next() {
+        let run: String = rest.chars().take_while(char::is_ascii_hexdigit).collect();
+        let is_word = rest[run.len()..].starts_with(char::is_alphabetic);
+        let is_byte = run.len() == 2 && bytes_follow && !is_word;
+        let hidden = run.len() >= 12 || run.len() == 6 && out.ends_with('…') || is_byte;
+        bytes_follow |= run.len() == 12 && out.is_empty();
+        let length = run.len().max(c.len_utf8());
+        if hidden {
+            out.push_str(&"_".repeat(run.len()))
+        } else {
+            out.push_str(&rest[..length])
+        }
+        rest = &rest[length..];
+    }
+    // The letters of those bytes.
+    if bytes_follow { out.chars().take(70).collect::<String>().trim_end().into() } else { out }
+}
+
+#[test]
+fn screens_are_those_that_were_looked_at() {
+    // Other compilers and linkers make another file, with other offsets.
+    let libadd = fs::read(fixtures::unpack("add", "step")).unwrap();
+    let fingerprint = fixtures::fingerprint(&libadd);
+    let mut all = format!("fixture {fingerprint:x}\n");
+    for (columns, rows) in [(80, 24), (100, 30), (140, 50)] {
+        let mut terminal = Terminal::start(&["step"], columns, rows);
+        for (keys, wanted) in [
+            (HOME, "event 1 of "),
+            ("/program_header\r", "Program header 0, PT_LOAD"),
+            ("/map 1 page\r", "Map 1 page of libadd"),
+            ("/DT_RELA \r", "says DT_RELA "),
+            ("/address libadd.so\r", "Store the address libadd"),
+            ("/of counter into\r", "Store the address of counter"),
+        ] {
+            terminal.press(keys);
+            let screen = terminal.wait_for(wanted);
+            all += &format!("\n════ {columns}×{rows} {wanted}\n{}", normal(&screen));
+        }
+        terminal.press("q");
+        terminal.end();
+    }
+    let snapshot = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots/step.txt");
+    if env::var_os("DLSCOPE_BLESS").is_some() {
+        fs::write(&snapshot, &all).unwrap();
+    }
+    let expected = fs::read_to_string(&snapshot).unwrap_or_default();
+    if expected.lines().next() == all.lines().next() {
+        for (number, (now, then)) in all.lines().zip(expected.lines()).enumerate() {
+            assert_eq!(now, then, "line {}; DLSCOPE_BLESS=1 writes the snapshot anew", number + 1);
+        }
+        assert_eq!(all.lines().count(), expected.lines().count());
+    } else {
+        eprintln!("skipped: the fixture was built by another compiler than the snapshot's");
+    }
+}
+
+#[test]
+fn without_a_terminal_it_says_so() {
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_dlscope")).arg("step").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("step needs a terminal"));
+}
