@@ -20,7 +20,7 @@ use crate::elf::image::Image;
 use crate::elf::symbol::{Class, Want, Wanted};
 use crate::error::Result;
 use crate::event::{Kind, Probe, Report, Request, Silent, Stage};
-use crate::lock::{Guarded, Lock};
+use crate::lock::{self, Guarded, Lock};
 use crate::memory::Arguments;
 use crate::object::{HostPart, LinkMap, Object};
 use crate::runtime::unwind::Iterate;
@@ -54,6 +54,7 @@ static LAST_AT_START: AtomicPtr<LinkMap> = AtomicPtr::new(std::ptr::null_mut());
 static AT_START: extern "C" fn(c_int, *mut *const c_char, *const *const c_char) = at_start;
 
 extern "C" fn at_start(argc: c_int, argv: *mut *const c_char, envp: *const *const c_char) {
+    lock::watch_forks();
     ARGC.store(argc as usize, Ordering::Relaxed);
     ARGV.store(argv, Ordering::Relaxed);
     // SAFETY: glibc hands constructors the process's own environment: an array of C strings that ends in null.
@@ -199,8 +200,9 @@ pub(crate) fn look<P: Probe + ?Sized>(lock: &Lock, report: Report<'_, P>) -> Res
     if let Some(host) = &known {
         (walk.seen_adds, walk.seen_subs) = (host.adds, host.subs);
     }
-    // SAFETY: the callback takes exactly this argument, and copies everything out while glibc holds its lock.
-    unsafe { real_iterate()(Some(visit), (&raw mut walk).cast()) };
+    // SAFETY: the callback takes exactly this argument, and copies everything out while glibc holds its lock. Which
+    // glibc does not reset in a forked child.
+    lock::without_fork(|| unsafe { real_iterate()(Some(visit), (&raw mut walk).cast()) });
     match known {
         Some(host) if walk.unchanged => Ok(host),
         known => {

@@ -11,7 +11,7 @@ use crate::event::{Asked, Kind, Probe, Report, Request, Silent, Stage};
 use crate::host::{self, Host};
 use crate::library::{Export, Library, exports, first_line};
 use crate::link::needed::{self, Around, Target};
-use crate::lock::Lock;
+use crate::lock::{Lock, made_once};
 use crate::memory;
 use crate::namespace::{Bind, Mode, Namespace, Policy};
 use crate::object::Object;
@@ -53,7 +53,7 @@ impl Loader {
 
     /// The namespace of [`Library::open`] and of the C functions, one for the process.
     pub(crate) fn process_wide() -> &'static Loader {
-        PROCESS_WIDE.get_or_init(Loader::new)
+        made_once(&PROCESS_WIDE, Loader::new)
     }
 
     /// Makes this the namespace of [`Library::open`] and of the C functions: with its policy and its probe. Too late

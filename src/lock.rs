@@ -10,7 +10,7 @@ use std::cell::{Cell, RefCell, RefMut};
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Mutex, Once, OnceLock, PoisonError};
 
 /// The owner: the address of a thread-local variable, unique to each living thread and unchanged in the child
 /// of a fork. 0: nobody.
@@ -35,13 +35,7 @@ pub(crate) struct Lock {
 impl Lock {
     /// Waits for the lock, unless this thread has it already.
     pub(crate) fn acquire() -> Lock {
-        static FORK: Once = Once::new();
-        FORK.call_once(|| {
-            // SAFETY: plain functions of the right type.
-            unsafe {
-                nix::libc::pthread_atfork(Some(before_fork), Some(after_fork_in_parent), Some(after_fork_in_child))
-            };
-        });
+        watch_forks();
         let me = me();
         if OWNER.load(Ordering::Relaxed) != me {
             loop {
@@ -98,6 +92,27 @@ fn futex(operation: i32, value: u32) {
 // In the child only the forking thread lives on. If another one held the lock, nobody would ever release it, so
 // the child resets it; and what that thread was just changing must be whole. So a fork waits for borrows of
 // guarded state, which are short: none is held while foreign code runs.
+
+/// Once, and best before there is a second thread, which could fork meanwhile.
+pub(crate) fn watch_forks() {
+    static WATCHED: Once = Once::new();
+    WATCHED.call_once(|| {
+        // SAFETY: plain functions of the right type.
+        unsafe { nix::libc::pthread_atfork(Some(before_fork), Some(after_fork_in_parent), Some(after_fork_in_child)) };
+    });
+}
+
+/// Does something short during which no other thread forks: the child would find it half done, or wait for ever for a
+/// thread that it does not have. It calls no foreign code.
+pub(crate) fn without_fork<R>(act: impl FnOnce() -> R) -> R {
+    let _counted = Counted::new();
+    act()
+}
+
+/// The content of `cell`, made by `make` the first time.
+pub(crate) fn made_once<T>(cell: &OnceLock<T>, make: impl FnOnce() -> T) -> &T {
+    cell.get().unwrap_or_else(|| without_fork(|| cell.get_or_init(make)))
+}
 
 /// The thread that forks, or 0: meanwhile no other one begins a new borrow.
 static FORKING: AtomicUsize = AtomicUsize::new(0);

@@ -90,10 +90,11 @@ fn lua_with_cjson() {
 
 #[test]
 fn sqlite_with_a_loadable_extension() {
-    same(
-        &["sqlite3", ":memory:", ".load /usr/lib/sqlite3/pcre.so", "select 'abc' regexp 'b.'"],
-        &["pcre.so", "libpcre"],
-    );
+    let pcre = "/usr/lib/sqlite3/pcre.so";
+    if there(pcre) {
+        let load = format!(".load {pcre}");
+        same(&["sqlite3", ":memory:", &load, "select 'abc' regexp 'b.'"], &["pcre.so", "libpcre"]);
+    }
 }
 
 #[test]

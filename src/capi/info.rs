@@ -11,7 +11,7 @@ use super::{is, open};
 use crate::host::{self, Host};
 use crate::link::search::default_dirs;
 use crate::link::tokens::directory;
-use crate::lock::Lock;
+use crate::lock::{Lock, without_fork};
 use crate::object::{LinkMap, Object};
 use crate::runtime::{init, tls};
 
@@ -117,7 +117,7 @@ fn block_of_glibc(module: usize) -> *mut c_void {
     }
     let mut wanted = (module, ptr::null_mut());
     // SAFETY: the callback takes this argument, and calls nothing.
-    unsafe { host::real_iterate()(Some(visit), (&raw mut wanted).cast()) };
+    without_fork(|| unsafe { host::real_iterate()(Some(visit), (&raw mut wanted).cast()) });
     wanted.1
 }
 

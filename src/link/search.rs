@@ -23,7 +23,7 @@ use crate::host;
 use crate::link::cpu::{Level, cpu_level};
 use crate::link::ldcache;
 use crate::link::tokens::{directory, expand};
-use crate::lock::Lock;
+use crate::lock::{Lock, made_once};
 use crate::memory::name_of;
 use crate::object::{FileId, SearchPaths};
 
@@ -38,7 +38,7 @@ pub(crate) struct OpenFile {
 /// The directories built into ld.so, which are nowhere written down for others: Debian's, or everybody else's.
 pub(crate) fn default_dirs() -> &'static [&'static str] {
     static DIRS: OnceLock<&[&str]> = OnceLock::new();
-    DIRS.get_or_init(|| {
+    made_once::<&[&str]>(&DIRS, || {
         if Path::new("/lib/x86_64-linux-gnu").is_dir() {
             &["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib", "/usr/lib"]
         } else {

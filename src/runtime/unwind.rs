@@ -21,7 +21,7 @@ use crate::elf::addr::{Addr, Vaddr};
 use crate::elf::{u16_at, u32_at};
 use crate::event::{Kind, Probe, Report};
 use crate::host;
-use crate::lock::{Guarded, Lock};
+use crate::lock::{Guarded, Lock, without_fork};
 use crate::object::Object;
 use crate::runtime::{init, tls};
 
@@ -245,7 +245,7 @@ pub unsafe extern "C" fn iterate_phdr(visit: Option<Visit>, data: *mut c_void) -
     // lock, held meanwhile, would then wait for a thread that waits for it.
     let mut start = AtStart { infos: Vec::new(), size: 0, last: host::last_name_at_start(), more: false };
     // SAFETY: glibc's function, with a callback of its type and the argument of that.
-    unsafe { host::real_iterate()(Some(copy), (&raw mut start).cast()) };
+    without_fork(|| unsafe { host::real_iterate()(Some(copy), (&raw mut start).cast()) });
     let of_glibc = start.infos.first().map_or((0, 0), |info| (info.dlpi_adds, info.dlpi_subs));
     for info in &mut start.infos {
         info.dlpi_adds += adds;

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::first_call;
 use crate::elf::addr::Addr;
+use crate::lock::made_once;
 
 /// x87 with `mxcsr`, xmm, ymm, the mask registers k0-k7, the upper halves of zmm0-15, zmm16-31, and the general
 /// registers of APX. What is left out never holds an argument, or is the program's to choose (PKRU, AMX).
@@ -23,7 +24,7 @@ static MASK: AtomicU64 = AtomicU64::new(0);
 /// The trampoline for this processor.
 pub(super) fn suitable() -> Addr {
     static CHOSEN: OnceLock<Addr> = OnceLock::new();
-    *CHOSEN.get_or_init(|| {
+    *made_once(&CHOSEN, || {
         let trampoline = match state() {
             None => fxsave as *const (),
             Some(State { size, mask, compact }) => {

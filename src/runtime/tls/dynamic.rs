@@ -13,6 +13,8 @@ use std::sync::atomic::Ordering;
 
 use nix::libc;
 
+use crate::lock::made_once;
+
 use super::{Index, Module, OURS, SLOT_MASK, Use, arena, thread_pointer};
 
 unsafe extern "C" {
@@ -232,7 +234,7 @@ fn table() -> *mut Table {
 /// The key whose destructor frees a thread's blocks.
 fn key() -> libc::pthread_key_t {
     static KEY: OnceLock<libc::pthread_key_t> = OnceLock::new();
-    *KEY.get_or_init(|| {
+    *made_once(&KEY, || {
         let mut key = 0;
         // SAFETY: room for a key, and a function of the right type.
         let result = unsafe { libc::pthread_key_create(&mut key, Some(thread_ends)) };
