@@ -309,6 +309,8 @@ test!(similar_names_other_parameters_and_other_languages_are_found, {
         "plain(int) (_Z5plaini) libgeo.so has plain",
         "mangled libgeo.so has mangled(int) (_Z7mangledi)",
         "geo::name(std::string const&) (_ZN3geo4nameERKSs) libgeo.so has geo::name(std::__cxx11::string const&)",
+        "postive: misspelt, or renamed since?",
+        "declare it extern \"C\" where",
     ] {
         assert!(words.contains(part), "{part:?} is not in:\n{text}");
     }

@@ -1,5 +1,6 @@
 //! What would make it work: a sentence or two for each problem.
 
+use std::mem::discriminant;
 use std::path::{Path, PathBuf};
 
 use dlscope::event::Rule;
@@ -9,6 +10,9 @@ use super::problem::{Problem, Refusal, What};
 use super::symbols::{Missing, Nearest};
 use super::words::{few, folder, offer, short};
 use crate::page::count;
+
+/// So many ways to mend undefined symbols are told for one library.
+const MOST: usize = 5;
 
 impl Problem {
     /// What would make it work, a paragraph for each way or part of it.
@@ -93,22 +97,24 @@ impl Problem {
 
     fn symbol_cures(&self, symbols: &[Missing]) -> Vec<String> {
         let user = self.whose();
-        // One sentence for each way, with the first symbol that asks for it.
-        let mut said: Vec<String> = Vec::new();
-        for missing in symbols {
-            let sentence = match missing.nearest.first() {
-                Some(nearest) => nearest.cure(missing, user),
-                None => format!(
-                    "Nothing in the folders looked into defines {}. Link {user} with the library that does; if it is a \
-                     plugin, the program that loads it may be meant to define it (linked with -rdynamic).",
-                    missing.shown()
-                ),
-            };
-            if said.len() < 3 && !said.iter().any(|known| begins_alike(known, &sentence)) {
-                said.push(sentence);
+        // One for each way and library, with the first symbol that asks for it; those without hope last.
+        let mut said = Vec::new();
+        let mut cures = Vec::new();
+        for (missing, nearest) in symbols.iter().filter_map(|missing| Some((missing, missing.nearest.first()?))) {
+            let key = (discriminant(nearest), nearest.library());
+            if said.len() < MOST && !said.contains(&key) {
+                said.push(key);
+                cures.push(nearest.cure(missing, user));
             }
         }
-        said
+        if let Some(missing) = symbols.iter().find(|missing| missing.nearest.is_empty()) {
+            cures.push(format!(
+                "Nothing in the folders looked into defines {}. Link {user} with the library that does; if it is a \
+                 plugin, the program that loads it may be meant to define it (linked with -rdynamic).",
+                missing.shown()
+            ));
+        }
+        cures
     }
 }
 
@@ -207,11 +213,6 @@ fn version_cure(version: &str, library: &str, offered: &[String], lies_in: &[Pat
         "Install a {library} that has {version}, or set LD_LIBRARY_PATH to its folder; or build {user} anew against the one \
          that is there."
     )
-}
-
-fn begins_alike(one: &str, other: &str) -> bool {
-    let words = |text: &str| text.split(' ').take(2).map(String::from).collect::<Vec<_>>();
-    words(one) == words(other)
 }
 
 /// `-lm` for `libm.so.6`.

@@ -84,6 +84,21 @@ pub enum Nearest {
     Similar { library: String, name: String },
 }
 
+impl Nearest {
+    /// The library that has it.
+    pub fn library(&self) -> &str {
+        match self {
+            Nearest::OtherLibrary(provider) => &provider.soname,
+            Nearest::OtherFile { found, .. } => found,
+            Nearest::OtherVersion { library, .. }
+            | Nearest::OtherParameters { library, .. }
+            | Nearest::OtherBuild { library, .. }
+            | Nearest::OtherLanguage { library, .. }
+            | Nearest::Similar { library, .. } => library,
+        }
+    }
+}
+
 impl Missing {
     pub fn new(name: &str, version: Option<&str>, only_called: bool) -> Missing {
         let (version, source) = (version.map(Into::into), demangled(name));
