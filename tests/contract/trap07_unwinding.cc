@@ -43,7 +43,8 @@ extern "C" int in_callback(int (*calls)(int (*)(int)), int depth) {
 #include <execinfo.h>
 #include <signal.h>
 
-static int taken, stop;
+static volatile int taken;
+static int stop;
 
 static void handler(int signal) {
     void *frames[64];
@@ -68,9 +69,10 @@ int main(void) {
     sigaction(SIGUSR1, &action, NULL);
     pthread_t thread, self = pthread_self();
     pthread_create(&thread, NULL, sends, &self);
-    int wrong = 0, moved = 0;
+    int wrong = 0, moved = 0, round = 0;
     ElfW(Addr) last = 0;
-    for (int round = 0; round < 60; round++) {
+    /* On a busy machine signals come late. */
+    for (; round < 60 || (taken <= 50 && round < 20000); round++) {
         void *outer = opened("./libouter.so", round & 1 ? RTLD_NOW : RTLD_LAZY);
         moved += ((struct link_map *)outer)->l_addr != last;
         last = ((struct link_map *)outer)->l_addr;
@@ -84,7 +86,7 @@ int main(void) {
     stop = 1;
     pthread_join(thread, NULL);
     printf("wrong: %d\n", wrong);
-    printf("backtraces: %d, at the same place again: %d\n", taken > 50, moved < 60);
+    printf("backtraces: %d, at the same place again: %d\n", taken > 50, moved < round);
     printf("gone: %d %d\n", mapped("/libouter.so"), mapped("/libinner.so"));
     return 0;
 }

@@ -35,7 +35,7 @@ use crate::Failure;
 /// Load libraries by the system's loader and by dlscope, and hold the results against each other
 #[derive(clap::Args)]
 #[command(after_help = "\
-Each library is loaded by each loader in a process of its own, which may take 10 seconds. Compared are: accepted or
+Each library is loaded by each loader in a process of its own, which may take 30 seconds. Compared are: accepted or
 refused, the objects and their order, every exported symbol, every relocated word, the protection of every page.
 
   agree              both load it, and nothing differs

@@ -22,7 +22,7 @@ use super::names::FileNames;
 use super::verdict::{End, judge};
 
 /// How long a child may take.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// Compares each library, `jobs` at a time, and hands out each result in the order of `libraries`.
 pub fn compare_all(
