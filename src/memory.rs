@@ -11,10 +11,11 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use goblin::elf64::reloc::{R_X86_64_RELATIVE, Rela};
 use nix::errno::Errno;
-use nix::sys::mman::{self, MapFlags, ProtFlags};
+use nix::sys::mman::{self, MapFlags, MmapAdvise, ProtFlags};
 
-use crate::elf::addr::{Addr, Bias, PAGE, Vaddr, Word, page_down};
+use crate::elf::addr::{Addr, Bias, PAGE, Vaddr, Word, page_down, page_up};
 use crate::elf::image::{Image, Prot};
 use crate::elf::plan::{Plan, Step};
 use crate::error::ErrorKind;
@@ -236,6 +237,41 @@ impl Memory {
         // reference to memory in writable segments is ever made.
         unsafe { slot.write_unaligned(value) };
         Some(())
+    }
+
+    /// Carries out `B + A` for the entries at the start of `entries`, as long as they are `R_X86_64_RELATIVE` into
+    /// the data segment; returns how many that were. By far the most entries of most libraries are: so the bounds are
+    /// taken out of the loop, which is left with two comparisons and a store for each. For those whom nobody watches:
+    /// it tells nothing.
+    pub(crate) fn store_relatives(&self, entries: &[Rela]) -> usize {
+        let Some(room) = (self.data.end.0 - self.data.start.0).checked_sub(8) else { return 0 };
+        let (bias, start) = (self.bias.0, self.data.start.0);
+        let is_other = |entry: &Rela| {
+            if entry.r_info != u64::from(R_X86_64_RELATIVE) || entry.r_offset.wrapping_sub(start) > room {
+                return true;
+            }
+            let slot = pointer(self.bias + Vaddr(entry.r_offset)).cast::<u64>();
+            // SAFETY: as for `store`: the whole word lies in the writable segment.
+            unsafe { slot.write_unaligned(bias.wrapping_add_signed(entry.r_addend)) };
+            false
+        };
+        entries.iter().position(is_other).unwrap_or(entries.len())
+    }
+
+    /// Takes the page faults of `range` at once instead of one by one: the kernel makes its pages the process's own
+    /// (`MADV_POPULATE_WRITE`, Linux 5.14) for half of what a fault costs. Only for pages that will be written to:
+    /// the content stays, but each is a copy from now on. Older kernels say no, and the faults come one by one.
+    #[track_caller]
+    pub(crate) fn populate<P: Probe + ?Sized>(&self, range: Range<Vaddr>, report: Report<'_, P>) {
+        let pages = range.start.page_down()..Vaddr(page_up(range.end.0).unwrap_or(0));
+        let within = pages.start >= self.data.start.page_down() && pages.end.0 <= page_up(self.data.end.0).unwrap_or(0);
+        if !within || pages.start >= pages.end || self.owned.is_none() {
+            return;
+        }
+        let (address, length) = (self.bias + pages.start, pages.end.0 - pages.start.0);
+        // SAFETY: writable pages of our own; their content does not change.
+        let done = unsafe { mman::madvise(raw(address), length as usize, MmapAdvise::MADV_POPULATE_WRITE) };
+        report.tell(|| Kind::Populate { address, length, error: done.err().map(name_of) });
     }
 
     /// The same for a word that other threads read and write at the same time: a slot that is bound at the first

@@ -125,6 +125,12 @@ impl<'a> GnuHash<'a> {
         self.chain_place(index).map(|entry| entry & !1)
     }
 
+    /// The words of all symbols that are hashed, in the order of their indices.
+    pub fn words(&self) -> &'a [u32] {
+        let hashed = self.symbol_count().map_or(0, |count| count.saturating_sub(self.symoffset) as usize);
+        self.chain.get(..hashed).unwrap_or_default()
+    }
+
     /// One more than the highest symbol index in the table; the symbols below `symoffset` are not hashed
     /// (they are undefined). `None` for an empty table, which does not tell.
     pub fn symbol_count(&self) -> Option<u32> {

@@ -227,9 +227,9 @@ impl<'a> SymbolTable<'a> {
 
     /// The hash of every symbol that can be found, without its lowest bit, as the chains have it. `None` where
     /// only the older table is there, which keeps no hashes.
-    pub fn half_hashes(&self) -> Option<impl Iterator<Item = u32> + '_> {
-        let hashed = self.gnu.map(|gnu| (0..self.count()).filter_map(move |index| gnu.half_hash(index)));
-        (self.gnu.is_some() || self.has_no_hash()).then(|| hashed.into_iter().flatten())
+    pub fn half_hashes(&self) -> Option<impl Iterator<Item = u32> + 'a> {
+        let hashed = self.gnu.map_or(&[][..], |gnu| gnu.words());
+        (self.gnu.is_some() || self.has_no_hash()).then(|| hashed.iter().map(|word| word & !1))
     }
 
     /// How many symbols the hash table knows of; 0 where it has none.

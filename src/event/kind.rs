@@ -184,6 +184,15 @@ pub enum Kind {
         /// How much, in bytes.
         length: u64,
     },
+    /// `madvise(2)`: pages that are about to be written to are made the process's own at once. Their content stays.
+    Populate {
+        /// Where.
+        address: Addr,
+        /// How much, in bytes.
+        length: u64,
+        /// Why the kernel refused, if it did; the pages then come one by one.
+        error: Option<String>,
+    },
     /// `mprotect(2)`.
     Protect {
         /// Where.

@@ -26,6 +26,7 @@ impl Kind {
             Kind::Map { .. } => "map",
             Kind::MapZero { .. } => "map_zero",
             Kind::Zero { .. } => "zero",
+            Kind::Populate { .. } => "populate",
             Kind::Protect { .. } => "protect",
             Kind::DynamicEntry { .. } => "dynamic_entry",
             Kind::Tables { .. } => "tables",
@@ -90,13 +91,20 @@ impl Kind {
             Kind::Protect { address, length, prot, .. } => {
                 format!("mprotect({address}, {length}, {}) = 0", prot_flags(*prot))
             }
+            Kind::Populate { address, length, error } => {
+                format!("madvise({address}, {length}, MADV_POPULATE_WRITE) = {}", result(error.as_deref()))
+            }
             Kind::Unmap { address, length, error } => {
-                let result = error.as_ref().map_or("0".into(), |e| format!("-1 {e}"));
-                format!("munmap({address}, {length}) = {result}")
+                format!("munmap({address}, {length}) = {}", result(error.as_deref()))
             }
             _ => return None,
         })
     }
+}
+
+/// What a call that has no other answer returned.
+fn result(error: Option<&str>) -> String {
+    error.map_or("0".into(), |errno| format!("-1 {errno}"))
 }
 
 /// `PROT_READ|PROT_EXEC`.

@@ -15,6 +15,8 @@ use crate::object::Object;
 /// 2^17 bits: 16 KiB. With a few thousand exports, one question in some hundred is a false "maybe".
 const BITS: u32 = 17;
 
+const WORDS: usize = 1 << (BITS - 6);
+
 /// Which names the objects of everybody's scope may define.
 pub(crate) struct Filter {
     words: Box<[u64]>,
@@ -31,11 +33,11 @@ impl Filter {
         if let Some((_, filter)) = kept.as_ref().filter(|(about, _)| *about == tags) {
             return Some(filter.clone());
         }
-        let mut words = vec![0; 1 << (BITS - 6)].into_boxed_slice();
+        let mut words = vec![0_u64; WORDS].into_boxed_slice();
         for object in objects {
             for hash in object.symbols().half_hashes()? {
                 for bit in bits_of(hash) {
-                    words[bit as usize / 64] |= 1 << (bit % 64);
+                    words[bit / 64] |= 1 << (bit % 64);
                 }
             }
         }
@@ -47,13 +49,14 @@ impl Filter {
     /// Whether one of the objects may define a name with this hash; the lowest bit does not count.
     #[inline]
     pub(crate) fn may_have(&self, hash: u32) -> bool {
-        bits_of(hash).into_iter().all(|bit| self.words[bit as usize / 64] >> (bit % 64) & 1 == 1)
+        let [first, second] = bits_of(hash).map(|bit| self.words[bit / 64] >> (bit % 64));
+        first & second & 1 == 1
     }
 }
 
 /// Two bits for each hash, by multiplication with odd numbers that spread them.
 #[inline]
-fn bits_of(hash: u32) -> [u32; 2] {
+fn bits_of(hash: u32) -> [usize; 2] {
     let key = hash >> 1;
-    [key.wrapping_mul(0x9e37_79b1) >> (32 - BITS), key.wrapping_mul(0x85eb_ca6b) >> (32 - BITS)]
+    [0x9e37_79b1, 0x85eb_ca6b].map(|odd| (key.wrapping_mul(odd) >> (32 - BITS)) as usize)
 }

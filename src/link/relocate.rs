@@ -7,7 +7,7 @@
 
 use goblin::elf64::reloc::Rela;
 
-use crate::elf::addr::{Addr, FileOffset, Vaddr, Word};
+use crate::elf::addr::{Addr, FileOffset, PAGE, Vaddr, Word};
 use crate::elf::dynamic::Table;
 use crate::elf::reloc::{Entry, Problem, RelocKind, SIZEOF_RELA, Value, Write, raw_name, relr_places};
 use crate::elf::symbol::Class;
@@ -64,6 +64,7 @@ pub(crate) fn first_pass<'a, P: Probe + ?Sized>(
     }
     let place = scope.place(object);
     let mut pass = Pass { object, place, scope, report, outcome: Outcome::default(), last: None };
+    populate(object, report);
     pass.relative().map_err(wrap)?;
     pass.table("DT_RELA", object.dynamic.rela, object.rela()).map_err(wrap)?;
     pass.table("DT_JMPREL", object.dynamic.jmprel, object.jmprel()).map_err(wrap)?;
@@ -71,6 +72,20 @@ pub(crate) fn first_pass<'a, P: Probe + ?Sized>(
         object.memory.shut_text(report).map_err(wrap)?;
     }
     Ok(pass.outcome)
+}
+
+/// Asks for all pages that relocations will write to at once, where they are many and lie close together. The linker
+/// sorts `R_X86_64_RELATIVE`s by place, so the first and the last tell where; if it did not, nothing is lost but time.
+/// Where they are sparse, most of those pages would be copied for nothing.
+fn populate<P: Probe + ?Sized>(object: &Object, report: Report<'_, P>) {
+    /// A page has room for 512 words.
+    const DENSE: u64 = 32;
+    let count = (object.dynamic.relative_count as usize).min(object.rela().len());
+    let [first, .., last] = &object.rela()[..count] else { return };
+    let range = Vaddr(first.r_offset)..Vaddr(last.r_offset.saturating_add(8));
+    if range.end.0.saturating_sub(range.start.0) / PAGE * DENSE <= count as u64 {
+        object.memory.populate(range, report);
+    }
 }
 
 impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
@@ -89,15 +104,18 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
 
     /// `DT_RELA` or `DT_JMPREL`, entry by entry.
     fn table(&mut self, table: &'static str, at: Option<Table>, entries: &[Rela]) -> Result<(), ErrorKind> {
-        for (index, rela) in entries.iter().enumerate() {
-            let entry = Entry::from(rela);
+        let mut next = 0;
+        while let Some(rela) = entries.get(next) {
             // By far the most frequent, and the simplest: `B + A`, without a symbol.
-            if entry.kind == RelocKind::Relative as u32 && !self.report.listening() {
-                let word = self.object.bias().0.wrapping_add_signed(entry.addend);
-                let stored = self.object.memory.store(entry.place, word, self.report);
-                stored.ok_or_else(|| outside(table, index, RelocKind::Relative.name(), entry.place))?;
-                continue;
+            if rela.r_info == RelocKind::Relative as u64 && !self.report.listening() {
+                let done = self.object.memory.store_relatives(&entries[next..]);
+                if done > 0 {
+                    next += done;
+                    continue;
+                }
             }
+            let (index, entry) = (next, Entry::from(rela));
+            next += 1;
             self.fetch_ahead(&entries[index..]);
             let kind = RelocKind::from_raw(entry.kind).ok_or_else(|| unknown(table, index, &entry))?;
             if kind == RelocKind::JumpSlot

@@ -105,6 +105,10 @@ pub fn of_kind(kind: &Kind) -> [&'static str; 2] {
             "The rest of the last page from the file is set to zero.",
             "The page came from the file whole, and behind the data the file has something else.",
         ],
+        Kind::Populate { .. } => [
+            "madvise(2): the page faults of a range of pages are taken at once.",
+            "Nearly each of them will be written to; asked for together, a page costs half. What stands in them stays.",
+        ],
         Kind::Protect { .. } => {
             ["mprotect(2): pages get other rights.", "Nothing is ever writable and executable at once."]
         }
