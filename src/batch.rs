@@ -3,12 +3,12 @@
 //! The stage is a type, and it is the stage of the *batch*: symbols cross objects and dependencies may form
 //! cycles, so no object is ready before all are. Until [`Batch::publish`], dropping a batch undoes everything.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::elf::dynamic::DF_1_INITFIRST;
 use crate::error::Result;
 use crate::event::{Kind, Probe, Report, Stage, Tag};
+use crate::hash::Map;
 use crate::host::Host;
 use crate::link::needed::{Held, Node, search_order};
 use crate::link::order::dependencies_first;
@@ -33,7 +33,7 @@ pub(crate) struct Sealed(Outcomes);
 /// What relocating leaves to be remembered: for each node, and the unique symbols that were chosen.
 pub(crate) struct Outcomes {
     nodes: Vec<Outcome>,
-    unique: HashMap<Box<[u8]>, (u32, u32)>,
+    unique: Map<Box<[u8]>, (u32, u32)>,
 }
 
 /// The objects of one load, new ones and those that were here, in the order of the local scope.
@@ -50,14 +50,13 @@ impl<S> Batch<S> {
 
     /// Every object, in the order of the local scope.
     pub(crate) fn objects(&self) -> impl Iterator<Item = &Object> {
-        let filtees: Vec<_> = self.nodes.iter().map(|n| n.filtees.clone()).collect();
-        search_order(&filtees).into_iter().map(|at| &*self.nodes[at].object)
+        search_order(self.nodes.len(), |at| &self.nodes[at].filtees).into_iter().map(|at| &*self.nodes[at].object)
     }
 
     /// The new objects, dependencies first.
     fn new_in_order(&self) -> Vec<usize> {
-        let needs: Vec<_> = self.nodes.iter().map(|n| n.needs.clone()).collect();
-        dependencies_first(&needs).into_iter().filter(|&at| self.nodes[at].is_new()).collect()
+        let order = dependencies_first(self.nodes.len(), |at| &self.nodes[at].needs);
+        order.into_iter().filter(|&at| self.nodes[at].is_new()).collect()
     }
 
     fn tags(&self, order: &[usize]) -> Vec<Tag> {

@@ -296,7 +296,9 @@ fn unique<'o>(found: Definition<'o>, name: &[u8], namespace: &Namespace) -> Resu
     if let Some((bias, Some(symbol))) = first {
         return Ok(Definition { symbol, address: symbol.address(bias), ..found });
     }
-    namespace.change(&lock, |members| members.add_unique([(name.into(), (object.tag.id, found.index))].into()));
+    namespace.change(&lock, |members| {
+        members.add_unique([(name.into(), (object.tag.id, found.index))].into_iter().collect())
+    });
     Ok(found)
 }
 

@@ -15,9 +15,9 @@ use goblin::elf64::reloc::{R_X86_64_RELATIVE, Rela};
 use nix::errno::Errno;
 use nix::sys::mman::{self, MapFlags, MmapAdvise, ProtFlags};
 
-use crate::elf::addr::{Addr, Bias, PAGE, Vaddr, Word, page_down, page_up};
+use crate::elf::addr::{Addr, Bias, FileOffset, PAGE, Vaddr, Word, page_down, page_up};
 use crate::elf::image::{Image, Prot};
-use crate::elf::plan::{Plan, Step};
+use crate::elf::plan::{Ground, Plan, Step};
 use crate::error::ErrorKind;
 use crate::event::{Kind, Probe, ProtectReason, Report, Request, Stage, Tag};
 
@@ -61,7 +61,10 @@ impl Memory {
         probe: Option<Arc<dyn Probe>>,
         report: Report<'_, P>,
     ) -> Result<Memory, ErrorKind> {
-        let start = reserve(plan.length(), plan.align, plan.span.start, report)?;
+        let start = match plan.ground {
+            Ground::Nothing => reserve(plan.length(), plan.align, plan.span.start, report)?,
+            Ground::File { offset, prot } => map_whole(plan.length(), prot, fd, offset, report)?,
+        };
         let regions = regions(image);
         let memory = Memory {
             bias: Bias(start.0.wrapping_sub(plan.span.start.0)),
@@ -181,6 +184,14 @@ impl Memory {
             bytes.set_len(length);
         }
         Some(bytes)
+    }
+
+    /// The 64-bit words of `range`, if it lies in one readable segment. Each is read when its turn comes.
+    pub(crate) fn words(&self, range: Range<Vaddr>) -> Option<impl Iterator<Item = u64>> {
+        self.region(range.start).filter(|r| r.prot.readable() && range.end <= r.range.end)?;
+        let first = pointer(self.bias + range.start).cast::<u64>();
+        // SAFETY: mapped and readable as long as this lives, which the iterator cannot outlive.
+        Some((0..(range.end.0 - range.start.0) as usize / 8).map(move |at| unsafe { first.add(at).read_unaligned() }))
     }
 
     /// Our own writable segments: their address and range.
@@ -453,6 +464,23 @@ fn reserve<P: Probe + ?Sized>(length: u64, align: u64, first: Vaddr, report: Rep
         unmap(Addr(start.0 + length), behind, report);
     }
     Ok(start)
+}
+
+/// Address space filled with the file's pages from `offset` on.
+fn map_whole<P: Probe + ?Sized>(
+    length: u64,
+    prot: Prot,
+    fd: BorrowedFd<'_>,
+    offset: FileOffset,
+    report: Report<'_, P>,
+) -> Result<Addr, ErrorKind> {
+    let event = |address| Kind::MapWhole { address, length, prot, fd: fd.as_raw_fd(), offset };
+    // SAFETY: a fresh mapping at an address of the kernel's choice touches nothing that exists.
+    let got = unsafe { mman::mmap(None, size(length), flags_of(prot), MapFlags::MAP_PRIVATE, fd, offset.0 as i64) }
+        .map_err(|errno| refused(&event(Addr(0)), errno))?;
+    let address = Addr(got.as_ptr() as u64);
+    report.tell(|| event(address));
+    Ok(address)
 }
 
 fn regions(image: &Image) -> Vec<Region> {

@@ -125,6 +125,11 @@ impl<'a> GnuHash<'a> {
         self.chain_place(index).map(|entry| entry & !1)
     }
 
+    /// The index of the first symbol that is hashed.
+    pub fn first(&self) -> u32 {
+        self.symoffset
+    }
+
     /// The words of all symbols that are hashed, in the order of their indices.
     pub fn words(&self) -> &'a [u32] {
         let hashed = self.symbol_count().map_or(0, |count| count.saturating_sub(self.symoffset) as usize);

@@ -274,6 +274,13 @@ impl<'a> SymbolTable<'a> {
         Some((index, symbol))
     }
 
+    /// Symbol `index`, if it is what is wanted without looking at others of its name.
+    #[inline]
+    pub(crate) fn accept(&self, wanted: &Wanted<'_>, index: u32) -> Option<Symbol> {
+        let accepted = matches!(self.check(wanted, index, &mut ()), Check::Yes);
+        self.get(index).filter(|symbol| accepted && symbol.is_exported())
+    }
+
     /// Whether symbol `index` is what is wanted. Each branch is one of glibc's `check_match`.
     #[inline]
     fn check<T: Trail>(&self, wanted: &Wanted<'_>, index: u32, trail: &mut T) -> Check {

@@ -146,6 +146,19 @@ pub enum Kind {
         /// How much, in bytes.
         length: u64,
     },
+    /// `mmap(2)`: address space for the whole object, filled with the file as its first segment wants it.
+    MapWhole {
+        /// Where the kernel put it.
+        address: Addr,
+        /// How much, in bytes.
+        length: u64,
+        /// With which rights.
+        prot: Prot,
+        /// The descriptor.
+        fd: i32,
+        /// From where in the file.
+        offset: FileOffset,
+    },
     /// The load bias is decided: every `p_vaddr` of this object plus this is an address.
     Placed {
         /// `B`.

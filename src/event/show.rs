@@ -22,6 +22,7 @@ impl Kind {
             Kind::ProgramHeader { .. } => "program_header",
             Kind::Planned { .. } => "planned",
             Kind::Reserve { .. } => "reserve",
+            Kind::MapWhole { .. } => "map_whole",
             Kind::Placed { .. } => "placed",
             Kind::Map { .. } => "map",
             Kind::MapZero { .. } => "map_zero",
@@ -79,10 +80,15 @@ impl Kind {
             Kind::Reserve { address, length } => {
                 format!("mmap(NULL, {length}, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0) = {address}")
             }
+            Kind::MapWhole { address, length, prot, fd, offset } => format!(
+                "mmap(NULL, {length}, {}, MAP_PRIVATE, {fd}, {}) = {address}",
+                prot_flags(*prot),
+                hexadecimal(*offset)
+            ),
             Kind::Map { address, length, prot, fd, offset } => format!(
                 "mmap({address}, {length}, {}, MAP_PRIVATE|MAP_FIXED, {fd}, {}) = {address}",
                 prot_flags(*prot),
-                if offset.0 == 0 { "0".into() } else { offset.to_string() }
+                hexadecimal(*offset)
             ),
             Kind::MapZero { address, length, prot } => format!(
                 "mmap({address}, {length}, {}, MAP_PRIVATE|MAP_FIXED|MAP_ANONYMOUS, -1, 0) = {address}",
@@ -100,6 +106,11 @@ impl Kind {
             _ => return None,
         })
     }
+}
+
+/// `strace` gives 0 no prefix.
+fn hexadecimal(offset: FileOffset) -> String {
+    if offset.0 == 0 { "0".into() } else { offset.to_string() }
 }
 
 /// What a call that has no other answer returned.

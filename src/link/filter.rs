@@ -27,8 +27,8 @@ static KEPT: Guarded<Option<(Vec<u32>, Arc<Filter>)>> = Guarded::new(None);
 
 impl Filter {
     /// The filter over `objects`; `None` if one of them has symbols that only the older hash table knows.
-    pub(crate) fn over(objects: &[&Object], lock: &Lock) -> Option<Arc<Filter>> {
-        let tags: Vec<u32> = objects.iter().map(|o| o.tag.id).collect();
+    pub(crate) fn over<'o>(objects: impl Iterator<Item = &'o Object> + Clone, lock: &Lock) -> Option<Arc<Filter>> {
+        let tags: Vec<u32> = objects.clone().map(|o| o.tag.id).collect();
         let mut kept = KEPT.borrow(lock);
         if let Some((_, filter)) = kept.as_ref().filter(|(about, _)| *about == tags) {
             return Some(filter.clone());

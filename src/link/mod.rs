@@ -3,6 +3,7 @@
 pub(crate) mod cpu;
 pub(crate) mod filter;
 pub(crate) mod ldcache;
+pub(crate) mod merged;
 pub(crate) mod needed;
 pub(crate) mod order;
 pub(crate) mod relocate;

@@ -42,11 +42,15 @@ struct Pass<'a, 'r, P: Probe + ?Sized> {
     object: &'a Object,
     /// Where it stands in the scope.
     place: usize,
+    /// Its calls are left for their first time.
+    lazy: bool,
     scope: &'r Scope<'a>,
     report: Report<'r, P>,
     outcome: Outcome,
     /// The last symbol that was bound: linkers sort relocations so that those of one symbol follow each other.
     last: Option<(u32, Class, Option<Definition<'a>>)>,
+    /// The last one that was bound the short way, and its address.
+    last_own: (u32, Addr),
 }
 
 /// Pass 1 for one object.
@@ -63,7 +67,9 @@ pub(crate) fn first_pass<'a, P: Probe + ?Sized>(
         object.memory.open_text(report).map_err(wrap)?;
     }
     let place = scope.place(object);
-    let mut pass = Pass { object, place, scope, report, outcome: Outcome::default(), last: None };
+    let lazy = object.lazy.get().is_some();
+    let mut pass =
+        Pass { object, place, lazy, scope, report, outcome: Outcome::default(), last: None, last_own: (0, Addr(0)) };
     populate(object, report);
     pass.relative().map_err(wrap)?;
     pass.table("DT_RELA", object.dynamic.rela, object.rela()).map_err(wrap)?;
@@ -117,8 +123,12 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
             let (index, entry) = (next, Entry::from(rela));
             next += 1;
             self.fetch_ahead(&entries[index..]);
+            if self.bind_to_own(&entry) {
+                continue;
+            }
             let kind = RelocKind::from_raw(entry.kind).ok_or_else(|| unknown(table, index, &entry))?;
-            if kind == RelocKind::JumpSlot
+            if self.lazy
+                && kind == RelocKind::JumpSlot
                 && table == "DT_JMPREL"
                 && lazy::leave(self.object, index, &entry, self.report)
             {
@@ -145,6 +155,27 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
                 .ok_or_else(|| outside(table, index, kind.name(), entry.place))?;
         }
         Ok(())
+    }
+
+    /// The second most frequent kind: `S`, or `S + A`, where the library has the symbol itself and is the first that has
+    /// it. `false`: anything else.
+    #[inline(always)]
+    fn bind_to_own(&mut self, entry: &Entry) -> bool {
+        let addend = match RelocKind::from_raw(entry.kind) {
+            Some(RelocKind::Abs64) => entry.addend,
+            Some(RelocKind::GlobDat) => 0,
+            Some(RelocKind::JumpSlot) if !self.lazy => 0,
+            _ => return false,
+        };
+        if self.report.listening() {
+            return false;
+        }
+        if self.last_own.0 != entry.symbol || entry.symbol == 0 {
+            let Some(address) = self.scope.own(self.object, self.place, entry.symbol) else { return false };
+            self.last_own = (entry.symbol, address);
+        }
+        let word = self.last_own.1.0.wrapping_add_signed(addend);
+        self.object.memory.store(entry.place, word, self.report).is_some()
     }
 
     /// Relocating waits for memory more than for anything else: symbols and names lie all over the file. So those

@@ -13,8 +13,10 @@ use crate::elf::gnu_hash::GnuHash;
 use crate::elf::symbol::{Class, Probing, Symbol, SymbolTable, Trail, Want, Wanted};
 use crate::error::ErrorKind;
 use crate::event::{Binding, Candidate, Kind, Probe, Report};
+use crate::hash::Map;
 use crate::host::Host;
 use crate::link::filter::Filter;
+use crate::link::merged::{self, Merged, Said};
 use crate::lock::Lock;
 use crate::namespace::Members;
 use crate::object::Object;
@@ -29,10 +31,14 @@ pub(crate) struct Scope<'a> {
     /// The objects in the order in which they are asked, each once: everybody's (start-up objects, then those
     /// opened with `RTLD_GLOBAL`), then the opened library and its dependencies, breadth first.
     asked: Vec<Asked<'a>>,
+    /// Where each stands among them, by tag.
+    places: Map<u32, usize>,
     /// How many of them are everybody's.
     everybodys: usize,
     /// Says "no" for everybody's objects together, where it was worth to build one.
     filter: Option<Arc<Filter>>,
+    /// Says who is the first to have a name, where there are many objects.
+    merged: Option<Merged>,
     /// `STB_GNU_UNIQUE` definitions that were chosen so far.
     pub unique: Unique<'a>,
     /// What is known of the host.
@@ -68,7 +74,7 @@ pub(crate) struct Unique<'a> {
 }
 
 /// From a name to the object that has it, and its symbol's index there.
-type Chosen<'a> = HashMap<Box<[u8]>, (&'a Object, u32)>;
+type Chosen<'a> = Map<Box<[u8]>, (&'a Object, u32)>;
 
 impl<'a> Unique<'a> {
     pub(crate) fn new(members: &'a Members, host: &'a Host) -> Unique<'a> {
@@ -82,7 +88,7 @@ impl<'a> Unique<'a> {
     }
 
     /// What this batch chose, by tag.
-    pub(crate) fn chosen(self) -> HashMap<Box<[u8]>, (u32, u32)> {
+    pub(crate) fn chosen(self) -> Map<Box<[u8]>, (u32, u32)> {
         let chosen = self.fresh.into_inner().into_iter();
         chosen.map(|(name, (object, index))| (name, (object.tag.id, index))).collect()
     }
@@ -134,29 +140,36 @@ impl<'a> Scope<'a> {
         references: usize,
         lock: &Lock,
     ) -> Scope<'a> {
+        let mut scope = Scope::over(defined, everybodys, local, unique);
+        if scope.asked.len() >= merged::WORTH {
+            scope.merge(references);
+        }
         // Below that, building the filter takes longer than it saves.
-        let filter = if references > 300 { Filter::over(&everybodys, lock) } else { None };
-        Scope::over(defined, everybodys, local, unique, filter)
+        if scope.merged.is_none() && references > 600 {
+            scope.filter = Filter::over(scope.asked[..scope.everybodys].iter().map(|asked| asked.object), lock);
+        }
+        scope
     }
 
-    /// The same with a filter that is there, or none.
+    /// Builds the table over all objects, if enough will be asked of it. Not where one of them has no newer hash table.
+    fn merge(&mut self, references: usize) {
+        let chains: Option<Vec<_>> = self.asked.iter().map(|a| Some((a.gnu?.first(), a.gnu?.words()))).collect();
+        let Some(chains) = chains else { return };
+        if chains.iter().map(|(_, words)| words.len()).sum::<usize>() < references * 8 {
+            self.merged = Merged::over(&chains);
+        }
+    }
+
+    /// The same without any table over several objects.
     pub(crate) fn over(
         defined: &'a Defined,
         everybodys: Vec<&'a Object>,
         local: impl Iterator<Item = &'a Object>,
         unique: Unique<'a>,
-        filter: Option<Arc<Filter>>,
     ) -> Scope<'a> {
         let count = everybodys.len();
-        let mut objects = everybodys;
-        for object in local {
-            // Asked before, and it said no.
-            if !objects[..count].iter().any(|o| o.tag == object.tag) {
-                objects.push(object);
-            }
-        }
-        let asked = objects.into_iter().map(|object| Asked { gnu: object.symbols().gnu_hash(), object }).collect();
-        Scope { defined, asked, everybodys: count, filter, host: unique.host, unique }
+        let (asked, places) = each_once(everybodys.into_iter().chain(local));
+        Scope { defined, asked, places, everybodys: count, filter: None, merged: None, host: unique.host, unique }
     }
 
     /// The scope of a batch that is opened with `RTLD_DEEPBIND`: its own objects before everybody's.
@@ -166,18 +179,13 @@ impl<'a> Scope<'a> {
         local: impl Iterator<Item = &'a Object>,
         unique: Unique<'a>,
     ) -> Scope<'a> {
-        let mut asked: Vec<Asked<'a>> = Vec::new();
-        for object in local.chain(everybodys) {
-            if !asked.iter().any(|a| a.object.tag == object.tag) {
-                asked.push(Asked { gnu: object.symbols().gnu_hash(), object });
-            }
-        }
-        Scope { defined, asked, everybodys: 0, filter: None, host: unique.host, unique }
+        let (asked, places) = each_once(local.chain(everybodys));
+        Scope { defined, asked, places, everybodys: 0, filter: None, merged: None, host: unique.host, unique }
     }
 
     /// Where `object` stands among those that are asked.
     pub(crate) fn place(&self, object: &Object) -> usize {
-        self.asked.iter().position(|a| a.object.tag == object.tag).unwrap_or(usize::MAX)
+        self.places.get(&object.tag.id).copied().unwrap_or(usize::MAX)
     }
 
     /// Whether symbol `index` of `from`, which defines it, is its own first definition, because nobody who is
@@ -188,12 +196,24 @@ impl<'a> Scope<'a> {
         if from.dynamic.symbolic {
             return true;
         }
+        if let Some(merged) = &self.merged {
+            return merged.ask(hash) == Said::Candidate(place, index);
+        }
         let start = match &self.filter {
             Some(filter) if filter.may_have(hash) => return false,
             Some(_) => self.everybodys.min(place),
             None => 0,
         };
-        !self.asked[start..place].iter().any(|asked| asked.may_have_half(hash))
+        !self.asked[start..place.min(self.asked.len())].iter().any(|asked| asked.may_have_half(hash))
+    }
+
+    /// The short way for most references: the address of symbol `index` of `from`, if it is a plain definition and the
+    /// first of its name. For those whom nobody watches.
+    #[inline]
+    pub(crate) fn own(&self, from: &Object, place: usize, index: u32) -> Option<Addr> {
+        let symbol = from.symbols().get(index)?;
+        (symbol.is_plain() && self.defined.is_empty() && self.is_first(from, place, index))
+            .then(|| from.bias() + symbol.value())
     }
 
     /// Binds the reference that symbol `index` of `from` is. `None`: undefined, and weak.
@@ -284,6 +304,20 @@ impl<'a> Scope<'a> {
     }
 
     fn find<W: Witness>(&self, from: &'a Object, wanted: &Wanted<'_>, witness: &mut W) -> Option<Definition<'a>> {
+        if !W::WATCHES
+            && !from.dynamic.symbolic
+            && let Some(merged) = &self.merged
+        {
+            match merged.ask(wanted.hash) {
+                Said::Nobody => return None,
+                Said::Candidate(place, index) => {
+                    let object = self.asked[place].object;
+                    if let Some(symbol) = object.symbols().accept(wanted, index) {
+                        return Some(self.found(wanted, object, index, symbol));
+                    }
+                }
+            }
+        }
         let own = Asked { gnu: None, object: from };
         let first = from.dynamic.symbolic.then_some(&own);
         // Who watches sees every object say "no" by itself.
@@ -297,16 +331,33 @@ impl<'a> Scope<'a> {
             let mut trail = W::Trail::default();
             let found = object.symbols().find(wanted, &mut trail);
             witness.asked(object, trail);
-            let Some((index, symbol)) = found else { continue };
-            if symbol.is_unique() {
-                let (first, index) = self.unique.first(wanted.name, object, index);
-                let symbol = first.symbols().get(index).unwrap_or(symbol);
-                return Some(definition(first, index, symbol));
+            if let Some((index, symbol)) = found {
+                return Some(self.found(wanted, object, index, symbol));
             }
-            return Some(definition(object, index, symbol));
         }
         None
     }
+
+    /// What the symbol that was found means: itself, or the first of its name if there may be only one.
+    fn found(&self, wanted: &Wanted<'_>, object: &'a Object, index: u32, symbol: Symbol) -> Definition<'a> {
+        if !symbol.is_unique() {
+            return definition(object, index, symbol);
+        }
+        let (first, index) = self.unique.first(wanted.name, object, index);
+        definition(first, index, first.symbols().get(index).unwrap_or(symbol))
+    }
+}
+
+/// The objects in this order without repetitions: whoever was asked before would say no again.
+fn each_once<'a>(objects: impl Iterator<Item = &'a Object>) -> (Vec<Asked<'a>>, Map<u32, usize>) {
+    let (mut asked, mut places) = (Vec::new(), Map::default());
+    for object in objects {
+        places.entry(object.tag.id).or_insert_with(|| {
+            asked.push(Asked { gnu: object.symbols().gnu_hash(), object });
+            asked.len() - 1
+        });
+    }
+    (asked, places)
 }
 
 fn definition(object: &Object, index: u32, symbol: Symbol) -> Definition<'_> {

@@ -4,6 +4,8 @@
 //! list of directories; each directory is tried with the `glibc-hwcaps` subdirectories of this processor first.
 //! A file for another machine is passed over, as ld.so does; a damaged one ends the search.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
@@ -14,6 +16,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{Mode, fstat};
 use nix::sys::uio::pread;
+use nix::unistd::{AccessFlags, access};
 
 use crate::elf::addr::FileOffset;
 use crate::elf::image::{HEAD, Image, check_header};
@@ -61,6 +64,8 @@ pub(crate) struct Search<'a> {
     pub needed_by: Option<&'a str>,
     /// The object that `of` belongs to, by name.
     pub whose: &'a str,
+    /// What this load knows about directories.
+    pub absent: &'a Absent,
 }
 
 impl Search<'_> {
@@ -140,6 +145,14 @@ impl Search<'_> {
         self.in_dirs(&defaults, Rule::Default, tried, report)
     }
 
+    fn note_absent<P: Probe + ?Sized>(&self, dir: &str, rule: &Rule, report: Report<'_, P>) {
+        let path = format!("{dir}/glibc-hwcaps");
+        if let Err(errno) = access(&*path, AccessFlags::F_OK) {
+            report.tell(|| Kind::Try { path, rule: rule.clone(), outcome: Outcome::Missing(name_of(errno)) });
+            self.absent.borrow_mut().insert(dir.into());
+        }
+    }
+
     fn in_dirs<P: Probe + ?Sized>(
         &self,
         dirs: &[String],
@@ -150,13 +163,16 @@ impl Search<'_> {
         report.tell(|| Kind::Rule { rule: rule.clone(), dirs: dirs.to_vec() });
         let name = self.name;
         for dir in dirs {
-            for (level, sub) in Level::DIRECTORIES {
-                if level <= cpu_level() {
-                    let path = format!("{dir}/glibc-hwcaps/{sub}/{name}");
-                    if let Some(file) = tried.attempt(&path, rule.clone(), report)? {
-                        return Ok(Some(file));
+            if !self.absent.borrow().contains(&**dir) {
+                for (level, sub) in Level::DIRECTORIES {
+                    if level <= cpu_level() {
+                        let path = format!("{dir}/glibc-hwcaps/{sub}/{name}");
+                        if let Some(file) = tried.attempt(&path, rule.clone(), report)? {
+                            return Ok(Some(file));
+                        }
                     }
                 }
+                self.note_absent(dir, &rule, report);
             }
             if let Some(file) = tried.attempt(&format!("{dir}/{name}"), rule.clone(), report)? {
                 return Ok(Some(file));
@@ -165,6 +181,10 @@ impl Search<'_> {
         Ok(None)
     }
 }
+
+/// Directories without a `glibc-hwcaps` in them, as far as one load found out: it need not look there again for each of
+/// a thousand dependencies. glibc keeps the same for the life of the process.
+pub(crate) type Absent = RefCell<HashSet<Box<str>>>;
 
 /// The paths that were tried, for the error.
 struct Tried {

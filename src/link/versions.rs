@@ -18,7 +18,8 @@ pub(crate) fn check<P: Probe + ?Sized>(nodes: &[Node], report: Report<'_, P>) ->
         let object = &*node.object;
         for need in &object.symbols().versions.needs {
             // A version may be needed from an object that another dependency brought in; glibc looks among all.
-            let Some(provider) = nodes.iter().find(|n| is_called(n, need.file)) else {
+            let direct = node.needs.iter().map(|&at| &nodes[at]);
+            let Some(provider) = direct.chain(nodes).find(|n| is_called(n, need.file)) else {
                 return Err(nobody_called(object, need));
             };
             let outcome = outcome(&provider.object, need);

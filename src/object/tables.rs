@@ -1,7 +1,6 @@
 //! An object's tables over its own memory.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 
 use goblin::elf64::reloc::Rela;
 
@@ -26,7 +25,7 @@ struct Source<'m> {
     memory: &'m Memory,
     /// With text relocations no segment is constant while they are applied.
     constant: bool,
-    copies: RefCell<HashMap<Vaddr, Box<[u64]>>>,
+    copies: RefCell<Vec<(Vaddr, Box<[u64]>)>>,
 }
 
 impl Bytes<'static> for Source<'_> {
@@ -41,26 +40,43 @@ impl Bytes<'static> for Source<'_> {
         // In whole words, so that tables of words can be seen as such; at least the alignment they have.
         let bytes = self.memory.copy_tail(at)?;
         let skew = (at.0 % 8) as usize;
-        let words = copies.entry(at).or_insert_with(|| {
-            let mut padded = vec![0; skew];
-            padded.extend_from_slice(&bytes);
-            padded.resize(padded.len().next_multiple_of(8), 0);
-            padded.chunks_exact(8).map(|w| u64::from_le_bytes(w.try_into().unwrap_or_default())).collect()
-        });
+        let words = match copies.iter().position(|(of, _)| *of == at) {
+            Some(known) => &copies[known].1,
+            None => {
+                let mut padded = vec![0; skew];
+                padded.extend_from_slice(&bytes);
+                padded.resize(padded.len().next_multiple_of(8), 0);
+                let words = padded.chunks_exact(8).map(|w| u64::from_le_bytes(w.try_into().unwrap_or_default()));
+                copies.push((at, words.collect()));
+                &copies[copies.len() - 1].1
+            }
+        };
         // SAFETY: the copy is kept, unmoved and unchanged, in the `Tables` that will hold this slice.
         Some(unsafe { std::slice::from_raw_parts(words.as_ptr().cast::<u8>().add(skew), bytes.len()) })
     }
 }
 
+impl Source<'_> {
+    fn into_copies(self) -> Vec<Box<[u64]>> {
+        self.copies.into_inner().into_iter().map(|(_, copy)| copy).collect()
+    }
+}
+
 impl Tables {
+    /// Of an object that the system's loader mapped: only where names are found.
+    pub(super) fn of_host(dynamic: &Dynamic, memory: &Memory) -> Result<Tables, ErrorKind> {
+        let source = Source { memory, constant: !dynamic.textrel, copies: RefCell::default() };
+        let symbols = SymbolTable::new(dynamic, &source)?;
+        Ok(Tables { symbols, rela: &[], jmprel: &[], relr: &[], _copies: source.into_copies() })
+    }
+
     pub(super) fn new(dynamic: &Dynamic, memory: &Memory) -> Result<Tables, ErrorKind> {
         let source = Source { memory, constant: !dynamic.textrel, copies: RefCell::default() };
         let symbols = SymbolTable::new(dynamic, &source)?;
         let rela = table("DT_RELA", dynamic.rela, &source)?;
         let jmprel = table("DT_JMPREL", dynamic.jmprel, &source)?;
         let relr = table("DT_RELR", dynamic.relr, &source)?;
-        let copies = source.copies.into_inner().into_values().collect();
-        Ok(Tables { symbols, rela, jmprel, relr, _copies: copies })
+        Ok(Tables { symbols, rela, jmprel, relr, _copies: source.into_copies() })
     }
 }
 
