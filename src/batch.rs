@@ -149,9 +149,11 @@ impl Batch<Bound> {
         let report = report.at(Stage::Relocate);
         let outcomes = &self.stage.0.nodes;
         let order: Vec<_> = self.new_in_order().into_iter().filter(|&at| !outcomes[at].deferred.is_empty()).collect();
-        if !order.is_empty() {
-            report.tell(|| Kind::Pass { pass: 2, objects: self.tags(&order) });
+        if order.is_empty() {
+            let Bound(outcomes) = self.stage;
+            return Ok(Batch { nodes: self.nodes, stage: Relocated(outcomes) });
         }
+        report.tell(|| Kind::Pass { pass: 2, objects: self.tags(&order) });
         // A resolver may call through a slot of its own library that was left for its first call.
         let pending = lazy::Pending::new(self.objects());
         let mut watch = Watch::default();

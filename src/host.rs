@@ -6,7 +6,7 @@
 //! The way in is the one that debuggers use: `_r_debug` → the list of `link_map`s. glibc guarantees it for
 //! gdb's sake (`<link.h>`, "rtld-debugger-interface").
 
-use std::ffi::{CStr, OsStr, OsString, c_int, c_void};
+use std::ffi::{CStr, OsStr, OsString, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
@@ -45,6 +45,8 @@ static HOST: Guarded<Option<Host>> = Guarded::new(None);
 /// A walk through the list, while glibc's lock is held.
 struct Walk<'k> {
     known: Option<&'k Host>,
+    /// Somebody reads the names.
+    watched: bool,
     /// Unchanged since the last walk: nothing was looked at.
     unchanged: bool,
     begun: bool,
@@ -97,7 +99,7 @@ impl Host {
 pub(crate) fn look<P: Probe + ?Sized>(lock: &Lock, report: Report<'_, P>) -> Result<Host> {
     // A clone: no borrow is held when events are told.
     let known = HOST.borrow(lock).clone();
-    let mut walk = Walk::new(known.as_ref());
+    let mut walk = Walk::new(known.as_ref(), report.listening());
     // SAFETY: the callback takes exactly this argument.
     unsafe { real_iterate()(Some(visit), (&raw mut walk).cast()) };
     let Walk { unchanged, adds, subs, found, startup, failed, .. } = walk;
@@ -156,10 +158,11 @@ unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, walk: *mut c
 }
 
 impl<'k> Walk<'k> {
-    fn new(known: Option<&'k Host>) -> Walk<'k> {
+    fn new(known: Option<&'k Host>, watched: bool) -> Walk<'k> {
         let count = known.map_or(16, |host| host.objects.len() + 1);
         Walk {
             known,
+            watched,
             unchanged: false,
             begun: false,
             adds: 0,
@@ -203,7 +206,7 @@ impl<'k> Walk<'k> {
         }
         let object = match self.known(map, bias) {
             Some(known) => known.clone(),
-            None => match adopt(map, name, bias, headers, self.at_start) {
+            None => match adopt(map, name, bias, headers, self.at_start, self.watched) {
                 Ok(object) => Arc::new(object),
                 Err(error) => {
                     self.failed = Some(error);
@@ -247,19 +250,35 @@ impl<'k> Walk<'k> {
     }
 }
 
-fn adopt(map: *mut LinkMap, name: &[u8], bias: Bias, headers: &[ProgramHeader], startup: bool) -> Result<Object> {
+/// Where the executable is: `exactly`, or as the kernel was told, which may be a link to it or a script that names it.
+/// The exact answer is a file of `/proc`, and takes as long as all other system calls for a small library together.
+pub(crate) fn program_path(exactly: bool) -> OsString {
+    // SAFETY: `getauxval` has no preconditions.
+    let told = unsafe { libc::getauxval(libc::AT_EXECFN) } as *const c_char;
+    // SAFETY: the kernel put a C string there, for good.
+    let told = if told.is_null() { &[][..] } else { unsafe { CStr::from_ptr(told) }.to_bytes() };
+    if exactly || !told.starts_with(b"/") {
+        return std::env::current_exe().map(OsString::from).unwrap_or_default();
+    }
+    OsStr::from_bytes(told).into()
+}
+
+fn adopt(
+    map: *mut LinkMap,
+    name: &[u8],
+    bias: Bias,
+    headers: &[ProgramHeader],
+    startup: bool,
+    exactly: bool,
+) -> Result<Object> {
     // The executable has no name in the list.
-    let path = if name.is_empty() {
-        std::env::current_exe().map(OsString::from).unwrap_or_default()
-    } else {
-        OsStr::from_bytes(name).into()
-    };
+    let path = if name.is_empty() { program_path(exactly) } else { OsStr::from_bytes(name).into() };
     let tag = Tag::new(&path.to_string_lossy());
     // SAFETY: program headers are plain numbers without padding.
     let table = unsafe { std::slice::from_raw_parts(headers.as_ptr().cast::<u8>(), size_of_val(headers)) };
     // The file's length is unknown and does not matter: nothing of it will be mapped.
     let image = Image::new(table, FileOffset(0), u64::MAX).map_err(|kind| kind.of(&*tag.name, Stage::Host))?;
-    let host = HostPart { startup, link_map: map as usize };
+    let host = HostPart { startup, program: name.is_empty(), link_map: map as usize };
     Object::adopt(tag, path, bias, image, host)
 }
 

@@ -11,7 +11,8 @@ use goblin::elf64::program_header::ProgramHeader;
 use goblin::elf64::reloc::Rela;
 
 use crate::elf::addr::{Bias, FileOffset, Vaddr, Word};
-use crate::elf::dynamic::{Dynamic, Entry, SIZEOF_DYN, StrOffset};
+use crate::elf::dynamic::{DF_1_NODEFLIB, Dynamic, Entry, SIZEOF_DYN, StrOffset};
+use crate::elf::gnu_hash::GnuHash;
 use crate::elf::image::{Image, Segment};
 use crate::elf::plan::Plan;
 use crate::elf::symbol::SymbolTable;
@@ -62,6 +63,8 @@ impl Handle {
 pub(crate) struct HostPart {
     /// In the process when our start-up code ran, so in everybody's scope.
     pub startup: bool,
+    /// The executable.
+    pub program: bool,
     /// glibc's own `link_map` of it.
     pub link_map: usize,
 }
@@ -178,17 +181,22 @@ impl Object {
         let dynamic = Dynamic::new(dynamic_entries(&image, &memory)?, section, pointer)?;
         let (tables, wants) = match host {
             // What the system's loader has accepted is looked at only when somebody asks.
-            Some(_) => (Tables::of_host(&dynamic, &memory)?, OnceLock::new()),
+            Some(_) => (Tables::of_host(&dynamic, &memory), OnceLock::new()),
             None => {
                 let tables = Tables::new(&dynamic, &memory)?;
                 check_code(&dynamic, &image)?;
-                let wants = Wants::new(&dynamic, &tables.symbols, section, &tag, &path, loaded_by)?;
+                let symbols = tables.symbols(&dynamic, &memory);
+                let wants = Wants::new(&dynamic, symbols, section, &tag, &path, loaded_by)?;
                 (tables, OnceLock::from(wants))
             }
         };
-        let soname = dynamic.soname.map(|s| string(&tables.symbols, s, "DT_SONAME", section)).transpose()?;
+        let soname = match (dynamic.soname, host) {
+            (None, _) => None,
+            (Some(offset), Some(_)) => tables::host_string(&dynamic, &memory, offset),
+            (Some(offset), None) => Some(string(tables.symbols(&dynamic, &memory), offset, "DT_SONAME", section)?),
+        };
         if report.listening() {
-            tell_entries(dynamic_entries(&image, &memory)?, section, &tables.symbols, report);
+            tell_entries(dynamic_entries(&image, &memory)?, section, tables.symbols(&dynamic, &memory), report);
         }
         let handle = host.is_none().then(|| Handle::new(&path, memory.bias(), section));
         let tls = match image.tls().filter(|_| host.is_none()) {
@@ -220,7 +228,9 @@ impl Object {
     pub(crate) fn wants(&self) -> &Wants {
         self.wants.get_or_init(|| {
             let section = self.image.dynamic().map_or(Vaddr(0), |s| s.vaddr);
-            let wants = Wants::new(&self.dynamic, self.symbols(), section, &self.tag, &self.path, None);
+            let program = self.host.filter(|h| h.program).map(|_| crate::host::program_path(true));
+            let path = program.as_deref().unwrap_or(&self.path);
+            let wants = Wants::new(&self.dynamic, self.symbols(), section, &self.tag, path, None);
             wants.unwrap_or_default()
         })
     }
@@ -228,7 +238,13 @@ impl Object {
     /// Where names are found.
     #[inline]
     pub(crate) fn symbols(&self) -> &SymbolTable<'_> {
-        &self.tables.symbols
+        self.tables.symbols(&self.dynamic, &self.memory)
+    }
+
+    /// Its newer hash table: what says "no" to most names.
+    #[inline]
+    pub(crate) fn gnu_hash(&self) -> Option<GnuHash<'_>> {
+        self.tables.gnu
     }
 
     /// `DT_RELA`.
@@ -447,6 +463,15 @@ fn string(
 }
 
 impl SearchPaths {
+    /// Those of an object; of a host's object that names none, its `$ORIGIN` is left out: nobody would ask for it.
+    pub(crate) fn of(object: Option<&Object>) -> &SearchPaths {
+        static NONE: SearchPaths =
+            SearchPaths { rpath: Vec::new(), runpath: None, origin: String::new(), no_default_dirs: false };
+        let names_some = |d: &Dynamic| d.rpath.is_some() || d.runpath.is_some() || d.flags_1 & DF_1_NODEFLIB != 0;
+        let object = object.filter(|o| !o.is_host() || names_some(&o.dynamic));
+        object.map_or(&NONE, |o| &o.wants().paths)
+    }
+
     fn new(
         tag: &Tag,
         path: &OsStr,
@@ -468,7 +493,7 @@ impl SearchPaths {
         SearchPaths {
             rpath: chain,
             runpath: runpath.map(|list| dirs(&list)),
-            no_default_dirs: flags_1 & crate::elf::dynamic::DF_1_NODEFLIB != 0,
+            no_default_dirs: flags_1 & DF_1_NODEFLIB != 0,
             origin,
         }
     }

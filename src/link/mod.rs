@@ -1,9 +1,8 @@
 //! Who finds what: files by name, dependencies, symbols over several objects, and orders.
 
 pub(crate) mod cpu;
-pub(crate) mod filter;
+pub(crate) mod first;
 pub(crate) mod ldcache;
-pub(crate) mod merged;
 pub(crate) mod needed;
 pub(crate) mod order;
 pub(crate) mod relocate;

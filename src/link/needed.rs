@@ -14,7 +14,7 @@ use crate::host::Host;
 use crate::link::search::{self, OpenFile, Search};
 use crate::lock::Lock;
 use crate::namespace::{Members, Policy};
-use crate::object::{FileId, Object, SearchPaths};
+use crate::object::{FileId, Object};
 
 /// An object of a load: mapped by it, or here before.
 pub(crate) enum Held {
@@ -253,14 +253,13 @@ impl<'a> Graph<'a> {
         needed_by: Option<usize>,
         report: Report<'_, P>,
     ) -> Result<OpenFile> {
-        let nobody = SearchPaths::default();
         let requester = needed_by.map(|at| &*self.nodes[at].object).or(caller);
-        let executable = self.around.host.startup().first().map(|o| &o.wants().paths);
+        let executable = self.around.host.startup().first().map(|o| &**o);
         report.tell(|| Kind::Search { name: name.into(), needed_by: needed_by.and(requester).map(|o| o.tag.clone()) });
         Search {
             name,
             dirs: &self.around.policy.dirs,
-            of: requester.map_or(&nobody, |o| &o.wants().paths),
+            of: requester,
             executable,
             needed_by: needed_by.map(|at| self.nodes[at].object.tag.short()),
             whose: requester.map_or("the program", |o| o.tag.short()),

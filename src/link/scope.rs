@@ -15,8 +15,7 @@ use crate::error::ErrorKind;
 use crate::event::{Binding, Candidate, Kind, Probe, Report};
 use crate::hash::Map;
 use crate::host::Host;
-use crate::link::filter::Filter;
-use crate::link::merged::{self, Merged, Said};
+use crate::link::first::{First, MANY};
 use crate::lock::Lock;
 use crate::namespace::Members;
 use crate::object::Object;
@@ -33,17 +32,16 @@ pub(crate) struct Scope<'a> {
     asked: Vec<Asked<'a>>,
     /// Where each stands among them, by tag.
     places: Map<u32, usize>,
-    /// How many of them are everybody's.
-    everybodys: usize,
-    /// Says "no" for everybody's objects together, where it was worth to build one.
-    filter: Option<Arc<Filter>>,
-    /// Says who is the first to have a name, where there are many objects.
-    merged: Option<Merged>,
+    /// Says who is the first to have a name, where there is enough to ask.
+    first: Option<Arc<First>>,
     /// `STB_GNU_UNIQUE` definitions that were chosen so far.
     pub unique: Unique<'a>,
     /// What is known of the host.
     pub host: &'a Host,
 }
+
+/// So few references are not worth a thought about tables.
+const FEW: usize = 300;
 
 /// One object of a scope, with the table that says "no" for it: side by side, since most answers are "no".
 struct Asked<'a> {
@@ -55,12 +53,12 @@ impl Asked<'_> {
     /// Whether the object may define a name with this hash.
     #[inline(always)]
     fn may_have(&self, hash: u32) -> bool {
-        self.gnu.is_none_or(|gnu| gnu.may_have(hash))
+        self.gnu.as_ref().is_none_or(|gnu| gnu.may_have(hash))
     }
 
     #[inline(always)]
     fn may_have_half(&self, hash: u32) -> bool {
-        self.gnu.is_none_or(|gnu| gnu.may_have_half(hash))
+        self.gnu.as_ref().is_none_or(|gnu| gnu.may_have_half(hash))
     }
 }
 
@@ -140,24 +138,15 @@ impl<'a> Scope<'a> {
         references: usize,
         lock: &Lock,
     ) -> Scope<'a> {
+        let count = everybodys.len();
         let mut scope = Scope::over(defined, everybodys, local, unique);
-        if scope.asked.len() >= merged::WORTH {
-            scope.merge(references);
-        }
-        // Below that, building the filter takes longer than it saves.
-        if scope.merged.is_none() && references > 600 {
-            scope.filter = Filter::over(scope.asked[..scope.everybodys].iter().map(|asked| asked.object), lock);
-        }
+        let objects = scope.asked.iter().map(|asked| asked.object);
+        scope.first = match scope.asked.len() {
+            _ if references < FEW => None,
+            MANY.. => First::over(objects, references).map(Arc::new),
+            _ => First::kept(objects.take(count), references, lock),
+        };
         scope
-    }
-
-    /// Builds the table over all objects, if enough will be asked of it. Not where one of them has no newer hash table.
-    fn merge(&mut self, references: usize) {
-        let chains: Option<Vec<_>> = self.asked.iter().map(|a| Some((a.gnu?.first(), a.gnu?.words()))).collect();
-        let Some(chains) = chains else { return };
-        if chains.iter().map(|(_, words)| words.len()).sum::<usize>() < references * 8 {
-            self.merged = Merged::over(&chains);
-        }
     }
 
     /// The same without any table over several objects.
@@ -167,9 +156,8 @@ impl<'a> Scope<'a> {
         local: impl Iterator<Item = &'a Object>,
         unique: Unique<'a>,
     ) -> Scope<'a> {
-        let count = everybodys.len();
         let (asked, places) = each_once(everybodys.into_iter().chain(local));
-        Scope { defined, asked, places, everybodys: count, filter: None, merged: None, host: unique.host, unique }
+        Scope { defined, asked, places, first: None, host: unique.host, unique }
     }
 
     /// The scope of a batch that is opened with `RTLD_DEEPBIND`: its own objects before everybody's.
@@ -180,7 +168,7 @@ impl<'a> Scope<'a> {
         unique: Unique<'a>,
     ) -> Scope<'a> {
         let (asked, places) = each_once(local.chain(everybodys));
-        Scope { defined, asked, places, everybodys: 0, filter: None, merged: None, host: unique.host, unique }
+        Scope { defined, asked, places, first: None, host: unique.host, unique }
     }
 
     /// Where `object` stands among those that are asked.
@@ -192,18 +180,11 @@ impl<'a> Scope<'a> {
     /// asked before can have the name. The name is not even read: the hash stands in the object's own chain.
     #[inline]
     fn is_first(&self, from: &Object, place: usize, index: u32) -> bool {
-        let Some(hash) = self.asked.get(place).and_then(|own| own.gnu?.half_hash(index)) else { return false };
+        let Some(hash) = self.asked.get(place).and_then(|own| own.gnu.as_ref()?.half_hash(index)) else { return false };
         if from.dynamic.symbolic {
             return true;
         }
-        if let Some(merged) = &self.merged {
-            return merged.ask(hash) == Said::Candidate(place, index);
-        }
-        let start = match &self.filter {
-            Some(filter) if filter.may_have(hash) => return false,
-            Some(_) => self.everybodys.min(place),
-            None => 0,
-        };
+        let start = self.first.as_ref().map_or(0, |first| first.place(hash).min(place));
         !self.asked[start..place.min(self.asked.len())].iter().any(|asked| asked.may_have_half(hash))
     }
 
@@ -304,38 +285,32 @@ impl<'a> Scope<'a> {
     }
 
     fn find<W: Witness>(&self, from: &'a Object, wanted: &Wanted<'_>, witness: &mut W) -> Option<Definition<'a>> {
-        if !W::WATCHES
-            && !from.dynamic.symbolic
-            && let Some(merged) = &self.merged
+        if from.dynamic.symbolic
+            && let Some(found) = self.ask(from, wanted, witness)
         {
-            match merged.ask(wanted.hash) {
-                Said::Nobody => return None,
-                Said::Candidate(place, index) => {
-                    let object = self.asked[place].object;
-                    if let Some(symbol) = object.symbols().accept(wanted, index) {
-                        return Some(self.found(wanted, object, index, symbol));
-                    }
-                }
-            }
+            return Some(found);
         }
-        let own = Asked { gnu: None, object: from };
-        let first = from.dynamic.symbolic.then_some(&own);
-        // Who watches sees every object say "no" by itself.
-        let all_say_no = !W::WATCHES && self.filter.as_ref().is_some_and(|filter| !filter.may_have(wanted.hash));
-        let start = if all_say_no { self.everybodys } else { 0 };
-        for asked in first.into_iter().chain(&self.asked[start..]) {
-            if !W::WATCHES && !asked.may_have(wanted.hash) {
-                continue;
-            }
-            let object = asked.object;
-            let mut trail = W::Trail::default();
-            let found = object.symbols().find(wanted, &mut trail);
-            witness.asked(object, trail);
-            if let Some((index, symbol)) = found {
-                return Some(self.found(wanted, object, index, symbol));
+        let start = match &self.first {
+            // Who watches sees every object say "no" by itself.
+            Some(table) if !W::WATCHES => table.place(wanted.hash).min(self.asked.len()),
+            _ => 0,
+        };
+        for asked in &self.asked[start..] {
+            if (W::WATCHES || asked.may_have(wanted.hash))
+                && let Some(found) = self.ask(asked.object, wanted, witness)
+            {
+                return Some(found);
             }
         }
         None
+    }
+
+    #[inline]
+    fn ask<W: Witness>(&self, object: &'a Object, wanted: &Wanted<'_>, witness: &mut W) -> Option<Definition<'a>> {
+        let mut trail = W::Trail::default();
+        let found = object.symbols().find(wanted, &mut trail);
+        witness.asked(object, trail);
+        found.map(|(index, symbol)| self.found(wanted, object, index, symbol))
     }
 
     /// What the symbol that was found means: itself, or the first of its name if there may be only one.
@@ -353,7 +328,7 @@ fn each_once<'a>(objects: impl Iterator<Item = &'a Object>) -> (Vec<Asked<'a>>, 
     let (mut asked, mut places) = (Vec::new(), Map::default());
     for object in objects {
         places.entry(object.tag.id).or_insert_with(|| {
-            asked.push(Asked { gnu: object.symbols().gnu_hash(), object });
+            asked.push(Asked { gnu: object.gnu_hash(), object });
             asked.len() - 1
         });
     }
@@ -371,7 +346,7 @@ fn is_of(definition: &Definition<'_>, object: &Object) -> bool {
 /// What the reference at `index` asks for: its name and the version that `DT_VERSYM` gives it.
 fn wanted<'o>(symbols: &'o SymbolTable<'_>, index: u32, reference: &Symbol, class: Class) -> Wanted<'o> {
     let version = symbols.version(index).map_or(Want::Oldest, |v| Want::Version(*v));
-    Wanted::new(symbols.name(reference), version, class)
+    Wanted::hashed(symbols.hashed_name(reference), version, class)
 }
 
 /// The definition of `name` in `objects`, in order: what `dlsym` does with a handle's scope.
