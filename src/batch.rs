@@ -3,12 +3,12 @@
 //! The stage is a type, and it is the stage of the *batch*: symbols cross objects and dependencies may form
 //! cycles, so no object is ready before all are. Until [`Batch::publish`], dropping a batch undoes everything.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::elf::dynamic::DF_1_INITFIRST;
 use crate::error::Result;
 use crate::event::{Kind, Probe, Report, Stage, Tag};
+use crate::hash::Map;
 use crate::host::Host;
 use crate::link::needed::{Held, Node, search_order};
 use crate::link::order::opened_last;
@@ -33,7 +33,7 @@ pub(crate) struct Sealed(Outcomes);
 /// What relocating leaves to be remembered: for each node, and the unique symbols that were chosen.
 pub(crate) struct Outcomes {
     nodes: Vec<Outcome>,
-    unique: HashMap<Box<[u8]>, (u32, u32)>,
+    unique: Map<Box<[u8]>, (u32, u32)>,
 }
 
 /// The objects of one load, new ones and those that were here, in the order of the local scope.
@@ -50,14 +50,13 @@ impl<S> Batch<S> {
 
     /// Every object, in the order of the local scope.
     pub(crate) fn objects(&self) -> impl Iterator<Item = &Object> {
-        let filtees: Vec<_> = self.nodes.iter().map(|n| n.filtees.clone()).collect();
-        search_order(&filtees).into_iter().map(|at| &*self.nodes[at].object)
+        search_order(self.nodes.len(), |at| &self.nodes[at].filtees).into_iter().map(|at| &*self.nodes[at].object)
     }
 
     /// The new objects, dependencies first.
     fn new_in_order(&self) -> Vec<usize> {
-        let needs: Vec<_> = self.nodes.iter().map(|n| n.needs.clone()).collect();
-        opened_last(&needs).into_iter().filter(|&at| self.nodes[at].is_new()).collect()
+        let order = opened_last(self.nodes.len(), |at| &self.nodes[at].needs);
+        order.into_iter().filter(|&at| self.nodes[at].is_new()).collect()
     }
 
     fn tags(&self, order: &[usize]) -> Vec<Tag> {
@@ -150,9 +149,11 @@ impl Batch<Bound> {
         let report = report.at(Stage::Relocate);
         let outcomes = &self.stage.0.nodes;
         let order: Vec<_> = self.new_in_order().into_iter().filter(|&at| !outcomes[at].deferred.is_empty()).collect();
-        if !order.is_empty() {
-            report.tell(|| Kind::Pass { pass: 2, objects: self.tags(&order) });
+        if order.is_empty() {
+            let Bound(outcomes) = self.stage;
+            return Ok(Batch { nodes: self.nodes, stage: Relocated(outcomes) });
         }
+        report.tell(|| Kind::Pass { pass: 2, objects: self.tags(&order) });
         // A resolver may call through a slot of its own library that was left for its first call.
         let pending = lazy::Pending::new(self.objects());
         let mut watch = Watch::default();

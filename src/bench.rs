@@ -21,7 +21,7 @@ pub fn relocate<P: Probe + ?Sized>(library: &Prepared, probe: &P) -> Result<()> 
     let host = host::look_silently(&lock)?;
     let (members, defined) = (Members::default(), Default::default());
     let batch = library.batch();
-    let scope = Scope::over(&defined, Vec::new(), batch.objects(), Unique::new(&members, &host), None);
+    let scope = Scope::over(&defined, Vec::new(), batch.objects(), Unique::new(&members, &host));
     let report: event::Report<'_, P> = Request::current().report(probe, Stage::Relocate);
     relocate::first_pass(batch.root(), &scope, &Policy::default(), report).map(drop)
 }

@@ -362,6 +362,11 @@ impl<'p, P: Probe + ?Sized> Report<'p, P> {
         Report { object: Some(object), ..self }
     }
 
+    /// The request that it is about.
+    pub(crate) fn load(&self) -> LoadId {
+        self.load
+    }
+
     #[inline(always)]
     pub(crate) fn listening(&self) -> bool {
         self.probe.listening()

@@ -8,128 +8,25 @@
 
 use std::ffi::{CStr, OsStr, OsString, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
-use goblin::elf64::dynamic::{DT_DEBUG, Dyn};
-use goblin::elf64::program_header::{PT_DYNAMIC, PT_PHDR, ProgramHeader};
+use goblin::elf64::program_header::{PT_DYNAMIC, ProgramHeader};
 use nix::libc;
 
 use crate::elf::addr::{Addr, Bias, FileOffset, Vaddr};
 use crate::elf::image::Image;
 use crate::elf::symbol::{Class, Want, Wanted};
-use crate::error::Result;
-use crate::event::{Kind, Probe, Report, Request, Silent, Stage};
+use crate::error::{Error, Result};
+use crate::event::{Kind, Probe, Report, Request, Silent, Stage, Tag};
 use crate::lock::{self, Guarded, Lock};
-use crate::memory::Arguments;
 use crate::object::{HostPart, LinkMap, Object};
-use crate::runtime::unwind::Iterate;
+use crate::runtime::unwind::{self, Iterate};
 
-/// `struct r_debug` of `<link.h>`, as far as it is used.
-#[repr(C)]
-struct RDebug {
-    r_version: c_int,
-    r_map: *mut LinkMap,
-}
-
-unsafe extern "C" {
-    /// Exported by ld.so for debuggers.
-    static _r_debug: RDebug;
-    static environ: *const *const c_char;
-}
-
-// ── start-up ─────────────────────────────────────────────────────────────────────────────────────────────
-
-static ARGC: AtomicUsize = AtomicUsize::new(0);
-static ARGV: AtomicPtr<*const c_char> = AtomicPtr::new(std::ptr::null_mut());
-static LD_LIBRARY_PATH: AtomicPtr<c_char> = AtomicPtr::new(std::ptr::null_mut());
-/// `LD_BIND_NOW` is set, and not empty.
-static LD_BIND_NOW: AtomicBool = AtomicBool::new(false);
-/// The last object of the list when our start-up code ran: it and those before form the global scope.
-static LAST_AT_START: AtomicPtr<LinkMap> = AtomicPtr::new(std::ptr::null_mut());
-
-/// Runs before `main`, when every start-up object is mapped and no other thread exists.
-#[used]
-#[unsafe(link_section = ".init_array")]
-static AT_START: extern "C" fn(c_int, *mut *const c_char, *const *const c_char) = at_start;
-
-extern "C" fn at_start(argc: c_int, argv: *mut *const c_char, envp: *const *const c_char) {
-    lock::watch_forks();
-    ARGC.store(argc as usize, Ordering::Relaxed);
-    ARGV.store(argv, Ordering::Relaxed);
-    // SAFETY: glibc hands constructors the process's own environment: an array of C strings that ends in null.
-    unsafe {
-        let mut at = envp;
-        while !at.is_null() && !(*at).is_null() {
-            let variable = CStr::from_ptr(*at).to_bytes();
-            // The string itself, not a copy: nothing is allocated before `main`. The first of a name counts.
-            if let Some(value) = variable.strip_prefix(b"LD_LIBRARY_PATH=")
-                && LD_LIBRARY_PATH.load(Ordering::Relaxed).is_null()
-            {
-                LD_LIBRARY_PATH.store(value.as_ptr().cast_mut().cast(), Ordering::Relaxed);
-            }
-            if variable.strip_prefix(b"LD_BIND_NOW=").is_some_and(|value| !value.is_empty()) {
-                LD_BIND_NOW.store(true, Ordering::Relaxed);
-            }
-            at = at.add(1);
-        }
-    }
-    // SAFETY: only this thread exists, so nobody changes the list.
-    let last = unsafe { list_head() };
-    let mut last = last.unwrap_or(std::ptr::null_mut());
-    // SAFETY: as above; every `l_next` is null or the next element.
-    while !last.is_null() && unsafe { !(*last).l_next.is_null() } {
-        // SAFETY: as above.
-        last = unsafe { (*last).l_next };
-    }
-    LAST_AT_START.store(last, Ordering::Relaxed);
-}
-
-/// The name, in glibc's own memory, of the last object that was there at start-up: how a callback of `dl_iterate_phdr`
-/// recognises it.
-pub(crate) fn last_name_at_start() -> Option<*const c_char> {
-    let last = LAST_AT_START.load(Ordering::Relaxed);
-    // SAFETY: a start-up object's, which stays for good.
-    (!last.is_null()).then(|| unsafe { (*last).l_name })
-}
-
-/// What constructors are called with: argc and argv as captured at start-up, `environ` as it is now.
-pub(crate) fn arguments() -> Arguments {
-    Arguments {
-        argc: ARGC.load(Ordering::Relaxed) as c_int,
-        argv: ARGV.load(Ordering::Relaxed).cast_const(),
-        // SAFETY: reading the pointer as any C program does.
-        envp: unsafe { environ },
-    }
-}
-
-/// `argv[0]`: what the program calls itself in messages.
-pub(crate) fn program_name() -> String {
-    let Arguments { argc, argv, .. } = arguments();
-    if argc == 0 || argv.is_null() {
-        return String::new();
-    }
-    // SAFETY: the first of `argc` C strings, as the kernel put them on the first stack.
-    unsafe { CStr::from_ptr(*argv) }.to_string_lossy().into_owned()
-}
-
-/// `LD_LIBRARY_PATH` as it was when the program started; a set-user-ID program has none (`AT_SECURE`).
-pub(crate) fn ld_library_path() -> Option<String> {
-    let value = LD_LIBRARY_PATH.load(Ordering::Relaxed);
-    // SAFETY: `getauxval` has no preconditions.
-    if value.is_null() || unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
-        return None;
-    }
-    // SAFETY: it points into the string that the kernel put on the first stack; it stays for good.
-    Some(unsafe { CStr::from_ptr(value) }.to_string_lossy().into_owned())
-}
-
-/// `LD_BIND_NOW` as it was when the program started: nothing is bound lazily.
-pub(crate) fn ld_bind_now() -> bool {
-    LD_BIND_NOW.load(Ordering::Relaxed)
-}
-
-// ── the list ─────────────────────────────────────────────────────────────────────────────────────────────
+pub(crate) mod real;
+mod start;
+use start::{LAST_AT_START, list_head};
+pub(crate) use start::{arguments, last_name_at_start, ld_bind_now, ld_library_path, program_name};
 
 /// The host's objects as they were when its list was last walked. Cheap to clone.
 #[derive(Clone)]
@@ -141,30 +38,27 @@ pub(crate) struct Host {
     /// `dlpi_adds` and `dlpi_subs` when the list was walked.
     adds: u64,
     subs: u64,
-    /// Where in a `link_map` glibc keeps `l_tls_offset` and `l_tls_modid`.
-    tls_fields: [Option<usize>; 2],
 }
 
 static HOST: Guarded<Option<Host>> = Guarded::new(None);
 
-/// What is copied out of the list while glibc's lock is held.
-struct Listed {
-    link_map: usize,
-    bias: u64,
-    section: u64,
-    name: Vec<u8>,
-    headers: Vec<u8>,
-}
-
-#[derive(Default)]
-struct Walk {
-    seen_adds: u64,
-    seen_subs: u64,
-    /// Unchanged since the last walk: nothing was copied.
+/// A walk through the list, while glibc's lock is held.
+struct Walk<'k> {
+    known: Option<&'k Host>,
+    /// Somebody reads the names.
+    watched: bool,
+    /// Unchanged since the last walk: nothing was looked at.
     unchanged: bool,
-    list: Vec<Listed>,
+    begun: bool,
     adds: u64,
     subs: u64,
+    /// The element after the last one that was met.
+    next: *mut LinkMap,
+    /// The end of the start-up objects was not met yet. Without a note from start-up, all that is there at first counts.
+    at_start: bool,
+    found: Vec<Arc<Object>>,
+    startup: usize,
+    failed: Option<Error>,
 }
 
 impl Host {
@@ -176,14 +70,23 @@ impl Host {
     /// How many bytes below the thread pointer the TLS block of a host object begins, if it is at the same
     /// distance in every thread.
     pub(crate) fn tls_offset(&self, object: &Object) -> Option<u64> {
-        let offset = link_map_word(object, self.tls_fields[0])?;
+        let offset = link_map_word(object, self.tls_fields()[0])?;
         // 0: no block. All ones: only dynamic, at no fixed distance.
         (offset != 0 && offset != u64::MAX).then_some(offset)
     }
 
     /// The number that glibc gave to the thread-local storage of a host object: what its `__tls_get_addr` knows.
     pub(crate) fn tls_module(&self, object: &Object) -> Option<u64> {
-        link_map_word(object, self.tls_fields[1]).filter(|&id| id != 0)
+        link_map_word(object, self.tls_fields()[1]).filter(|&id| id != 0)
+    }
+
+    /// Where in a `link_map` glibc keeps `l_tls_offset` and `l_tls_modid`. Few libraries ask, and it never changes.
+    fn tls_fields(&self) -> &'static [Option<usize>; 2] {
+        static FIELDS: OnceLock<[Option<usize>; 2]> = OnceLock::new();
+        FIELDS.get_or_init(|| {
+            ["_thread_db_link_map_l_tls_offset", "_thread_db_link_map_l_tls_modid"]
+                .map(|name| debugger_field(&self.objects, name))
+        })
     }
 
     /// The object that `address` belongs to.
@@ -196,30 +99,28 @@ impl Host {
 pub(crate) fn look<P: Probe + ?Sized>(lock: &Lock, report: Report<'_, P>) -> Result<Host> {
     // A clone: no borrow is held when events are told.
     let known = HOST.borrow(lock).clone();
-    let mut walk = Walk::default();
-    if let Some(host) = &known {
-        (walk.seen_adds, walk.seen_subs) = (host.adds, host.subs);
-    }
-    // SAFETY: the callback takes exactly this argument, and copies everything out while glibc holds its lock. Which
-    // glibc does not reset in a forked child.
+    let mut walk = Walk::new(known.as_ref(), report.listening());
+    // SAFETY: the callback takes exactly this argument. glibc does not reset its lock in a forked child.
     lock::without_fork(|| unsafe { real_iterate()(Some(visit), (&raw mut walk).cast()) });
-    match known {
-        Some(host) if walk.unchanged => Ok(host),
-        known => {
-            let host = take_over(&walk, known.as_ref())?;
-            *HOST.borrow(lock) = Some(host.clone());
-            if known.is_none() {
-                let objects = || host.startup().iter().map(|o| o.tag.clone()).collect();
-                report.at(Stage::Host).tell(|| Kind::Host { objects: objects() });
-            }
-            if report.closely() {
-                let seen = known.as_ref().map_or(&[][..], |k| &k.objects);
-                let new = host.objects.iter().filter(|o| !seen.iter().any(|s| s.tag == o.tag));
-                new.for_each(|object| tell_adopted(object, &host, report.at(Stage::Host)));
-            }
-            Ok(host)
-        }
+    let Walk { unchanged, adds, subs, found, startup, failed, .. } = walk;
+    if let Some(error) = failed {
+        return Err(error);
     }
+    if unchanged && let Some(host) = known {
+        return Ok(host);
+    }
+    let host = Host { objects: found.into(), startup, adds, subs };
+    *HOST.borrow(lock) = Some(host.clone());
+    if known.is_none() {
+        let objects = || host.startup().iter().map(|o| o.tag.clone()).collect();
+        report.at(Stage::Host).tell(|| Kind::Host { objects: objects() });
+    }
+    if report.closely() {
+        let seen = known.as_ref().map_or(&[][..], |k| &k.objects);
+        let new = host.objects.iter().filter(|o| !seen.iter().any(|s| s.tag == o.tag));
+        new.for_each(|object| tell_adopted(object, &host, report.at(Stage::Host)));
+    }
+    Ok(host)
 }
 
 /// The same for those who only need to know, and have nobody to tell.
@@ -237,40 +138,9 @@ fn tell_adopted<P: Probe + ?Sized>(object: &Object, host: &Host, report: Report<
     });
 }
 
-/// Makes objects of what was listed; those that were known before stay the same.
-fn take_over(walk: &Walk, before: Option<&Host>) -> Result<Host> {
-    let known: &[Arc<Object>] = before.map_or(&[], |host| &host.objects);
-    let last = LAST_AT_START.load(Ordering::Relaxed) as usize;
-    // Without a note from start-up, all that is there at first counts.
-    let noted = walk.list.iter().any(|l| l.link_map == last);
-    let mut at_start = noted || before.is_none();
-    let mut objects = Vec::with_capacity(walk.list.len());
-    let mut startup = 0;
-    for listed in walk.list.iter().filter(|l| !l.is_vdso()) {
-        let same =
-            |o: &&Arc<Object>| o.host.is_some_and(|h| h.link_map == listed.link_map) && o.bias().0 == listed.bias;
-        let object = match known.iter().find(same) {
-            Some(known) => known.clone(),
-            None => Arc::new(adopt(listed, at_start)?),
-        };
-        startup += usize::from(object.is_startup());
-        objects.push(object);
-        at_start &= listed.link_map != last;
-    }
-    let fields = || {
-        ["_thread_db_link_map_l_tls_offset", "_thread_db_link_map_l_tls_modid"]
-            .map(|name| debugger_field(&objects, name))
-    };
-    let tls_fields = before.map_or_else(fields, |host| host.tls_fields);
-    Ok(Host { objects: objects.into(), startup, adds: walk.adds, subs: walk.subs, tls_fields })
-}
-
-/// glibc's own `dl_iterate_phdr`, where the name means something else in this program.
-static REAL_ITERATE: AtomicPtr<()> = AtomicPtr::new(std::ptr::null_mut());
-
 /// glibc's own `dl_iterate_phdr`.
 pub(crate) fn real_iterate() -> Iterate {
-    let real = REAL_ITERATE.load(Ordering::Relaxed);
+    let real = if unwind::is_interposed() { real::ITERATE.get() } else { std::ptr::null_mut() };
     if real.is_null() {
         return libc::dl_iterate_phdr;
     }
@@ -278,145 +148,138 @@ pub(crate) fn real_iterate() -> Iterate {
     unsafe { std::mem::transmute::<*mut (), Iterate>(real) }
 }
 
-/// Finds glibc's functions of those names that `interpose!` gives to the program. Before `main`, while no other
-/// thread exists: so the list may be walked without glibc's lock, which only the real functions could take.
-pub(crate) fn find_real_functions(found_find_object: impl Fn(*mut ())) {
-    let mut walk = Walk::default();
-    // SAFETY: only this thread exists.
-    unsafe { walk_list(&mut walk) };
-    for listed in
-        walk.list.iter_mut().filter(|l| l.name.ends_with(b"/libc.so.6") || l.name.ends_with(b"/ld-linux-x86-64.so.2"))
-    {
-        // glibc's objects begin with their ELF header, and the program headers follow it.
-        let table = (listed.bias + 64) as *const ProgramHeader;
-        // SAFETY: the first page of a mapped object: the header's `e_phnum`, and the table behind the header.
-        unsafe {
-            let count = ((listed.bias + 56) as *const u16).read();
-            listed.headers = plain_bytes(std::slice::from_raw_parts(table, count.into())).to_vec();
-        }
-        let Ok(object) = adopt(listed, true) else { continue };
-        for (name, store) in [
-            (&b"dl_iterate_phdr"[..], &(|f| REAL_ITERATE.store(f, Ordering::Relaxed)) as &dyn Fn(*mut ())),
-            (b"_dl_find_object", &found_find_object),
-        ] {
-            if let Some((_, symbol)) = object.symbols().find(&Wanted::new(name, Want::Newest, Class::Plt), &mut ()) {
-                store(std::ptr::with_exposed_provenance_mut(symbol.address(object.bias()).0 as usize));
-            }
-        }
-    }
-}
-
-/// Called by glibc for each object, with its lock held; the first call does everything.
+/// Called by glibc for each object, in the order of the list, with its lock held: so the list stands still, and nothing
+/// of it is unmapped meanwhile.
 unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, walk: *mut c_void) -> c_int {
     // SAFETY: `look` passes its `Walk`; glibc passes a valid `info`.
-    let (info, walk) = unsafe { (&*info, &mut *walk.cast::<Walk>()) };
-    if walk.list.is_empty() {
-        (walk.adds, walk.subs) = (info.dlpi_adds, info.dlpi_subs);
-        if walk.adds == walk.seen_adds && walk.subs == walk.seen_subs {
-            walk.unchanged = true;
-            return 1;
-        }
-        // SAFETY: glibc's lock is held, so the list stands still.
-        unsafe { walk_list(walk) };
-    }
-    // The list has no program headers; glibc gives them here. The dynamic section tells which is whose.
-    // SAFETY: glibc says so: `dlpi_phnum` headers at `dlpi_phdr`.
-    let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr.cast::<ProgramHeader>(), info.dlpi_phnum.into()) };
-    let dynamic = headers.iter().find(|h| h.p_type == PT_DYNAMIC);
-    if let Some(dynamic) = dynamic {
-        let section = info.dlpi_addr.wrapping_add(dynamic.p_vaddr);
-        if let Some(listed) = walk.list.iter_mut().find(|l| l.section == section) {
-            // SAFETY: program headers are plain numbers.
-            listed.headers = unsafe { plain_bytes(headers) }.to_vec();
-        }
-    }
-    0
+    let (info, walk) = unsafe { (&*info, &mut *walk.cast::<Walk<'_>>()) };
+    // SAFETY: as above.
+    unsafe { walk.meet(info) }
 }
 
-/// # Safety
-/// `T` has no padding.
-unsafe fn plain_bytes<T>(values: &[T]) -> &[u8] {
-    // SAFETY: any initialised memory can be read as bytes; the caller vouches for the padding.
-    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
-}
-
-/// # Safety
-/// Nobody changes the list meanwhile.
-unsafe fn walk_list(walk: &mut Walk) {
-    // SAFETY: the caller's.
-    let mut at = unsafe { list_head() }.unwrap_or(std::ptr::null_mut());
-    while !at.is_null() {
-        // SAFETY: an element of the list.
-        let map = unsafe { &*at };
-        let name = if map.l_name.is_null() {
-            Vec::new()
-        } else {
-            // SAFETY: glibc keeps a C string there.
-            unsafe { CStr::from_ptr(map.l_name) }.to_bytes().to_vec()
-        };
-        walk.list.push(Listed {
-            link_map: at as usize,
-            bias: map.l_addr,
-            section: map.l_ld,
-            name,
-            headers: Vec::new(),
-        });
-        at = map.l_next;
-    }
-}
-
-/// The first `link_map`: the executable's.
-///
-/// # Safety
-/// Nobody changes the list meanwhile.
-unsafe fn list_head() -> Option<*mut LinkMap> {
-    // SAFETY: ld.so fills this in before any constructor runs.
-    let map = unsafe { (&raw const _r_debug.r_map).read() };
-    if !map.is_null() {
-        return Some(map);
-    }
-    // Some debuggers' tricks leave `_r_debug` empty; the executable's own DT_DEBUG points to it as well.
-    // SAFETY: `getauxval` has no preconditions; the kernel's AT_PHDR and AT_PHNUM describe the executable's
-    // program headers, which are mapped.
-    unsafe {
-        let table = libc::getauxval(libc::AT_PHDR) as *const ProgramHeader;
-        let count = libc::getauxval(libc::AT_PHNUM) as usize;
-        if table.is_null() {
-            return None;
+impl<'k> Walk<'k> {
+    fn new(known: Option<&'k Host>, watched: bool) -> Walk<'k> {
+        let count = known.map_or(16, |host| host.objects.len() + 1);
+        Walk {
+            known,
+            watched,
+            unchanged: false,
+            begun: false,
+            adds: 0,
+            subs: 0,
+            next: std::ptr::null_mut(),
+            // Those of start-up are known since the first walk.
+            at_start: known.is_none(),
+            found: Vec::with_capacity(count),
+            startup: 0,
+            failed: None,
         }
-        let headers = std::slice::from_raw_parts(table, count);
-        let own = headers.iter().find(|h| h.p_type == PT_PHDR)?;
-        let bias = (table as u64).wrapping_sub(own.p_vaddr);
-        let dynamic = headers.iter().find(|h| h.p_type == PT_DYNAMIC)?;
-        let mut entry = bias.wrapping_add(dynamic.p_vaddr) as *const Dyn;
-        while (*entry).d_tag != 0 {
-            if (*entry).d_tag == DT_DEBUG && (*entry).d_val != 0 {
-                return Some((*((*entry).d_val as *const RDebug)).r_map);
+    }
+
+    /// Takes one object over; what was known before stays the same. Not 0: enough.
+    ///
+    /// # Safety
+    /// glibc's lock is held, and `info` is glibc's.
+    unsafe fn meet(&mut self, info: &libc::dl_phdr_info) -> c_int {
+        if !std::mem::replace(&mut self.begun, true) {
+            (self.adds, self.subs) = (info.dlpi_adds, info.dlpi_subs);
+            if self.known.is_some_and(|host| (host.adds, host.subs) == (self.adds, self.subs)) {
+                self.unchanged = true;
+                return 1;
             }
-            entry = entry.add(1);
         }
+        // The list has no program headers; glibc gives them here. The dynamic section tells which is whose.
+        // SAFETY: glibc says so: `dlpi_phnum` headers at `dlpi_phdr`.
+        let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr.cast(), info.dlpi_phnum.into()) };
+        let dynamic = headers.iter().find(|h: &&ProgramHeader| h.p_type == PT_DYNAMIC);
+        let Some(dynamic) = dynamic else { return 0 };
+        // SAFETY: the caller's.
+        let Some(map) = (unsafe { self.element(info.dlpi_addr.wrapping_add(dynamic.p_vaddr)) }) else { return 0 };
+        // SAFETY: an element of the list.
+        let LinkMap { l_addr, l_name, .. } = unsafe { &*map };
+        // SAFETY: glibc keeps a C string there.
+        let name = if l_name.is_null() { &[][..] } else { unsafe { CStr::from_ptr(*l_name) }.to_bytes() };
+        let bias = Bias(*l_addr);
+        // The kernel's object has no file, and programs reach it through libc.
+        if name.starts_with(b"linux-vdso.so") {
+            return 0;
+        }
+        let object = match self.known(map, bias) {
+            Some(known) => known.clone(),
+            None => match adopt(map, name, bias, headers, self.at_start, self.watched) {
+                Ok(object) => Arc::new(object),
+                Err(error) => {
+                    self.failed = Some(error);
+                    return 1;
+                }
+            },
+        };
+        self.startup += usize::from(object.is_startup());
+        self.found.push(object);
+        self.at_start &= !std::ptr::eq(map, LAST_AT_START.load(Ordering::Relaxed));
+        0
     }
-    None
+
+    /// The element of the list with this dynamic section: as a rule the one after the last.
+    ///
+    /// # Safety
+    /// glibc's lock is held.
+    unsafe fn element(&mut self, section: u64) -> Option<*mut LinkMap> {
+        // SAFETY: the caller's.
+        let head = unsafe { list_head() }?;
+        for from in [self.next, head] {
+            let mut at = from;
+            while !at.is_null() {
+                // SAFETY: an element of the list.
+                let map = unsafe { &*at };
+                if map.l_ld == section {
+                    self.next = map.l_next;
+                    return Some(at);
+                }
+                at = map.l_next;
+            }
+        }
+        None
+    }
+
+    /// The same object from the last walk: as a rule at the same place.
+    fn known(&self, map: *mut LinkMap, bias: Bias) -> Option<&'k Arc<Object>> {
+        let known = &self.known?.objects;
+        let same = |o: &&Arc<Object>| o.host.is_some_and(|h| h.link_map == map as usize) && o.bias() == bias;
+        known.get(self.found.len()).filter(same).or_else(|| known.iter().find(same))
+    }
 }
 
-impl Listed {
-    /// The kernel's object: it has no file, and programs reach it through libc.
-    fn is_vdso(&self) -> bool {
-        self.name.starts_with(b"linux-vdso.so") || self.headers.is_empty()
+/// Where the executable is: `exactly`, or as the kernel was told, which may be a link to it or a script that names it.
+/// The exact answer is a file of `/proc`, and takes as long as all other system calls for a small library together.
+pub(crate) fn program_path(exactly: bool) -> OsString {
+    // SAFETY: `getauxval` has no preconditions.
+    let told = unsafe { libc::getauxval(libc::AT_EXECFN) } as *const c_char;
+    // SAFETY: the kernel put a C string there, for good.
+    let told = if told.is_null() { &[][..] } else { unsafe { CStr::from_ptr(told) }.to_bytes() };
+    if exactly || !told.starts_with(b"/") {
+        return std::env::current_exe().map(OsString::from).unwrap_or_default();
     }
+    OsStr::from_bytes(told).into()
 }
 
-fn adopt(listed: &Listed, startup: bool) -> Result<Object> {
+fn adopt(
+    map: *mut LinkMap,
+    name: &[u8],
+    bias: Bias,
+    headers: &[ProgramHeader],
+    startup: bool,
+    exactly: bool,
+) -> Result<Object> {
     // The executable has no name in the list.
-    let path = if listed.name.is_empty() {
-        std::env::current_exe().map(OsString::from).unwrap_or_default()
-    } else {
-        OsStr::from_bytes(&listed.name).into()
-    };
-    let name = path.to_string_lossy().into_owned();
+    let path = if name.is_empty() { program_path(exactly) } else { OsStr::from_bytes(name).into() };
+    let tag = Tag::new(&path.to_string_lossy());
+    // SAFETY: program headers are plain numbers without padding.
+    let table = unsafe { std::slice::from_raw_parts(headers.as_ptr().cast::<u8>(), size_of_val(headers)) };
     // The file's length is unknown and does not matter: nothing of it will be mapped.
-    let image = Image::new(&listed.headers, FileOffset(0), u64::MAX).map_err(|kind| kind.of(&name, Stage::Host))?;
-    Object::adopt(&name, path, Bias(listed.bias), image, HostPart { startup, link_map: listed.link_map })
+    let image = Image::new(table, FileOffset(0), u64::MAX).map_err(|kind| kind.of(&*tag.name, Stage::Host))?;
+    let host = HostPart { startup, program: name.is_empty(), link_map: map as usize };
+    Object::adopt(tag, path, bias, image, host)
 }
 
 /// Where in a `link_map` glibc keeps a field, in bytes. It exports tables of `{ width in bits, count, offset }` for

@@ -60,6 +60,7 @@ pub mod capi;
 pub mod elf;
 mod error;
 pub mod event;
+mod hash;
 mod host;
 mod library;
 mod link;

@@ -309,8 +309,9 @@ impl Loader {
     fn caller(&self, address: Option<Addr>, host: &Host, lock: &Lock) -> Option<Arc<Object>> {
         let here = Addr(Loader::process_wide as *const () as u64);
         let address = address.unwrap_or(here);
-        let own = self.namespace.members(lock).objects().find(|o| o.memory.contains(address));
-        own.or_else(|| host.owner(address).cloned())
+        // It belongs to one of them; the host's are few.
+        let own = || self.namespace.members(lock).objects().find(|o| o.memory.contains(address));
+        host.owner(address).cloned().or_else(own)
     }
 
     pub(crate) fn library(&self, root: Arc<Object>, host: &Host, lock: &Lock) -> Library {

@@ -4,20 +4,21 @@
 //! in use, never by counting references down: an object stays if someone opened it, or if something that stays
 //! needs it or is bound to it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::capi::handles::Meaning;
 use crate::elf::dynamic::DF_1_NODELETE;
 use crate::event::Probe;
+use crate::hash::Map;
 use crate::host::Host;
 use crate::link::needed::search_order;
 use crate::link::order::dependencies_first;
 use crate::link::scope::Defined;
 use crate::loader::Faults;
 use crate::lock::{Lock, Shared};
-use crate::object::Object;
+use crate::object::{FileId, Object};
 
 /// What the user decided about a namespace.
 #[derive(Clone, Default)]
@@ -161,11 +162,13 @@ impl Member {
 #[derive(Clone, Default)]
 pub(crate) struct Members {
     list: BTreeMap<u32, Member>,
-    names: HashMap<Box<str>, u32>,
     /// Members opened with `RTLD_GLOBAL`, in that order: everybody's scope, after the start-up objects.
     global: Vec<u32>,
+    names: Map<Box<str>, u32>,
+    /// By the files that they were mapped from.
+    files: Map<FileId, u32>,
     /// `STB_GNU_UNIQUE` definitions in use: name → object, symbol index.
-    unique: HashMap<Box<[u8]>, (u32, u32)>,
+    unique: Map<Box<[u8]>, (u32, u32)>,
     /// Unneeded members are being unloaded, further up on this thread's stack.
     pub sweeping: bool,
     /// The host's objects as the last load saw them.
@@ -231,8 +234,16 @@ impl Members {
         (member.life != Life::Closing).then(|| member.object.clone())
     }
 
+    pub(crate) fn by_file(&self, file: FileId) -> Option<Arc<Object>> {
+        let member = self.list.get(self.files.get(&file)?)?;
+        (member.life != Life::Closing).then(|| member.object.clone())
+    }
+
     pub(crate) fn insert(&mut self, member: Member) {
         let id = member.object.tag.id;
+        if let Some(file) = member.object.file {
+            self.files.insert(file, id);
+        }
         for name in &member.names {
             self.names.entry(name.clone()).or_insert(id);
         }
@@ -273,11 +284,21 @@ impl Members {
 
     /// Takes a member out; its memory goes with the last `Arc`.
     pub(crate) fn remove(&mut self, id: u32) -> Option<Member> {
-        self.names.retain(|_, named| *named != id);
-        self.unique.retain(|_, (object, _)| *object != id);
-        self.global.retain(|global| *global != id);
-        self.list.values_mut().for_each(|m| m.scopes.retain(|root| *root != id));
-        self.list.remove(&id)
+        let member = self.list.remove(&id)?;
+        for name in &member.names {
+            if self.names.get(name) == Some(&id) {
+                self.names.remove(name);
+            }
+        }
+        if let Some(file) = member.object.file.filter(|file| self.files.get(file) == Some(&id)) {
+            self.files.remove(&file);
+        }
+        // Only what was opened is a root, of itself too. And what has a unique symbol in use never leaves.
+        if member.scopes.contains(&id) {
+            self.global.retain(|global| *global != id);
+            self.list.values_mut().for_each(|m| m.scopes.retain(|root| *root != id));
+        }
+        Some(member)
     }
 
     /// The objects of everybody's scope, after the start-up objects: those promoted first, first.
@@ -295,7 +316,7 @@ impl Members {
     }
 
     /// Notes unique symbols that were bound to for the first time; their objects stay for good.
-    pub(crate) fn add_unique(&mut self, new: HashMap<Box<[u8]>, (u32, u32)>) {
+    pub(crate) fn add_unique(&mut self, new: Map<Box<[u8]>, (u32, u32)>) {
         for (name, (object, index)) in new {
             if let Some(member) = self.list.get_mut(&object) {
                 member.pinned = true;
@@ -307,6 +328,8 @@ impl Members {
     /// `root` and its dependencies, breadth first: the scope of `dlsym` with its handle.
     pub(crate) fn closure(&self, root: &Arc<Object>, host: &Host) -> Vec<Arc<Object>> {
         let mut found = vec![root.clone()];
+        let mut places: Map<u32, usize> = Map::default();
+        places.insert(root.tag.id, 0);
         let mut at = 0;
         while let Some(object) = found.get(at).cloned() {
             at += 1;
@@ -317,20 +340,20 @@ impl Members {
                     .iter()
                     .filter_map(|&id| self.object(id).or_else(|| host_by_id(host, id)))
                     .collect(),
-                None => object.needed.iter().filter_map(|name| host_by_soname(host, name)).collect(),
+                None => object.wants().needed.iter().filter_map(|name| host_by_soname(host, name)).collect(),
             };
             for need in needs {
-                if !found.iter().any(|o| o.tag.id == need.tag.id) {
+                places.entry(need.tag.id).or_insert_with(|| {
                     found.push(need);
-                }
+                    found.len() - 1
+                });
             }
         }
-        let place = |id: &u32| found.iter().position(|o| o.tag.id == *id);
-        let filtees = |o: &Arc<Object>| {
-            self.get(o.tag.id).map_or(Vec::new(), |m| m.edges.filtees.iter().filter_map(place).collect())
+        let filtees = |at: usize| match self.get(found[at].tag.id) {
+            Some(member) => member.edges.filtees.iter().filter_map(|id| places.get(id).copied()).collect(),
+            None => Vec::new(),
         };
-        let filtees: Vec<Vec<usize>> = found.iter().map(filtees).collect();
-        search_order(&filtees).into_iter().map(|at| found[at].clone()).collect()
+        search_order(found.len(), filtees).into_iter().map(|at| found[at].clone()).collect()
     }
 
     /// The local scope of `object`: the closure of the first opened library that it belongs to.
@@ -371,13 +394,18 @@ impl Members {
     /// The chosen members in the order of their destructors: the reverse of dependencies first.
     pub(crate) fn fini_order(&self, chosen: impl Fn(u32) -> bool) -> Vec<u32> {
         let ids: Vec<u32> = self.list.keys().copied().collect();
-        let place: HashMap<u32, usize> = ids.iter().enumerate().map(|(at, &id)| (id, at)).collect();
+        let place: Map<u32, usize> = ids.iter().enumerate().map(|(at, &id)| (id, at)).collect();
         let needs: Vec<Vec<usize>> = self
             .list
             .values()
             .map(|m| m.edges.needs.iter().chain(&m.edges.bound).filter_map(|id| place.get(id).copied()).collect())
             .collect();
-        dependencies_first(&needs).into_iter().rev().map(|at| ids[at]).filter(|&id| chosen(id)).collect()
+        dependencies_first(needs.len(), |at| &needs[at])
+            .into_iter()
+            .rev()
+            .map(|at| ids[at])
+            .filter(|&id| chosen(id))
+            .collect()
     }
 }
 

@@ -11,7 +11,8 @@ use goblin::elf64::program_header::ProgramHeader;
 use goblin::elf64::reloc::Rela;
 
 use crate::elf::addr::{Bias, FileOffset, Vaddr, Word};
-use crate::elf::dynamic::{Dynamic, Entry, SIZEOF_DYN, StrOffset};
+use crate::elf::dynamic::{DF_1_NODEFLIB, Dynamic, Entry, SIZEOF_DYN, StrOffset};
+use crate::elf::gnu_hash::GnuHash;
 use crate::elf::image::{Image, Segment};
 use crate::elf::plan::Plan;
 use crate::elf::symbol::SymbolTable;
@@ -25,7 +26,7 @@ mod tables;
 use tables::Tables;
 
 /// Device and inode: what makes two names the same file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct FileId {
     pub device: u64,
     pub inode: u64,
@@ -41,11 +42,29 @@ pub(crate) struct LinkMap {
     pub l_prev: *mut LinkMap,
 }
 
+/// What a handle of one of our objects points to.
+struct Handle {
+    map: LinkMap,
+    /// What `map.l_name` points to.
+    name: CString,
+}
+
+impl Handle {
+    fn new(path: &OsStr, bias: Bias, section: Vaddr) -> Box<Handle> {
+        let name = CString::new(path.as_bytes()).unwrap_or_default();
+        let (l_addr, l_name, l_ld) = (bias.0, name.as_ptr(), (bias + section).0);
+        let map = LinkMap { l_addr, l_name, l_ld, l_next: ptr::null_mut(), l_prev: ptr::null_mut() };
+        Box::new(Handle { map, name })
+    }
+}
+
 /// What only objects have that the system's loader mapped.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HostPart {
     /// In the process when our start-up code ran, so in everybody's scope.
     pub startup: bool,
+    /// The executable.
+    pub program: bool,
     /// glibc's own `link_map` of it.
     pub link_map: usize,
 }
@@ -64,6 +83,15 @@ pub(crate) struct SearchPaths {
     pub no_default_dirs: bool,
 }
 
+/// What an object says about other files.
+#[derive(Debug, Default)]
+pub(crate) struct Wants {
+    pub needed: Vec<Box<str>>,
+    /// `DT_FILTER` (`true`) and `DT_AUXILIARY`, by name.
+    pub filters: Vec<(Box<str>, bool)>,
+    pub paths: SearchPaths,
+}
+
 /// One ELF file in memory with its tables checked. Never changes once it is built, except for its memory.
 pub(crate) struct Object {
     pub tag: Tag,
@@ -73,10 +101,7 @@ pub(crate) struct Object {
     pub image: Image,
     pub dynamic: Dynamic,
     pub soname: Option<Box<str>>,
-    pub needed: Vec<Box<str>>,
-    /// `DT_FILTER` (`true`) and `DT_AUXILIARY`, by name.
-    pub filters: Vec<(Box<str>, bool)>,
-    pub paths: SearchPaths,
+    wants: OnceLock<Wants>,
     pub host: Option<HostPart>,
     /// Its unwind table, while the unwinder knows it.
     pub frames: Mutex<Option<unwind::Registered>>,
@@ -91,14 +116,13 @@ pub(crate) struct Object {
     tables: Tables,
     /// Dropped before its name and its memory.
     _debugger: Option<gdb::Told>,
-    handle: Box<LinkMap>,
-    /// What `handle.l_name` points to.
-    _name: CString,
+    /// `None`: the system's loader has made one.
+    handle: Option<Box<Handle>>,
     /// Dropped last: `tables` refer to it.
     pub memory: Memory,
 }
 
-// SAFETY: the raw pointers are `handle.l_name` (its own string) and the unused list links; nothing writes
+// SAFETY: the raw pointers are `handle.map.l_name` (its own string) and the unused list links; nothing writes
 // through them. Tables are read-only.
 unsafe impl Send for Object {}
 // SAFETY: as above.
@@ -132,13 +156,13 @@ impl Object {
     }
 
     /// An object that the system's loader mapped.
-    pub(crate) fn adopt(name: &str, path: OsString, bias: Bias, image: Image, host: HostPart) -> Result<Object> {
+    pub(crate) fn adopt(tag: Tag, path: OsString, bias: Bias, image: Image, host: HostPart) -> Result<Object> {
         let memory = Memory::of_host(bias, &image);
         let pointer = crate::elf::dynamic::host_pointer(bias, memory.span());
-        let tag = Tag::new(name);
+        let name = tag.name.clone();
         let silent = Request::current();
         Object::build(path, None, image, tag, memory, Some(host), None, pointer, silent.report(&Silent, Stage::Host))
-            .map_err(|kind| kind.of(name, Stage::Host))
+            .map_err(|kind| kind.of(&*name, Stage::Host))
     }
 
     #[expect(clippy::too_many_arguments, reason = "the two ways in, and nobody else, meet here")]
@@ -154,40 +178,33 @@ impl Object {
         report: Report<'_, P>,
     ) -> Result<Object, ErrorKind> {
         let section = image.dynamic().map_or(Vaddr(0), |s| s.vaddr);
-        let entries = dynamic_entries(&image, &memory)?;
-        let dynamic = Dynamic::new(&entries, section, pointer)?;
-        let tables = Tables::new(&dynamic, &memory)?;
-        let string = |offset: StrOffset, field: &str| {
-            tables.symbols.string(offset.0).map(text).ok_or_else(|| {
-                let expected = "an offset of a string in DT_STRTAB";
-                ErrorKind::malformed(field, section, format!("{:#x}", offset.0), expected, "gABI, \"Dynamic Section\"")
-            })
+        let dynamic = Dynamic::new(dynamic_entries(&image, &memory)?, section, pointer)?;
+        let (tables, wants) = match host {
+            // What the system's loader has accepted is looked at only when somebody asks.
+            Some(_) => (Tables::of_host(&dynamic, &memory), OnceLock::new()),
+            None => {
+                let tables = Tables::new(&dynamic, &memory)?;
+                check_code(&dynamic, &image)?;
+                let symbols = tables.symbols(&dynamic, &memory);
+                let wants = Wants::new(&dynamic, symbols, section, &tag, &path, loaded_by)?;
+                (tables, OnceLock::from(wants))
+            }
         };
-        check_code(&dynamic, &image)?;
-        let soname = dynamic.soname.map(|s| string(s, "DT_SONAME")).transpose()?;
-        let needed = dynamic.needed.iter().map(|&n| string(n, "DT_NEEDED")).collect::<Result<_, _>>()?;
-        let filters = dynamic.filters.iter().map(|&(n, must)| Ok((string(n, "DT_FILTER")?, must)));
-        let filters = filters.collect::<Result<_, _>>()?;
-        let rpath = dynamic.rpath.map(|s| string(s, "DT_RPATH")).transpose()?;
-        let runpath = dynamic.runpath.map(|s| string(s, "DT_RUNPATH")).transpose()?;
+        let soname = match (dynamic.soname, host) {
+            (None, _) => None,
+            (Some(offset), Some(_)) => tables::host_string(&dynamic, &memory, offset),
+            (Some(offset), None) => Some(string(tables.symbols(&dynamic, &memory), offset, "DT_SONAME", section)?),
+        };
         if report.listening() {
-            tell_entries(&entries, section, &tables.symbols, report);
+            tell_entries(dynamic_entries(&image, &memory)?, section, tables.symbols(&dynamic, &memory), report);
         }
-        let paths = SearchPaths::new(&tag, &path, rpath, runpath, dynamic.flags_1, loaded_by);
-        let name = CString::new(path.as_bytes()).unwrap_or_default();
-        let handle = Box::new(LinkMap {
-            l_addr: memory.bias().0,
-            l_name: name.as_ptr(),
-            l_ld: (memory.bias() + section).0,
-            l_next: ptr::null_mut(),
-            l_prev: ptr::null_mut(),
-        });
+        let handle = host.is_none().then(|| Handle::new(&path, memory.bias(), section));
         let tls = match image.tls().filter(|_| host.is_none()) {
             Some(segment) => Some(thread_locals(segment, &image, &memory)?),
             None => None,
         };
         Ok(Object {
-            _debugger: host.is_none().then(|| gdb::tell(&name, memory.bias())),
+            _debugger: handle.as_ref().map(|handle| gdb::tell(&handle.name, memory.bias())),
             tls,
             frames: Mutex::default(),
             thread_destructors: AtomicUsize::new(0),
@@ -199,21 +216,35 @@ impl Object {
             image,
             dynamic,
             soname,
-            needed,
-            filters,
-            paths,
+            wants,
             host,
             tables,
             handle,
-            _name: name,
             memory,
+        })
+    }
+
+    /// What it says about other files.
+    pub(crate) fn wants(&self) -> &Wants {
+        self.wants.get_or_init(|| {
+            let section = self.image.dynamic().map_or(Vaddr(0), |s| s.vaddr);
+            let program = self.host.filter(|h| h.program).map(|_| crate::host::program_path(true));
+            let path = program.as_deref().unwrap_or(&self.path);
+            let wants = Wants::new(&self.dynamic, self.symbols(), section, &self.tag, path, None);
+            wants.unwrap_or_default()
         })
     }
 
     /// Where names are found.
     #[inline]
     pub(crate) fn symbols(&self) -> &SymbolTable<'_> {
-        &self.tables.symbols
+        self.tables.symbols(&self.dynamic, &self.memory)
+    }
+
+    /// Its newer hash table: what says "no" to most names.
+    #[inline]
+    pub(crate) fn gnu_hash(&self) -> Option<GnuHash<'_>> {
+        self.tables.gnu
     }
 
     /// `DT_RELA`.
@@ -259,10 +290,10 @@ impl Object {
 
     /// What a C caller of `dlopen` gets: points at a `link_map`.
     pub(crate) fn handle(&self) -> *const LinkMap {
-        match self.host {
-            // The system's loader has made one.
-            Some(host) => ptr::with_exposed_provenance(host.link_map),
-            None => &raw const *self.handle,
+        match (&self.handle, self.host) {
+            (Some(handle), _) => &raw const handle.map,
+            (None, Some(host)) => ptr::with_exposed_provenance(host.link_map),
+            (None, None) => ptr::null(),
         }
     }
 
@@ -312,21 +343,20 @@ fn refuse_executable_stack(image: &Image) -> Result<(), ErrorKind> {
     })
 }
 
-/// `PT_DYNAMIC`, copied: it lies in memory that relocations write to.
+/// `PT_DYNAMIC`, word by word: it lies in memory that relocations write to.
 #[inline(never)] // a stage: see docs/gdb.md
-fn dynamic_entries(image: &Image, memory: &Memory) -> Result<Vec<Entry>, ErrorKind> {
+fn dynamic_entries(image: &Image, memory: &Memory) -> Result<impl Iterator<Item = Entry>, ErrorKind> {
     let segment = image
         .dynamic()
         .ok_or_else(|| ErrorKind::malformed("PT_DYNAMIC", Vaddr(0), "none", "one", "gABI, \"Dynamic Section\""))?;
-    let range = segment.vaddr.span(segment.memsz);
-    let bytes = range.and_then(|range| memory.copy(range)).ok_or_else(|| {
+    let words = segment.vaddr.span(segment.memsz & !(SIZEOF_DYN - 1)).and_then(|range| memory.words(range));
+    let mut words = words.ok_or_else(|| {
         let found = format!("{} with {:#x} bytes", segment.vaddr, segment.memsz);
         let rule = "the dynamic section is read from memory (gABI, \"Dynamic Section\")";
         ErrorKind::malformed("PT_DYNAMIC", segment.vaddr, found, "a range inside one readable PT_LOAD", rule)
     })?;
-    let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap_or_default());
-    let entries = bytes.chunks_exact(SIZEOF_DYN as usize);
-    Ok(entries.map(|e| Entry { tag: word(&e[..8]), value: word(&e[8..]) }).take_while(|e| e.tag != 0).collect())
+    let entries = std::iter::from_fn(move || Some(Entry { tag: words.next()?, value: words.next()? }));
+    Ok(entries.take_while(|e| e.tag != 0))
 }
 
 /// Checks `PT_TLS`, and takes note of it.
@@ -376,12 +406,12 @@ fn check_code(dynamic: &Dynamic, image: &Image) -> Result<(), ErrorKind> {
 }
 
 fn tell_entries<P: Probe + ?Sized>(
-    entries: &[Entry],
+    entries: impl Iterator<Item = Entry>,
     section: Vaddr,
     symbols: &SymbolTable<'_>,
     report: Report<'_, P>,
 ) {
-    for (index, entry) in entries.iter().enumerate() {
+    for (index, entry) in entries.enumerate() {
         report.tell_each(|| Kind::DynamicEntry {
             vaddr: Vaddr(section.0 + index as u64 * SIZEOF_DYN),
             tag: entry.tag_name(),
@@ -400,7 +430,49 @@ fn tell_entries<P: Probe + ?Sized>(
     });
 }
 
+impl Wants {
+    fn new(
+        dynamic: &Dynamic,
+        symbols: &SymbolTable<'_>,
+        section: Vaddr,
+        tag: &Tag,
+        path: &OsStr,
+        loaded_by: Option<&Object>,
+    ) -> Result<Wants, ErrorKind> {
+        let string = |offset, field| string(symbols, offset, field, section);
+        let needed = dynamic.needed.iter().map(|&n| string(n, "DT_NEEDED")).collect::<Result<_, _>>()?;
+        let filters = dynamic.filters.iter().map(|&(n, must)| Ok((string(n, "DT_FILTER")?, must)));
+        let filters = filters.collect::<Result<_, _>>()?;
+        let rpath = dynamic.rpath.map(|s| string(s, "DT_RPATH")).transpose()?;
+        let runpath = dynamic.runpath.map(|s| string(s, "DT_RUNPATH")).transpose()?;
+        let paths = SearchPaths::new(tag, path, rpath, runpath, dynamic.flags_1, loaded_by);
+        Ok(Wants { needed, filters, paths })
+    }
+}
+
+/// A string that the dynamic section names.
+fn string(
+    symbols: &SymbolTable<'_>,
+    offset: StrOffset,
+    field: &'static str,
+    section: Vaddr,
+) -> Result<Box<str>, ErrorKind> {
+    symbols.string(offset.0).map(text).ok_or_else(|| {
+        let expected = "an offset of a string in DT_STRTAB";
+        ErrorKind::malformed(field, section, format!("{:#x}", offset.0), expected, "gABI, \"Dynamic Section\"")
+    })
+}
+
 impl SearchPaths {
+    /// Those of an object; of a host's object that names none, its `$ORIGIN` is left out: nobody would ask for it.
+    pub(crate) fn of(object: Option<&Object>) -> &SearchPaths {
+        static NONE: SearchPaths =
+            SearchPaths { rpath: Vec::new(), runpath: None, origin: String::new(), no_default_dirs: false };
+        let names_some = |d: &Dynamic| d.rpath.is_some() || d.runpath.is_some() || d.flags_1 & DF_1_NODEFLIB != 0;
+        let object = object.filter(|o| !o.is_host() || names_some(&o.dynamic));
+        object.map_or(&NONE, |o| &o.wants().paths)
+    }
+
     fn new(
         tag: &Tag,
         path: &OsStr,
@@ -417,12 +489,12 @@ impl SearchPaths {
             chain.push((tag.clone(), dirs(rpath)));
         }
         if let Some(by) = loaded_by {
-            chain.extend(by.paths.rpath.iter().cloned());
+            chain.extend(by.wants().paths.rpath.iter().cloned());
         }
         SearchPaths {
             rpath: chain,
             runpath: runpath.map(|list| dirs(&list)),
-            no_default_dirs: flags_1 & crate::elf::dynamic::DF_1_NODEFLIB != 0,
+            no_default_dirs: flags_1 & DF_1_NODEFLIB != 0,
             origin,
         }
     }

@@ -169,6 +169,7 @@ impl Running {
     fn follow(&mut self, replay: &Replay<Files>, kind: &Kind) {
         let (address, length) = match kind {
             Kind::Reserve { address, length }
+            | Kind::MapWhole { address, length, .. }
             | Kind::Map { address, length, .. }
             | Kind::MapZero { address, length, .. }
             | Kind::Zero { address, length }

@@ -66,7 +66,7 @@ pub(super) unsafe fn find(handle: *mut c_void, name: &[u8]) -> Option<*mut c_voi
         Known::At(address, owner) => Some((address, &**scope.get(owner)?)),
         Known::Missing => None,
         Known::NotEnough => match directory.find(scope, &Wanted::new(name, Want::Newest, Class::Address)) {
-            Some(definition) if definition.symbol.is_plain() => Some((definition.address, definition.object?)),
+            Some(definition) if definition.symbol.is_where_it_seems() => Some((definition.address, definition.object?)),
             // What that means takes more than its scope.
             Some(_) => return None,
             None => None,

@@ -70,7 +70,7 @@ unsafe fn info(handle: *mut c_void, request: c_int, argument: *mut c_void, lock:
             LMID => argument.cast::<c_long>().write(number),
             LINKMAP => argument.cast::<*const LinkMap>().write(object.handle()),
             ORIGIN => {
-                let origin = CString::new(object.paths.origin.as_str()).unwrap_or_default();
+                let origin = CString::new(object.wants().paths.origin.as_str()).unwrap_or_default();
                 let bytes = origin.as_bytes_with_nul();
                 ptr::copy_nonoverlapping(bytes.as_ptr(), argument.cast(), bytes.len());
             }
@@ -123,8 +123,8 @@ fn block_of_glibc(module: usize) -> *mut c_void {
 
 /// The directories that are searched for what the object needs, in order. glibc `_dl_rtld_di_serinfo`.
 fn search_path(object: &Arc<Object>, host: &Host) -> Vec<String> {
-    let paths = &object.paths;
-    let executable = host.startup().first().map(|o| &o.paths);
+    let paths = &object.wants().paths;
+    let executable = host.startup().first().map(|o| &o.wants().paths);
     let mut found = Vec::new();
     if paths.runpath.is_none() {
         let own = paths.rpath.iter();

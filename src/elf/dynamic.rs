@@ -165,10 +165,14 @@ impl Dynamic {
     ///
     /// # Errors
     /// [`ErrorKind::Malformed`] for a value that no loader can work with.
-    pub fn new(entries: &[Entry], section: Vaddr, pointer: impl Fn(u64) -> Vaddr) -> Result<Dynamic, ErrorKind> {
+    pub fn new(
+        entries: impl IntoIterator<Item = Entry>,
+        section: Vaddr,
+        pointer: impl Fn(u64) -> Vaddr,
+    ) -> Result<Dynamic, ErrorKind> {
         let mut d = Dynamic::default();
         let mut h = Halves::default();
-        for (index, &Entry { tag, value }) in entries.iter().enumerate() {
+        for (index, Entry { tag, value }) in entries.into_iter().enumerate() {
             let at = Vaddr(section.0 + index as u64 * SIZEOF_DYN);
             let must_be = |field: &str, right: u64| {
                 if value == right { Ok(()) } else { Err(ErrorKind::malformed(field, at, value, right, RULE)) }
@@ -294,8 +298,8 @@ mod tests {
     use super::*;
 
     fn parse(entries: &[(u64, u64)]) -> Result<Dynamic, ErrorKind> {
-        let entries: Vec<_> = entries.iter().map(|&(tag, value)| Entry { tag, value }).collect();
-        Dynamic::new(&entries, Vaddr(0x3000), Vaddr)
+        let entries = entries.iter().map(|&(tag, value)| Entry { tag, value });
+        Dynamic::new(entries, Vaddr(0x3000), Vaddr)
     }
 
     #[test]

@@ -70,6 +70,28 @@ fn eight(bytes: u64) -> u32 {
     (fours as u32).wrapping_mul(POWERS[4]).wrapping_add((fours >> 32) as u32)
 }
 
+/// The hash of the string at the start of `bytes` and its length; `None` where no NUL ends it.
+#[inline]
+pub(crate) fn hash_string(bytes: &[u8]) -> Option<(u32, usize)> {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let mut hash = 5381_u32;
+    for (n, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let zero = word.wrapping_sub(0x0101_0101_0101_0101) & !word & 0x8080_8080_8080_8080;
+        if zero != 0 {
+            let count = zero.trailing_zeros() / 8;
+            // Zeros in front change nothing.
+            let last = word.unbounded_shl(64 - 8 * count);
+            let hash = hash.wrapping_mul(POWERS[count as usize]).wrapping_add(eight(last));
+            return Some((hash, n * 8 + count as usize));
+        }
+        hash = hash.wrapping_mul(POWERS[8]).wrapping_add(eight(word));
+    }
+    let count = rest.iter().position(|&byte| byte == 0)?;
+    let step = |hash: u32, &byte: &u8| hash.wrapping_mul(33).wrapping_add(u32::from(byte));
+    Some((rest[..count].iter().fold(hash, step), words.len() * 8 + count))
+}
+
 /// A checked table.
 #[derive(Clone, Copy, Debug)]
 pub struct GnuHash<'a> {
@@ -155,8 +177,10 @@ impl<'a> GnuHash<'a> {
     /// The same for a hash of which the lowest bit is not known.
     #[inline]
     pub fn may_have_half(&self, hash: u32) -> bool {
+        let word = self.bloom[(hash as usize / 64) & (self.bloom.len() - 1)];
+        let either = word >> (hash % 64 & !1) | word >> (hash % 64 | 1);
         // With a shift of 0 that bit would count twice.
-        self.bloom_shift == 0 || self.may_have(hash & !1) || self.may_have(hash | 1)
+        either & (word >> ((hash >> self.bloom_shift) % 64)) & 1 == 1 || self.bloom_shift == 0
     }
 
     /// The word of symbol `index` in the chain.
@@ -209,6 +233,12 @@ impl<'a> GnuHash<'a> {
         Some(())
     }
 
+    /// The words of all symbols that are hashed, in the order of their indices.
+    pub fn words(&self) -> &'a [u32] {
+        let hashed = self.symbol_count().map_or(0, |count| count.saturating_sub(self.symoffset) as usize);
+        self.chain.get(..hashed).unwrap_or_default()
+    }
+
     /// One more than the highest symbol index in the table; the symbols below `symoffset` are not hashed
     /// (they are undefined). `None` for an empty table, which does not tell.
     pub fn symbol_count(&self) -> Option<u32> {
@@ -239,6 +269,19 @@ mod tests {
                 let name = &bytes[start..start + length];
                 let slow = name.iter().fold(5381, |h: u32, &c| h.wrapping_mul(33).wrapping_add(u32::from(c)));
                 assert_eq!(hash(name), slow, "{length} bytes from {start}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_string_has_the_hash_of_its_bytes_wherever_its_end_lies() {
+        let text: Vec<u8> = (0..40_u8).map(|i| i.wrapping_mul(73) | 1).collect();
+        for from in 0..8 {
+            for length in 0..=text.len() - from {
+                let mut bytes = text[from..from + length].to_vec();
+                assert_eq!(hash_string(&bytes), None, "without an end");
+                bytes.extend(b"\0behind it");
+                assert_eq!(hash_string(&bytes), Some((hash(&bytes[..length]), length)), "{length} bytes");
             }
         }
     }

@@ -5,6 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::ffi::CStr;
+
 pub mod addr;
 pub mod dynamic;
 pub mod gnu_hash;
@@ -29,9 +31,7 @@ pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 
 /// The bytes before the first NUL at or after `at`, or `None` where there is no NUL left.
 pub(crate) fn c_str_at(bytes: &[u8], at: usize) -> Option<&[u8]> {
-    let rest = bytes.get(at..)?;
-    let end = rest.iter().position(|&b| b == 0)?;
-    Some(&rest[..end])
+    Some(CStr::from_bytes_until_nul(bytes.get(at..)?).ok()?.to_bytes())
 }
 
 /// Bytes at an aligned address, as tables have them in memory.

@@ -64,6 +64,24 @@ pub enum Step {
     },
 }
 
+/// What one call to the kernel puts into the whole span, before any step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case", tag = "with"))]
+pub enum Ground {
+    /// Nothing that could be accessed: address space.
+    Nothing,
+    /// The file, as the first segment wants it. That segment is in place then, and so is every other one that has the
+    /// same rights and the same distance from its place in the file: glibc and musl do the same, and each call saved
+    /// is a tenth of the time in which a small library is loaded. The others are mapped over it; behind the end of the
+    /// file there is nothing. Only where segments follow each other without a gap, which would have to stay closed.
+    File {
+        /// From where in the file: a page boundary.
+        offset: FileOffset,
+        /// The rights of the first segment, which is not writable.
+        prot: Prot,
+    },
+}
+
 /// What the whole file needs in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -72,6 +90,8 @@ pub struct Plan {
     pub span: Range<Vaddr>,
     /// The largest `p_align` in bytes, at least a page: the load bias is a multiple of it.
     pub align: u64,
+    /// What the reservation is filled with.
+    pub ground: Ground,
     /// What to do inside the reservation, in order. Pages that no step names stay `PROT_NONE`.
     pub steps: Vec<Step>,
 }
@@ -98,7 +118,11 @@ impl Plan {
             place(image, segment, pages_end, &mut steps)?;
         }
         match span {
-            Some(span) if span.start < span.end => Ok(Plan { span, align, steps }),
+            Some(span) if span.start < span.end => {
+                let ground = ground(image, align, &steps);
+                steps.retain(|step| !in_place(step, ground, span.start));
+                Ok(Plan { span, align, ground, steps })
+            }
             _ => Err(ErrorKind::Malformed {
                 field: "PT_LOAD".into(),
                 at: Where::File(image.e_phoff),
@@ -112,6 +136,38 @@ impl Plan {
     /// The length of the reservation in bytes.
     pub fn length(&self) -> u64 {
         self.span.end.0 - self.span.start.0
+    }
+}
+
+/// Whether the file itself can be the ground.
+fn ground(image: &Image, align: u64, steps: &[Step]) -> Ground {
+    let mut loads = image.loads();
+    let Some(first) = loads.next() else { return Ground::Nothing };
+    let whole = first.filesz > 0 && first.filesz == first.memsz && first.flags.readable() && !first.flags.writable();
+    // A bias that is a multiple of more than a page is found by reserving more than is needed.
+    if !whole || align > PAGE {
+        return Ground::Nothing;
+    }
+    let mut end = first.vaddr.page_down();
+    for step in steps {
+        match *step {
+            Step::File { at, length, .. } | Step::Anonymous { at, length, .. } if at == end => {
+                end = Vaddr(at.0 + length);
+            }
+            Step::File { .. } | Step::Anonymous { .. } => return Ground::Nothing,
+            Step::Zero { .. } | Step::Protect { .. } => {}
+        }
+    }
+    Ground::File { offset: FileOffset(page_down(first.offset.0)), prot: first.flags }
+}
+
+/// Whether the ground has done this step.
+fn in_place(step: &Step, ground: Ground, start: Vaddr) -> bool {
+    match (step, ground) {
+        (&Step::File { at, offset, prot, .. }, Ground::File { offset: first, prot: rights }) => {
+            prot == rights && offset.0.wrapping_sub(first.0) == at.0 - start.0
+        }
+        _ => false,
     }
 }
 
@@ -258,6 +314,7 @@ mod tests {
         ]))
         .unwrap();
         assert_eq!(plan.span, Vaddr(0)..Vaddr(0x7000));
+        assert_eq!(plan.ground, Ground::Nothing, "between the segments is a gap");
         assert_eq!(
             plan.steps[1..],
             [
@@ -266,6 +323,23 @@ mod tests {
                 Step::Anonymous { segment: 1, at: Vaddr(0x5000), length: 0x2000, prot: Prot::RW },
             ]
         );
+    }
+
+    #[test]
+    fn the_file_is_the_ground_where_segments_follow_each_other_and_is_not_mapped_twice() {
+        let mut segments = vec![
+            load(PF_R, 0, 0, 0x900, 0x900),
+            load(PF_R | PF_X, 0x1000, 0x1000, 0x900, 0x900),
+            load(PF_R, 0x2000, 0x2000, 0x900, 0x900),
+            load(PF_R | PF_W, 0x2e00, 0x3e00, 0x100, 0x100),
+        ];
+        let plan = Plan::new(&image(segments.clone())).unwrap();
+        assert_eq!(plan.ground, Ground::File { offset: FileOffset(0), prot: Prot::R });
+        let mapped: Vec<_> = plan.steps.iter().filter(|s| matches!(s, Step::File { .. })).collect();
+        let [Step::File { segment: 1, .. }, Step::File { segment: 3, .. }] = mapped[..] else { panic!("{mapped:?}") };
+        // The third one's bytes lie elsewhere in the file.
+        segments[2].offset = FileOffset(0x5000);
+        assert_eq!(Plan::new(&image(segments)).unwrap().steps.len(), 3);
     }
 
     #[test]

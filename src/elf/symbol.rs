@@ -55,7 +55,12 @@ pub struct Wanted<'n> {
 impl<'n> Wanted<'n> {
     /// Hashes `name`.
     pub fn new(name: &'n [u8], version: Want<'n>, class: Class) -> Wanted<'n> {
-        Wanted { name, version, class, hash: gnu_hash::hash(name), sysv: Cell::new(None) }
+        Wanted::hashed((name, gnu_hash::hash(name)), version, class)
+    }
+
+    /// For a name that was hashed before.
+    pub(crate) fn hashed((name, hash): (&'n [u8], u32), version: Want<'n>, class: Class) -> Wanted<'n> {
+        Wanted { name, version, class, hash, sysv: Cell::new(None) }
     }
 
     /// The older hash, computed only if an object has nothing newer.
@@ -77,7 +82,7 @@ impl<'n> Wanted<'n> {
 }
 
 /// The tables of one object that answer "where is this name?". Every index is checked against its table.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct SymbolTable<'a> {
     symbols: &'a [Sym],
     strings: &'a [u8],
@@ -161,7 +166,11 @@ impl<'a> SymbolTable<'a> {
     #[inline]
     pub fn key_place(&self, index: u32) -> Option<*const u8> {
         let symbol = self.place(index)?;
-        let chain = self.gnu.filter(|_| u32::from(symbol.st_shndx) != SHN_UNDEF).and_then(|gnu| gnu.chain_place(index));
+        let chain = self
+            .gnu
+            .as_ref()
+            .filter(|_| u32::from(symbol.st_shndx) != SHN_UNDEF)
+            .and_then(|gnu| gnu.chain_place(index));
         match chain {
             Some(word) => Some(std::ptr::from_ref(word).cast()),
             None => self.strings.get(symbol.st_name as usize).map(std::ptr::from_ref),
@@ -176,6 +185,14 @@ impl<'a> SymbolTable<'a> {
     /// A symbol's name; empty where the file has none.
     pub fn name(&self, symbol: &Symbol) -> &'a [u8] {
         c_str_at(self.strings, symbol.0.st_name as usize).unwrap_or_default()
+    }
+
+    /// The same with its hash.
+    #[inline]
+    pub(crate) fn hashed_name(&self, symbol: &Symbol) -> (&'a [u8], u32) {
+        let rest = self.strings.get(symbol.0.st_name as usize..).unwrap_or_default();
+        let (hash, length) = gnu_hash::hash_string(rest).unwrap_or((gnu_hash::hash(b""), 0));
+        (&rest[..length], hash)
     }
 
     /// `DT_STRSZ`.
@@ -227,13 +244,6 @@ impl<'a> SymbolTable<'a> {
     /// Whether no name can be found here at all.
     pub fn has_no_hash(&self) -> bool {
         self.gnu.is_none() && self.sysv.is_none()
-    }
-
-    /// The hash of every symbol that can be found, without its lowest bit, as the chains have it. `None` where
-    /// only the older table is there, which keeps no hashes.
-    pub fn half_hashes(&self) -> Option<impl Iterator<Item = u32> + '_> {
-        let hashed = self.gnu.map(|gnu| (0..self.count()).filter_map(move |index| gnu.half_hash(index)));
-        (self.gnu.is_some() || self.has_no_hash()).then(|| hashed.into_iter().flatten())
     }
 
     /// How many symbols the hash table knows of; 0 where it has none.

@@ -13,6 +13,9 @@ use crate::error::ErrorKind;
 pub const HIDDEN: u16 = 0x8000;
 const VER_FLG_BASE: u16 = 1;
 const VER_FLG_WEAK: u16 = 2;
+const SIZEOF_VERDEF: u64 = 20;
+/// More versions than any library has.
+const MANY: u64 = 256;
 const RULE: &str = "LSB, \"Symbol Versioning\"";
 
 /// A version by name, with the gABI hash that its table gives, so that most comparisons end at a number.
@@ -74,6 +77,12 @@ impl<'a> Versions<'a> {
         self.by_index[index] = Some(name);
     }
 
+    /// For as many versions as the dynamic section promises, within reason.
+    fn make_room(&mut self, count: u64, bytes: &[u8]) {
+        let fit = bytes.len() as u64 / SIZEOF_VERDEF;
+        self.by_index.reserve(count.min(fit).min(MANY) as usize + 2);
+    }
+
     /// Reads `DT_VERDEF`: a list of `Verdef`s, each with a list of `Verdaux`es of which the first is its name.
     ///
     /// # Errors
@@ -86,6 +95,8 @@ impl<'a> Versions<'a> {
         strings: &'a [u8],
     ) -> Result<(), ErrorKind> {
         self.has_definitions = true;
+        self.make_room(count, bytes);
+        self.defined.reserve(self.by_index.capacity());
         walk(bytes, "DT_VERDEF", at, count, |entry| {
             let (flags, index) = (u16_at(bytes, entry + 2)?, u16_at(bytes, entry + 4)?);
             let (hash, aux, next) = (u32_at(bytes, entry + 8)?, u32_at(bytes, entry + 12)?, u32_at(bytes, entry + 16)?);

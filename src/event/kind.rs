@@ -153,6 +153,19 @@ pub enum Kind {
         /// How much, in bytes.
         length: u64,
     },
+    /// `mmap(2)`: address space for the whole object, filled with the file as its first segment wants it.
+    MapWhole {
+        /// Where the kernel put it.
+        address: Addr,
+        /// How much, in bytes.
+        length: u64,
+        /// With which rights.
+        prot: Prot,
+        /// The descriptor.
+        fd: i32,
+        /// From where in the file.
+        offset: FileOffset,
+    },
     /// The load bias is decided: every `p_vaddr` of this object plus this is an address.
     Placed {
         /// `B`.
@@ -190,6 +203,15 @@ pub enum Kind {
         address: Addr,
         /// How much, in bytes.
         length: u64,
+    },
+    /// `madvise(2)`: pages that are about to be written to are made the process's own at once. Their content stays.
+    Populate {
+        /// Where.
+        address: Addr,
+        /// How much, in bytes.
+        length: u64,
+        /// Why the kernel refused, if it did; the pages then come one by one.
+        error: Option<String>,
     },
     /// `mprotect(2)`.
     Protect {

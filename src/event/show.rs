@@ -23,10 +23,12 @@ impl Kind {
             Kind::ProgramHeader { .. } => "program_header",
             Kind::Planned { .. } => "planned",
             Kind::Reserve { .. } => "reserve",
+            Kind::MapWhole { .. } => "map_whole",
             Kind::Placed { .. } => "placed",
             Kind::Map { .. } => "map",
             Kind::MapZero { .. } => "map_zero",
             Kind::Zero { .. } => "zero",
+            Kind::Populate { .. } => "populate",
             Kind::Protect { .. } => "protect",
             Kind::DynamicEntry { .. } => "dynamic_entry",
             Kind::Tables { .. } => "tables",
@@ -80,10 +82,15 @@ impl Kind {
             Kind::Reserve { address, length } => {
                 format!("mmap(NULL, {length}, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0) = {address}")
             }
+            Kind::MapWhole { address, length, prot, fd, offset } => format!(
+                "mmap(NULL, {length}, {}, MAP_PRIVATE, {fd}, {}) = {address}",
+                prot_flags(*prot),
+                hexadecimal(*offset)
+            ),
             Kind::Map { address, length, prot, fd, offset } => format!(
                 "mmap({address}, {length}, {}, MAP_PRIVATE|MAP_FIXED, {fd}, {}) = {address}",
                 prot_flags(*prot),
-                if offset.0 == 0 { "0".into() } else { offset.to_string() }
+                hexadecimal(*offset)
             ),
             Kind::MapZero { address, length, prot } => format!(
                 "mmap({address}, {length}, {}, MAP_PRIVATE|MAP_FIXED|MAP_ANONYMOUS, -1, 0) = {address}",
@@ -92,13 +99,25 @@ impl Kind {
             Kind::Protect { address, length, prot, .. } => {
                 format!("mprotect({address}, {length}, {}) = 0", prot_flags(*prot))
             }
+            Kind::Populate { address, length, error } => {
+                format!("madvise({address}, {length}, MADV_POPULATE_WRITE) = {}", result(error.as_deref()))
+            }
             Kind::Unmap { address, length, error } => {
-                let result = error.as_ref().map_or("0".into(), |e| format!("-1 {e}"));
-                format!("munmap({address}, {length}) = {result}")
+                format!("munmap({address}, {length}) = {}", result(error.as_deref()))
             }
             _ => return None,
         })
     }
+}
+
+/// `strace` gives 0 no prefix.
+fn hexadecimal(offset: FileOffset) -> String {
+    if offset.0 == 0 { "0".into() } else { offset.to_string() }
+}
+
+/// What a call that has no other answer returned.
+fn result(error: Option<&str>) -> String {
+    error.map_or("0".into(), |errno| format!("-1 {errno}"))
 }
 
 /// `PROT_READ|PROT_EXEC`.

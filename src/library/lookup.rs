@@ -73,7 +73,11 @@ fn meaning<P: Probe + ?Sized>(
     namespace: &Namespace,
     report: Report<'_, P>,
 ) -> Result<Addr> {
-    if definition.symbol.is_plain() { Ok(definition.address) } else { special(*definition, name, namespace, report) }
+    if definition.symbol.is_where_it_seems() {
+        Ok(definition.address)
+    } else {
+        special(*definition, name, namespace, report)
+    }
 }
 
 /// The address that a unique, thread-local or indirect symbol has here and now.
@@ -127,7 +131,9 @@ fn unique<'o>(found: Definition<'o>, name: &[u8], namespace: &Namespace) -> Resu
     if let Some((bias, Some(symbol))) = first {
         return Ok(Definition { symbol, address: symbol.address(bias), ..found });
     }
-    namespace.change(&lock, |members| members.add_unique([(name.into(), (object.tag.id, found.index))].into()));
+    namespace.change(&lock, |members| {
+        members.add_unique([(name.into(), (object.tag.id, found.index))].into_iter().collect())
+    });
     Ok(found)
 }
 

@@ -199,7 +199,7 @@ impl Place {
         // A name outside of the table is nobody's, and would look like that of another object.
         let named = |symbol: &Symbol| (symbol.0.st_name as usize) < symbols.strings_length();
         let name = start + symbols.get(index).filter(named).map_or(0, |symbol| symbol.0.st_name);
-        let plain = symbols.newest(index).filter(|s| named(s) && s.is_plain() && !s.is_absolute());
+        let plain = symbols.newest(index).filter(|s| named(s) && s.is_where_it_seems() && !s.is_absolute());
         let value = plain.and_then(|symbol| u32::try_from(symbol.value().0).ok());
         Place { name, value: value.unwrap_or(Place::ASK) }
     }

@@ -13,7 +13,7 @@ use nix::sys::stat::Mode;
 
 use crate::elf::addr::Addr;
 use crate::elf::{c_str_at, u32_at};
-use crate::event::{Kind, Probe, Report};
+use crate::event::{Kind, LoadId, Probe, Report};
 use crate::link::cpu::{Level, cpu_level};
 use crate::link::search::close;
 use crate::lock::{Guarded, Lock};
@@ -38,17 +38,22 @@ const HWCAPS_TAG: u32 = 1;
 struct Cache {
     view: Option<Mmap>,
     stamp: Option<(u64, u64, i64, i64)>,
+    /// The last request that looked whether it is still the same.
+    checked: Option<LoadId>,
 }
 
-static CACHE: Guarded<Cache> = Guarded::new(Cache { view: None, stamp: None });
+static CACHE: Guarded<Cache> = Guarded::new(Cache { view: None, stamp: None, checked: None });
 
 /// The paths that the cache has for `name`, best first. Empty where there is no (usable) cache.
 pub(crate) fn lookup<P: Probe + ?Sized>(lock: &Lock, name: &str, report: Report<'_, P>) -> Vec<String> {
-    let stamp = std::fs::metadata(PATH).ok().map(|m| (m.dev(), m.ino(), m.mtime(), m.mtime_nsec()));
-    let stale = CACHE.borrow(lock).stamp != stamp;
-    if stale {
+    // Once a load is enough: a library has many dependencies.
+    let checked = std::mem::replace(&mut CACHE.borrow(lock).checked, Some(report.load())) == Some(report.load());
+    let stamp = || std::fs::metadata(PATH).ok().map(|m| (m.dev(), m.ino(), m.mtime(), m.mtime_nsec()));
+    let stamp = if checked { None } else { Some(stamp()) };
+    if let Some(stamp) = stamp.filter(|stamp| CACHE.borrow(lock).stamp != *stamp) {
         let view = view(report);
-        let old = std::mem::replace(&mut *CACHE.borrow(lock), Cache { view, stamp }).view;
+        let new = Cache { view, stamp, checked: Some(report.load()) };
+        let old = std::mem::replace(&mut *CACHE.borrow(lock), new).view;
         if let Some(old) = old {
             let (address, length) = (Addr(old.as_ptr() as u64), old.len() as u64);
             drop(old);

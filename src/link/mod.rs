@@ -2,7 +2,7 @@
 
 pub(crate) mod cpu;
 pub(crate) mod directory;
-pub(crate) mod filter;
+pub(crate) mod first;
 pub(crate) mod index;
 pub(crate) mod ldcache;
 pub(crate) mod needed;

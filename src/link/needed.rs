@@ -4,17 +4,17 @@
 //! dependency is the same as an object that is already here if it has the same name, the same `DT_SONAME`, or
 //! is the same file (device and inode). What the host has is adopted and never mapped a second time.
 
-use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::error::{ErrorKind, Result};
 use crate::event::{Arrival, Kind, Probe, Report, Request, SameBy, Silent, Stage, Tag};
+use crate::hash::Map;
 use crate::host::Host;
 use crate::link::search::{self, OpenFile, Search};
 use crate::lock::Lock;
 use crate::namespace::{Members, Policy};
-use crate::object::{FileId, Object, SearchPaths};
+use crate::object::{FileId, Object};
 
 /// An object of a load: mapped by it, or here before.
 pub(crate) enum Held {
@@ -88,7 +88,7 @@ pub(crate) fn gather<P: Probe + ?Sized>(
     around: &Around<'_>,
     report: Report<'_, P>,
 ) -> Result<Vec<Node>> {
-    let mut graph = Graph { around, nodes: Vec::new(), names: HashMap::new() };
+    let mut graph = Graph::new(around);
     match target {
         Target::Name(name) => graph.add(name, caller, None, report)?,
         Target::Bytes(name, bytes) => {
@@ -110,7 +110,7 @@ pub(crate) fn gather<P: Probe + ?Sized>(
 /// # Errors
 /// As [`gather`], if no such file can be found.
 pub(crate) fn is_here(name: &str, caller: Option<&Object>, around: &Around<'_>) -> Result<bool> {
-    let graph = Graph { around, nodes: Vec::new(), names: HashMap::new() };
+    let graph = Graph::new(around);
     if graph.known_by_name(name).is_some() {
         return Ok(true);
     }
@@ -119,11 +119,11 @@ pub(crate) fn is_here(name: &str, caller: Option<&Object>, around: &Around<'_>) 
 }
 
 /// The order in which objects are asked for symbols: that of their discovery, but each behind what it filters.
-pub(crate) fn search_order(filtees: &[Vec<usize>]) -> Vec<usize> {
-    let mut order = Vec::with_capacity(filtees.len());
-    let mut placed = vec![false; filtees.len()];
-    for (at, before) in filtees.iter().enumerate() {
-        for &next in before.iter().chain([&at]) {
+pub(crate) fn search_order<N: AsRef<[usize]>>(count: usize, filtees: impl Fn(usize) -> N) -> Vec<usize> {
+    let mut order = Vec::with_capacity(count);
+    let mut placed = vec![false; count];
+    for at in 0..count {
+        for &next in filtees(at).as_ref().iter().chain([&at]) {
             if !std::mem::replace(&mut placed[next], true) {
                 order.push(next);
             }
@@ -136,13 +136,23 @@ struct Graph<'a> {
     around: &'a Around<'a>,
     nodes: Vec<Node>,
     /// Every name and soname that means one of the nodes.
-    names: HashMap<Box<str>, usize>,
+    names: Map<Box<str>, usize>,
+    /// The new ones by their files.
+    files: Map<FileId, usize>,
+    /// Those that were here before, by tag.
+    known: Map<u32, usize>,
+    absent: search::Absent,
 }
 
-impl Graph<'_> {
+impl<'a> Graph<'a> {
+    fn new(around: &'a Around<'a>) -> Graph<'a> {
+        let (names, files, known) = (Map::default(), Map::default(), Map::default());
+        Graph { around, nodes: Vec::new(), names, files, known, absent: Default::default() }
+    }
+
     /// Settles each `DT_NEEDED` of node `at`.
     fn add_needs_of<P: Probe + ?Sized>(&mut self, at: usize, report: Report<'_, P>) -> Result<()> {
-        let names = self.nodes[at].object.needed.clone();
+        let names = self.nodes[at].object.wants().needed.clone();
         let is_new = self.nodes[at].is_new();
         let tag = self.nodes[at].object.tag.clone();
         for name in &names {
@@ -184,7 +194,7 @@ impl Graph<'_> {
     /// `DT_FILTER`: the object is only a list of names, and another one implements them. `DT_AUXILIARY`: another
     /// one implements some of them better, if it is there. gABI "Dynamic Section".
     fn add_filtees_of<P: Probe + ?Sized>(&mut self, at: usize, report: Report<'_, P>) -> Result<()> {
-        for (name, must_be_there) in self.nodes[at].object.filters.clone() {
+        for (name, must_be_there) in self.nodes[at].object.wants().filters.clone() {
             match self.add(&name, None, Some(at), report) {
                 Ok(index) => {
                     self.nodes[at].needs.push(index);
@@ -207,7 +217,7 @@ impl Graph<'_> {
         }
         let members = self.around.members;
         let needs = &members.get(object.tag.id)?.edges.needs;
-        let place = object.needed.iter().position(|n| **n == *name)?;
+        let place = object.wants().needed.iter().position(|n| **n == *name)?;
         let id = *needs.get(place)?;
         members.object(id).or_else(|| self.around.host.objects.iter().find(|o| o.tag.id == id).cloned())
     }
@@ -229,7 +239,7 @@ impl Graph<'_> {
             return Ok(self.hold(object, name));
         }
         let file = self.search(name, caller, needed_by, report)?;
-        if let Some(index) = self.nodes.iter().position(|n| file.id.is_some() && n.object.file == file.id) {
+        if let Some(index) = file.id.and_then(|id| self.files.get(&id).copied()) {
             search::close(file.fd, report);
             self.names.insert(name.into(), index);
             self.nodes[index].names.push(name.into());
@@ -252,17 +262,17 @@ impl Graph<'_> {
         needed_by: Option<usize>,
         report: Report<'_, P>,
     ) -> Result<OpenFile> {
-        let nobody = SearchPaths::default();
         let requester = needed_by.map(|at| &*self.nodes[at].object).or(caller);
-        let executable = self.around.host.startup().first().map(|o| &o.paths);
+        let executable = self.around.host.startup().first().map(|o| &**o);
         report.tell(|| Kind::Search { name: name.into(), needed_by: needed_by.and(requester).map(|o| o.tag.clone()) });
         Search {
             name,
             dirs: &self.around.policy.dirs,
-            of: requester.map_or(&nobody, |o| &o.paths),
+            of: requester,
             executable,
             needed_by: needed_by.map(|at| self.nodes[at].object.tag.short()),
             whose: requester.map_or("the program", |o| o.tag.short()),
+            absent: &self.absent,
         }
         .run(self.around.lock, report)
     }
@@ -277,7 +287,7 @@ impl Graph<'_> {
 
     fn known_by_file(&self, file: &OpenFile) -> Option<Arc<Object>> {
         let id = file.id?;
-        let own = self.around.members.objects().find(|o| o.file == Some(id));
+        let own = self.around.members.by_file(id);
         own.or_else(|| {
             // The same file has the same program headers, which are in memory: only then is a `stat` worth it.
             let alike = self.around.host.objects.iter().filter(|o| o.image.segments == file.image.segments);
@@ -287,9 +297,12 @@ impl Graph<'_> {
 
     /// Notes an object that is already here as a node.
     fn hold(&mut self, object: Arc<Object>, name: &str) -> usize {
-        let index = match self.nodes.iter().position(|n| n.object.tag.id == object.tag.id) {
-            Some(index) => index,
-            None => self.push(Held::Known(object)),
+        let index = match self.known.get(&object.tag.id) {
+            Some(&index) => index,
+            None => {
+                self.known.insert(object.tag.id, self.nodes.len());
+                self.push(Held::Known(object))
+            }
         };
         self.names.insert(name.into(), index);
         index
@@ -307,6 +320,9 @@ impl Graph<'_> {
     fn push_new(&mut self, name: &str, object: Object) -> usize {
         let soname = object.soname.clone();
         let path = object.tag.name.clone();
+        if let Some(file) = object.file {
+            self.files.insert(file, self.nodes.len());
+        }
         let index = self.push(Held::New(Box::new(object)));
         for alias in [Some(name), soname.as_deref(), Some(&*path)].into_iter().flatten() {
             if !self.nodes[index].names.iter().any(|n| **n == *alias) {

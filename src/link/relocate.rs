@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use goblin::elf64::reloc::Rela;
 
-use crate::elf::addr::{Addr, FileOffset, Vaddr, Word};
+use crate::elf::addr::{Addr, FileOffset, PAGE, Vaddr, Word};
 use crate::elf::dynamic::Table;
 use crate::elf::reloc::{Entry, Problem, RelocKind, SIZEOF_RELA, Value, Write, raw_name, relr_places};
 use crate::elf::symbol::Class;
@@ -45,6 +45,8 @@ struct Pass<'a, 'r, P: Probe + ?Sized> {
     object: &'a Object,
     /// Where it stands in the scope.
     place: usize,
+    /// Its calls are left for their first time.
+    lazy: bool,
     scope: &'r Scope<'a>,
     policy: &'r Policy,
     report: Report<'r, P>,
@@ -54,6 +56,8 @@ struct Pass<'a, 'r, P: Probe + ?Sized> {
     /// How often a symbol was asked for, and how long the answers took, if someone wants to know.
     symbols: u64,
     looking_up: Duration,
+    /// The last one that was bound the short way, and its address.
+    last_own: (u32, Addr),
 }
 
 /// Pass 1 for one object.
@@ -72,17 +76,21 @@ pub(crate) fn first_pass<'a, P: Probe + ?Sized>(
         object.memory.open_text(report).map_err(wrap)?;
     }
     let place = scope.place(object);
+    let lazy = object.lazy.get().is_some();
     let mut pass = Pass {
         object,
         place,
+        lazy,
         scope,
         policy,
         report,
         outcome: Outcome::default(),
         last: None,
+        last_own: (0, Addr(0)),
         symbols: 0,
         looking_up: Duration::ZERO,
     };
+    populate(object, report);
     pass.relative().map_err(wrap)?;
     pass.table("DT_RELA", object.dynamic.rela, object.rela()).map_err(wrap)?;
     pass.table("DT_JMPREL", object.dynamic.jmprel, object.jmprel()).map_err(wrap)?;
@@ -92,6 +100,20 @@ pub(crate) fn first_pass<'a, P: Probe + ?Sized>(
     let looking_up = report.times_lookups().then_some(pass.looking_up.as_nanos() as u64);
     report.tell(|| Kind::Relocated { pass: 1, symbols: pass.symbols, looking_up });
     Ok(pass.outcome)
+}
+
+/// Asks for all pages that relocations will write to at once, where they are many and lie close together. The linker
+/// sorts `R_X86_64_RELATIVE`s by place, so the first and the last tell where; if it did not, nothing is lost but time.
+/// Where they are sparse, most of those pages would be copied for nothing.
+fn populate<P: Probe + ?Sized>(object: &Object, report: Report<'_, P>) {
+    /// A page has room for 512 words.
+    const DENSE: u64 = 32;
+    let count = (object.dynamic.relative_count as usize).min(object.rela().len());
+    let [first, .., last] = &object.rela()[..count] else { return };
+    let range = Vaddr(first.r_offset)..Vaddr(last.r_offset.saturating_add(8));
+    if range.end.0.saturating_sub(range.start.0) / PAGE * DENSE <= count as u64 {
+        object.memory.populate(range, report);
+    }
 }
 
 impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
@@ -110,18 +132,25 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
 
     /// `DT_RELA` or `DT_JMPREL`, entry by entry.
     fn table(&mut self, table: &'static str, at: Option<Table>, entries: &[Rela]) -> Result<(), ErrorKind> {
-        for (index, rela) in entries.iter().enumerate() {
-            let entry = Entry::from(rela);
+        let mut next = 0;
+        while let Some(rela) = entries.get(next) {
             // By far the most frequent, and the simplest: `B + A`, without a symbol.
-            if entry.kind == RelocKind::Relative as u32 && !self.report.closely() {
-                let word = self.object.bias().0.wrapping_add_signed(entry.addend);
-                let stored = self.object.memory.store(entry.place, word, self.report);
-                stored.ok_or_else(|| outside(table, index, RelocKind::Relative.name(), entry.place))?;
+            if rela.r_info == RelocKind::Relative as u64 && !self.report.closely() {
+                let done = self.object.memory.store_relatives(&entries[next..]);
+                if done > 0 {
+                    next += done;
+                    continue;
+                }
+            }
+            let (index, entry) = (next, Entry::from(rela));
+            next += 1;
+            self.fetch_ahead(&entries[index..]);
+            if self.bind_to_own(&entry) {
                 continue;
             }
-            self.fetch_ahead(&entries[index..]);
             let kind = RelocKind::from_raw(entry.kind).ok_or_else(|| unknown(table, index, &entry))?;
-            if kind == RelocKind::JumpSlot
+            if self.lazy
+                && kind == RelocKind::JumpSlot
                 && table == "DT_JMPREL"
                 && lazy::leave(self.object, index, &entry, self.report)
             {
@@ -148,6 +177,27 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
                 .ok_or_else(|| outside(table, index, kind.name(), entry.place))?;
         }
         Ok(())
+    }
+
+    /// The second most frequent kind: `S`, or `S + A`, where the library has the symbol itself and is the first that has
+    /// it. `false`: anything else.
+    #[inline(always)]
+    fn bind_to_own(&mut self, entry: &Entry) -> bool {
+        let addend = match RelocKind::from_raw(entry.kind) {
+            Some(RelocKind::Abs64) => entry.addend,
+            Some(RelocKind::GlobDat) => 0,
+            Some(RelocKind::JumpSlot) if !self.lazy => 0,
+            _ => return false,
+        };
+        if self.report.listening() {
+            return false;
+        }
+        if self.last_own.0 != entry.symbol || entry.symbol == 0 {
+            let Some(address) = self.scope.own(self.object, self.place, entry.symbol) else { return false };
+            self.last_own = (entry.symbol, address);
+        }
+        let word = self.last_own.1.0.wrapping_add_signed(addend);
+        self.object.memory.store(entry.place, word, self.report).is_some()
     }
 
     /// Relocating waits for memory more than for anything else: symbols and names lie all over the file. So those

@@ -13,8 +13,9 @@ use crate::elf::gnu_hash::GnuHash;
 use crate::elf::symbol::{Class, Probing, Symbol, SymbolTable, Trail, Want, Wanted};
 use crate::error::ErrorKind;
 use crate::event::{Binding, Candidate, Kind, Probe, Report};
+use crate::hash::Map;
 use crate::host::Host;
-use crate::link::filter::Filter;
+use crate::link::first::{First, MANY};
 use crate::lock::Lock;
 use crate::namespace::Members;
 use crate::object::Object;
@@ -29,15 +30,18 @@ pub(crate) struct Scope<'a> {
     /// The objects in the order in which they are asked, each once: everybody's (start-up objects, then those
     /// opened with `RTLD_GLOBAL`), then the opened library and its dependencies, breadth first.
     asked: Vec<Asked<'a>>,
-    /// How many of them are everybody's.
-    everybodys: usize,
-    /// Says "no" for everybody's objects together, where it was worth to build one.
-    filter: Option<Arc<Filter>>,
+    /// Where each stands among them, by tag.
+    places: Map<u32, usize>,
+    /// Says who is the first to have a name, where there is enough to ask.
+    first: Option<Arc<First>>,
     /// `STB_GNU_UNIQUE` definitions that were chosen so far.
     pub unique: Unique<'a>,
     /// What is known of the host.
     pub host: &'a Host,
 }
+
+/// So few references are not worth a thought about tables.
+const FEW: usize = 300;
 
 /// One object of a scope, with the table that says "no" for it: side by side, since most answers are "no".
 struct Asked<'a> {
@@ -49,12 +53,12 @@ impl Asked<'_> {
     /// Whether the object may define a name with this hash.
     #[inline(always)]
     fn may_have(&self, hash: u32) -> bool {
-        self.gnu.is_none_or(|gnu| gnu.may_have(hash))
+        self.gnu.as_ref().is_none_or(|gnu| gnu.may_have(hash))
     }
 
     #[inline(always)]
     fn may_have_half(&self, hash: u32) -> bool {
-        self.gnu.is_none_or(|gnu| gnu.may_have_half(hash))
+        self.gnu.as_ref().is_none_or(|gnu| gnu.may_have_half(hash))
     }
 }
 
@@ -68,7 +72,7 @@ pub(crate) struct Unique<'a> {
 }
 
 /// From a name to the object that has it, and its symbol's index there.
-type Chosen<'a> = HashMap<Box<[u8]>, (&'a Object, u32)>;
+type Chosen<'a> = Map<Box<[u8]>, (&'a Object, u32)>;
 
 impl<'a> Unique<'a> {
     pub(crate) fn new(members: &'a Members, host: &'a Host) -> Unique<'a> {
@@ -82,7 +86,7 @@ impl<'a> Unique<'a> {
     }
 
     /// What this batch chose, by tag.
-    pub(crate) fn chosen(self) -> HashMap<Box<[u8]>, (u32, u32)> {
+    pub(crate) fn chosen(self) -> Map<Box<[u8]>, (u32, u32)> {
         let chosen = self.fresh.into_inner().into_iter();
         chosen.map(|(name, (object, index))| (name, (object.tag.id, index))).collect()
     }
@@ -134,29 +138,26 @@ impl<'a> Scope<'a> {
         references: usize,
         lock: &Lock,
     ) -> Scope<'a> {
-        // Below that, building the filter takes longer than it saves.
-        let filter = if references > 300 { Filter::over(&everybodys, lock) } else { None };
-        Scope::over(defined, everybodys, local, unique, filter)
+        let count = everybodys.len();
+        let mut scope = Scope::over(defined, everybodys, local, unique);
+        let objects = scope.asked.iter().map(|asked| asked.object);
+        scope.first = match scope.asked.len() {
+            _ if references < FEW => None,
+            MANY.. => First::over(objects, references).map(Arc::new),
+            _ => First::kept(objects.take(count), references, lock),
+        };
+        scope
     }
 
-    /// The same with a filter that is there, or none.
+    /// The same without any table over several objects.
     pub(crate) fn over(
         defined: &'a Defined,
         everybodys: Vec<&'a Object>,
         local: impl Iterator<Item = &'a Object>,
         unique: Unique<'a>,
-        filter: Option<Arc<Filter>>,
     ) -> Scope<'a> {
-        let count = everybodys.len();
-        let mut objects = everybodys;
-        for object in local {
-            // Asked before, and it said no.
-            if !objects[..count].iter().any(|o| o.tag == object.tag) {
-                objects.push(object);
-            }
-        }
-        let asked = objects.into_iter().map(|object| Asked { gnu: object.symbols().gnu_hash(), object }).collect();
-        Scope { defined, asked, everybodys: count, filter, host: unique.host, unique }
+        let (asked, places) = each_once(everybodys.into_iter().chain(local));
+        Scope { defined, asked, places, first: None, host: unique.host, unique }
     }
 
     /// The scope of a batch that is opened with `RTLD_DEEPBIND`: its own objects before everybody's.
@@ -166,34 +167,34 @@ impl<'a> Scope<'a> {
         local: impl Iterator<Item = &'a Object>,
         unique: Unique<'a>,
     ) -> Scope<'a> {
-        let mut asked: Vec<Asked<'a>> = Vec::new();
-        for object in local.chain(everybodys) {
-            if !asked.iter().any(|a| a.object.tag == object.tag) {
-                asked.push(Asked { gnu: object.symbols().gnu_hash(), object });
-            }
-        }
-        Scope { defined, asked, everybodys: 0, filter: None, host: unique.host, unique }
+        let (asked, places) = each_once(local.chain(everybodys));
+        Scope { defined, asked, places, first: None, host: unique.host, unique }
     }
 
     /// Where `object` stands among those that are asked.
     pub(crate) fn place(&self, object: &Object) -> usize {
-        self.asked.iter().position(|a| a.object.tag == object.tag).unwrap_or(usize::MAX)
+        self.places.get(&object.tag.id).copied().unwrap_or(usize::MAX)
     }
 
     /// Whether symbol `index` of `from`, which defines it, is its own first definition, because nobody who is
     /// asked before can have the name. The name is not even read: the hash stands in the object's own chain.
     #[inline]
     fn is_first(&self, from: &Object, place: usize, index: u32) -> bool {
-        let Some(hash) = self.asked.get(place).and_then(|own| own.gnu?.half_hash(index)) else { return false };
+        let Some(hash) = self.asked.get(place).and_then(|own| own.gnu.as_ref()?.half_hash(index)) else { return false };
         if from.dynamic.symbolic {
             return true;
         }
-        let start = match &self.filter {
-            Some(filter) if filter.may_have(hash) => return false,
-            Some(_) => self.everybodys.min(place),
-            None => 0,
-        };
-        !self.asked[start..place].iter().any(|asked| asked.may_have_half(hash))
+        let start = self.first.as_ref().map_or(0, |first| first.place(hash).min(place));
+        !self.asked[start..place.min(self.asked.len())].iter().any(|asked| asked.may_have_half(hash))
+    }
+
+    /// The short way for most references: the address of symbol `index` of `from`, if it is a plain definition and the
+    /// first of its name. For those whom nobody watches.
+    #[inline]
+    pub(crate) fn own(&self, from: &Object, place: usize, index: u32) -> Option<Addr> {
+        let symbol = from.symbols().get(index)?;
+        (symbol.is_plain() && self.defined.is_empty() && self.is_first(from, place, index))
+            .then(|| from.bias() + symbol.value())
     }
 
     /// Binds the reference that symbol `index` of `from` is. `None`: undefined, and weak.
@@ -284,29 +285,54 @@ impl<'a> Scope<'a> {
     }
 
     fn find<W: Witness>(&self, from: &'a Object, wanted: &Wanted<'_>, witness: &mut W) -> Option<Definition<'a>> {
-        let own = Asked { gnu: None, object: from };
-        let first = from.dynamic.symbolic.then_some(&own);
-        // Who watches sees every object say "no" by itself.
-        let all_say_no = !W::WATCHES && self.filter.as_ref().is_some_and(|filter| !filter.may_have(wanted.hash));
-        let start = if all_say_no { self.everybodys } else { 0 };
-        for asked in first.into_iter().chain(&self.asked[start..]) {
-            if !W::WATCHES && !asked.may_have(wanted.hash) {
-                continue;
+        if from.dynamic.symbolic
+            && let Some(found) = self.ask(from, wanted, witness)
+        {
+            return Some(found);
+        }
+        let start = match &self.first {
+            // Who watches sees every object say "no" by itself.
+            Some(table) if !W::WATCHES => table.place(wanted.hash).min(self.asked.len()),
+            _ => 0,
+        };
+        for asked in &self.asked[start..] {
+            if (W::WATCHES || asked.may_have(wanted.hash))
+                && let Some(found) = self.ask(asked.object, wanted, witness)
+            {
+                return Some(found);
             }
-            let object = asked.object;
-            let mut trail = W::Trail::default();
-            let found = object.symbols().find(wanted, &mut trail);
-            witness.asked(object, trail);
-            let Some((index, symbol)) = found else { continue };
-            if symbol.is_unique() {
-                let (first, index) = self.unique.first(wanted.name, object, index);
-                let symbol = first.symbols().get(index).unwrap_or(symbol);
-                return Some(definition(first, index, symbol));
-            }
-            return Some(definition(object, index, symbol));
         }
         None
     }
+
+    #[inline]
+    fn ask<W: Witness>(&self, object: &'a Object, wanted: &Wanted<'_>, witness: &mut W) -> Option<Definition<'a>> {
+        let mut trail = W::Trail::default();
+        let found = object.symbols().find(wanted, &mut trail);
+        witness.asked(object, trail);
+        found.map(|(index, symbol)| self.found(wanted, object, index, symbol))
+    }
+
+    /// What the symbol that was found means: itself, or the first of its name if there may be only one.
+    fn found(&self, wanted: &Wanted<'_>, object: &'a Object, index: u32, symbol: Symbol) -> Definition<'a> {
+        if !symbol.is_unique() {
+            return definition(object, index, symbol);
+        }
+        let (first, index) = self.unique.first(wanted.name, object, index);
+        definition(first, index, first.symbols().get(index).unwrap_or(symbol))
+    }
+}
+
+/// The objects in this order without repetitions: whoever was asked before would say no again.
+fn each_once<'a>(objects: impl Iterator<Item = &'a Object>) -> (Vec<Asked<'a>>, Map<u32, usize>) {
+    let (mut asked, mut places) = (Vec::new(), Map::default());
+    for object in objects {
+        places.entry(object.tag.id).or_insert_with(|| {
+            asked.push(Asked { gnu: object.gnu_hash(), object });
+            asked.len() - 1
+        });
+    }
+    (asked, places)
 }
 
 #[inline]
@@ -321,7 +347,7 @@ fn is_of(definition: &Definition<'_>, object: &Object) -> bool {
 /// What the reference at `index` asks for: its name and the version that `DT_VERSYM` gives it.
 fn wanted<'o>(symbols: &'o SymbolTable<'_>, index: u32, reference: &Symbol, class: Class) -> Wanted<'o> {
     let version = symbols.version(index).map_or(Want::Oldest, |v| Want::Version(*v));
-    Wanted::new(symbols.name(reference), version, class)
+    Wanted::hashed(symbols.hashed_name(reference), version, class)
 }
 
 /// The definition of `wanted` in `objects`, in order: what `dlsym` does with a handle's scope.

@@ -4,6 +4,8 @@
 //! list of directories; each directory is tried with the `glibc-hwcaps` subdirectories of this processor first.
 //! A file for another machine is passed over, as ld.so does; a damaged one ends the search.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
@@ -14,6 +16,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{Mode, fstat};
 use nix::sys::uio::pread;
+use nix::unistd::{AccessFlags, access};
 
 use crate::elf::addr::FileOffset;
 use crate::elf::image::{HEAD, Image, check_header};
@@ -25,7 +28,7 @@ use crate::link::ldcache;
 use crate::link::tokens::{directory, expand};
 use crate::lock::{Lock, made_once};
 use crate::memory::name_of;
-use crate::object::{FileId, SearchPaths};
+use crate::object::{FileId, Object, SearchPaths};
 
 /// A library file with its headers checked.
 pub(crate) struct OpenFile {
@@ -53,14 +56,16 @@ pub(crate) struct Search<'a> {
     pub name: &'a str,
     /// `Loader::search_dir`, before all others.
     pub dirs: &'a [String],
-    /// The paths of the object that needs it.
-    pub of: &'a SearchPaths,
-    /// The paths of the executable: its `DT_RPATH` counts for all.
-    pub executable: Option<&'a SearchPaths>,
+    /// The object that needs it, whose paths count.
+    pub of: Option<&'a Object>,
+    /// The executable: its `DT_RPATH` counts for all.
+    pub executable: Option<&'a Object>,
     /// The object that needs it, unless the user asks.
     pub needed_by: Option<&'a str>,
     /// The object that `of` belongs to, by name.
     pub whose: &'a str,
+    /// What this load knows about directories.
+    pub absent: &'a Absent,
 }
 
 impl Search<'_> {
@@ -72,8 +77,11 @@ impl Search<'_> {
     pub(crate) fn run<P: Probe + ?Sized>(&self, lock: &Lock, report: Report<'_, P>) -> Result<OpenFile> {
         let mut tried = Tried { paths: Vec::new(), errno: Errno::ENOENT, last: None };
         if self.name.contains('/') {
-            let path = expand(self.name, &self.of.origin);
-            return match tried.attempt(&path, Rule::Path, report)? {
+            let expanded = self.name.contains('$').then(|| {
+                let origin = self.of.map_or("", |o| &o.wants().paths.origin);
+                expand(self.name, origin)
+            });
+            return match tried.attempt(expanded.as_deref().unwrap_or(self.name), Rule::Path, report)? {
                 Some(file) => Ok(file),
                 None => Err(tried.refusal(self)),
             };
@@ -88,6 +96,7 @@ impl Search<'_> {
         lock: &Lock,
         report: Report<'_, P>,
     ) -> Result<Option<OpenFile>> {
+        let of = SearchPaths::of(self.of);
         if !self.dirs.is_empty()
             && let Some(file) = self.in_dirs(self.dirs, Rule::SearchDir, tried, report)?
         {
@@ -95,13 +104,10 @@ impl Search<'_> {
         }
         // DT_RPATH is older than LD_LIBRARY_PATH and cannot be overridden by it; DT_RUNPATH was made to mend
         // that, and an object that has one has no say by DT_RPATH, neither its own nor its loaders'.
-        if self.of.runpath.is_none() {
-            let own = self.of.rpath.iter();
-            let executable = self
-                .executable
-                .iter()
-                .flat_map(|e| &e.rpath)
-                .filter(|(tag, _)| !self.of.rpath.iter().any(|(own, _)| own == tag));
+        if of.runpath.is_none() {
+            let own = of.rpath.iter();
+            let executable = SearchPaths::of(self.executable).rpath.iter();
+            let executable = executable.filter(|(tag, _)| !of.rpath.iter().any(|(own, _)| own == tag));
             for (tag, dirs) in own.chain(executable) {
                 if let Some(file) = self.in_dirs(dirs, Rule::Rpath(tag.short().into()), tried, report)? {
                     return Ok(Some(file));
@@ -109,16 +115,17 @@ impl Search<'_> {
             }
         }
         {
-            let origin = self.executable.map_or("", |e| &e.origin);
             // Empty is as good as not set; only an empty element is the current directory.
             let list = host::ld_library_path().filter(|list| !list.is_empty());
+            let program = self.executable.filter(|_| list.as_ref().is_some_and(|list| list.contains('$')));
+            let origin = program.map_or("", |e| &e.wants().paths.origin);
             let dirs = list.iter().flat_map(|l| l.split([':', ';'])).map(|dir| directory(dir, origin));
             let dirs: Vec<String> = dirs.collect();
             if let Some(file) = self.in_dirs(&dirs, Rule::LdLibraryPath, tried, report)? {
                 return Ok(Some(file));
             }
         }
-        if let Some(dirs) = &self.of.runpath
+        if let Some(dirs) = &of.runpath
             && let Some(file) = self.in_dirs(dirs, Rule::Runpath(self.whose.into()), tried, report)?
         {
             return Ok(Some(file));
@@ -128,18 +135,26 @@ impl Search<'_> {
         for path in cached {
             // DF_1_NODEFLIB forbids what the cache found in a default directory, too.
             let parent = Path::new(&path).parent().unwrap_or(Path::new(""));
-            if self.of.no_default_dirs && default_dirs().iter().any(|dir| Path::new(dir) == parent) {
+            if of.no_default_dirs && default_dirs().iter().any(|dir| Path::new(dir) == parent) {
                 continue;
             }
             if let Some(file) = tried.attempt(&path, Rule::Cache, report)? {
                 return Ok(Some(file));
             }
         }
-        if self.of.no_default_dirs {
+        if of.no_default_dirs {
             return Ok(None);
         }
         let defaults: Vec<String> = default_dirs().iter().map(|dir| dir.to_string()).collect();
         self.in_dirs(&defaults, Rule::Default, tried, report)
+    }
+
+    fn note_absent<P: Probe + ?Sized>(&self, dir: &str, rule: &Rule, report: Report<'_, P>) {
+        let path = format!("{dir}/glibc-hwcaps");
+        if let Err(errno) = access(&*path, AccessFlags::F_OK) {
+            report.tell(|| Kind::Try { path, rule: rule.clone(), outcome: Outcome::Missing(name_of(errno)) });
+            self.absent.borrow_mut().insert(dir.into());
+        }
     }
 
     fn in_dirs<P: Probe + ?Sized>(
@@ -152,13 +167,16 @@ impl Search<'_> {
         report.tell_each(|| Kind::Rule { rule: rule.clone(), dirs: dirs.to_vec() });
         let name = self.name;
         for dir in dirs {
-            for (level, sub) in Level::DIRECTORIES {
-                if level <= cpu_level() {
-                    let path = format!("{dir}/glibc-hwcaps/{sub}/{name}");
-                    if let Some(file) = tried.attempt(&path, rule.clone(), report)? {
-                        return Ok(Some(file));
+            if !self.absent.borrow().contains(&**dir) {
+                for (level, sub) in Level::DIRECTORIES {
+                    if level <= cpu_level() {
+                        let path = format!("{dir}/glibc-hwcaps/{sub}/{name}");
+                        if let Some(file) = tried.attempt(&path, rule.clone(), report)? {
+                            return Ok(Some(file));
+                        }
                     }
                 }
+                self.note_absent(dir, &rule, report);
             }
             if let Some(file) = tried.attempt(&format!("{dir}/{name}"), rule.clone(), report)? {
                 return Ok(Some(file));
@@ -167,6 +185,10 @@ impl Search<'_> {
         Ok(None)
     }
 }
+
+/// Directories without a `glibc-hwcaps` in them, as far as one load found out: it need not look there again for each of
+/// a thousand dependencies. glibc keeps the same for the life of the process.
+pub(crate) type Absent = RefCell<HashSet<Box<str>>>;
 
 /// The paths that were tried, for the error.
 struct Tried {

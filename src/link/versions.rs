@@ -20,9 +20,10 @@ pub(crate) fn check<P: Probe + ?Sized>(nodes: &[Node], policy: &Policy, report: 
         let object = &*node.object;
         for need in &object.symbols().versions.needs {
             // A version may be needed from an object that another dependency brought in; glibc looks among all.
-            let Some(provider) = nodes.iter().find(|n| is_called(n, need.file)) else {
+            let direct = node.needs.iter().map(|&at| &nodes[at]);
+            let Some(provider) = direct.chain(nodes).find(|n| is_called(n, need.file)) else {
                 // One that is needed and not there was a fault of its own.
-                if !object.needed.iter().any(|name| name.as_bytes() == need.file) {
+                if !object.wants().needed.iter().any(|name| name.as_bytes() == need.file) {
                     policy.fault(nobody_called(object, need), report.about(&object.tag))?;
                 }
                 continue;

@@ -1,67 +1,118 @@
 //! An object's tables over its own memory.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use goblin::elf64::reloc::Rela;
 
 use crate::elf::addr::Vaddr;
-use crate::elf::dynamic::{Dynamic, Table};
+use crate::elf::c_str_at;
+use crate::elf::dynamic::{Dynamic, StrOffset, Table};
+use crate::elf::gnu_hash::GnuHash;
 use crate::elf::symbol::{Bytes, SymbolTable};
 use crate::error::{ErrorKind, Result};
 use crate::memory::Memory;
 
 /// The tables of an object. The lifetimes are those of its memory; `Object`'s accessors shorten them.
 pub(super) struct Tables {
-    pub(super) symbols: SymbolTable<'static>,
+    /// With copies of its own, as below.
+    symbols: OnceLock<(SymbolTable<'static>, Copies)>,
+    pub(super) gnu: Option<GnuHash<'static>>,
     pub(super) rela: &'static [Rela],
     pub(super) jmprel: &'static [Rela],
     pub(super) relr: &'static [u64],
     /// Copies of tables that lie in writable memory (`patchelf` puts them there): what they were at load time.
-    _copies: Vec<Box<[u64]>>,
+    _copies: Copies,
 }
+
+type Copies = Vec<Box<[u64]>>;
 
 /// Gives the pure tables the bytes they lie in: constant memory as it is, anything else as a copy.
 struct Source<'m> {
     memory: &'m Memory,
     /// With text relocations no segment is constant while they are applied.
     constant: bool,
-    copies: RefCell<HashMap<Vaddr, Box<[u64]>>>,
+    copies: RefCell<Vec<(Vaddr, Box<[u64]>)>>,
 }
 
 impl Bytes<'static> for Source<'_> {
     fn tail(&self, at: Vaddr) -> Option<&'static [u8]> {
-        if self.constant {
-            // SAFETY: `Object` drops its memory after its tables, and lends them no longer than itself.
-            if let Some(bytes) = unsafe { self.memory.constant_tail(at) } {
-                return Some(bytes);
-            }
+        if let Some(bytes) = self.constant_tail(at) {
+            return Some(bytes);
         }
         let mut copies = self.copies.borrow_mut();
         // In whole words, so that tables of words can be seen as such; at least the alignment they have.
         let bytes = self.memory.copy_tail(at)?;
         let skew = (at.0 % 8) as usize;
-        let words = copies.entry(at).or_insert_with(|| {
-            let mut padded = vec![0; skew];
-            padded.extend_from_slice(&bytes);
-            padded.resize(padded.len().next_multiple_of(8), 0);
-            padded.chunks_exact(8).map(|w| u64::from_le_bytes(w.try_into().unwrap_or_default())).collect()
-        });
+        let words = match copies.iter().position(|(of, _)| *of == at) {
+            Some(known) => &copies[known].1,
+            None => {
+                let mut padded = vec![0; skew];
+                padded.extend_from_slice(&bytes);
+                padded.resize(padded.len().next_multiple_of(8), 0);
+                let words = padded.chunks_exact(8).map(|w| u64::from_le_bytes(w.try_into().unwrap_or_default()));
+                copies.push((at, words.collect()));
+                &copies[copies.len() - 1].1
+            }
+        };
         // SAFETY: the copy is kept, unmoved and unchanged, in the `Tables` that will hold this slice.
         Some(unsafe { std::slice::from_raw_parts(words.as_ptr().cast::<u8>().add(skew), bytes.len()) })
     }
 }
 
+impl<'m> Source<'m> {
+    fn new(dynamic: &Dynamic, memory: &'m Memory) -> Source<'m> {
+        Source { memory, constant: !dynamic.textrel, copies: RefCell::default() }
+    }
+
+    fn constant_tail(&self, at: Vaddr) -> Option<&'static [u8]> {
+        // SAFETY: `Object` drops its memory after its tables, and lends them no longer than itself.
+        if self.constant { unsafe { self.memory.constant_tail(at) } } else { None }
+    }
+
+    fn into_copies(self) -> Copies {
+        self.copies.into_inner().into_iter().map(|(_, copy)| copy).collect()
+    }
+}
+
 impl Tables {
+    /// Of an object that the system's loader mapped and accepted: where names are found is read when one is looked for
+    /// that it may have. Until then its hash table alone says "no".
+    pub(super) fn of_host(dynamic: &Dynamic, memory: &Memory) -> Tables {
+        let source = Source::new(dynamic, memory);
+        let gnu = dynamic.gnu_hash.and_then(|at| GnuHash::new(source.constant_tail(at)?, at).ok());
+        Tables { symbols: OnceLock::new(), gnu, rela: &[], jmprel: &[], relr: &[], _copies: Vec::new() }
+    }
+
     pub(super) fn new(dynamic: &Dynamic, memory: &Memory) -> Result<Tables, ErrorKind> {
-        let source = Source { memory, constant: !dynamic.textrel, copies: RefCell::default() };
+        let source = Source::new(dynamic, memory);
         let symbols = SymbolTable::new(dynamic, &source)?;
         let rela = table("DT_RELA", dynamic.rela, &source)?;
         let jmprel = table("DT_JMPREL", dynamic.jmprel, &source)?;
         let relr = table("DT_RELR", dynamic.relr, &source)?;
-        let copies = source.copies.into_inner().into_values().collect();
-        Ok(Tables { symbols, rela, jmprel, relr, _copies: copies })
+        let gnu = symbols.gnu_hash();
+        let symbols = OnceLock::from((symbols, Vec::new()));
+        Ok(Tables { symbols, gnu, rela, jmprel, relr, _copies: source.into_copies() })
     }
+
+    /// Where names are found. `dynamic` and `memory` are those that the tables were made of.
+    #[inline]
+    pub(super) fn symbols(&self, dynamic: &Dynamic, memory: &Memory) -> &SymbolTable<'static> {
+        let read = || {
+            let source = Source::new(dynamic, memory);
+            let symbols = SymbolTable::new(dynamic, &source).unwrap_or_default();
+            (symbols, source.into_copies())
+        };
+        &self.symbols.get_or_init(read).0
+    }
+}
+
+/// A string of an object whose tables were not read.
+pub(super) fn host_string(dynamic: &Dynamic, memory: &Memory, offset: StrOffset) -> Option<Box<str>> {
+    let strings = dynamic.strings?;
+    let bytes = Source::new(dynamic, memory).tail(strings.at)?;
+    let string = c_str_at(bytes.get(..strings.length as usize)?, offset.0 as usize)?;
+    Some(String::from_utf8_lossy(string).into())
 }
 
 fn table<T: plain::Plain>(tag: &str, table: Option<Table>, source: &Source<'_>) -> Result<&'static [T], ErrorKind> {

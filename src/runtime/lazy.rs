@@ -232,7 +232,7 @@ impl<'c> Call<'c> {
         let everybodys = everybodys.chain(global).collect();
         let (defined, local) = (&self.namespace.policy.defined, local.iter().copied());
         let scope = match self.own.is_some_and(|own| own.deep) {
-            false => Scope::over(defined, everybodys, local, unique, None),
+            false => Scope::over(defined, everybodys, local, unique),
             true => Scope::deep(defined, everybodys, local, unique),
         };
         let wanted_by = || format!("the first call of relocation {} of DT_JMPREL", self.index);

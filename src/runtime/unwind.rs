@@ -13,7 +13,7 @@
 
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence};
 
 use goblin::elf64::program_header::PT_GNU_EH_FRAME;
 
@@ -98,11 +98,11 @@ type FindObject = unsafe extern "C" fn(*mut c_void, *mut DlFindObject) -> c_int;
 pub type Visit = unsafe extern "C" fn(*mut nix::libc::dl_phdr_info, usize, *mut c_void) -> c_int;
 pub(crate) type Iterate = unsafe extern "C" fn(Option<Visit>, *mut c_void) -> c_int;
 
-/// glibc's own functions, found at start-up by our own lookup: their names mean ours in an interposed program.
-static REAL_FIND: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+/// The program's `_dl_find_object` and `dl_iterate_phdr` are ours.
+static INTERPOSED: AtomicBool = AtomicBool::new(false);
 
 pub(crate) fn is_interposed() -> bool {
-    !REAL_FIND.load(Ordering::Relaxed).is_null()
+    INTERPOSED.load(Ordering::Relaxed)
 }
 
 /// One of our objects, for the unwinder.
@@ -225,7 +225,7 @@ pub unsafe extern "C" fn find_object(pc: *mut c_void, result: *mut DlFindObject)
         }
         return 0;
     }
-    let real = REAL_FIND.load(Ordering::Relaxed);
+    let real = host::real::FIND_OBJECT.get();
     if real.is_null() {
         return -1;
     }
@@ -347,7 +347,7 @@ unsafe extern "C" fn pass_on(info: *mut nix::libc::dl_phdr_info, size: usize, ho
 /// Called before `main` in an interposed program.
 #[doc(hidden)]
 pub extern "C" fn interposed() {
-    host::find_real_functions(|find_object| REAL_FIND.store(find_object, Ordering::Relaxed));
+    INTERPOSED.store(true, Ordering::Relaxed);
 }
 
 /// Lets exceptions, panics and `backtrace()` find their way through loaded libraries at full speed, and without

@@ -123,6 +123,10 @@ pub fn of_kind(kind: &Kind) -> [&'static str; 2] {
             "mmap(2) of address space for the whole object, without access to any of it.",
             "Its pieces refer to each other by distance, so all must be placed together.",
         ],
+        Kind::MapWhole { .. } => [
+            "mmap(2): address space for the whole object, with the file in it as the first segment wants it.",
+            "The others are mapped over it. One call instead of two, where no gap between segments must stay closed.",
+        ],
         Kind::Placed { .. } => [
             "The load bias B is decided: address minus p_vaddr, the same for every byte of the object.",
             "B + p_vaddr is where a thing is; that addition is most of what a loader does.",
@@ -161,6 +165,10 @@ pub fn of_kind(kind: &Kind) -> [&'static str; 2] {
                 "The next request tries again to unmap it.",
             ],
         },
+        Kind::Populate { .. } => [
+            "madvise(2): the page faults of a range of pages are taken at once.",
+            "Nearly each of them will be written to; asked for together, a page costs half. What stands in them stays.",
+        ],
         Kind::DynamicEntry { .. } => [
             "An entry of the dynamic section: a tag, and a number or an address.",
             "It leads to everything else: names, symbols, relocations, constructors.",

@@ -54,7 +54,7 @@ impl Symbol {
     }
     /// Not unique, thread-local or indirect: its address is what it seems.
     #[inline]
-    pub(crate) fn is_plain(&self) -> bool {
+    pub(crate) fn is_where_it_seems(&self) -> bool {
         !matches!(self.kind(), STT_TLS | STT_GNU_IFUNC) && !self.is_unique()
     }
     /// References to it from its own object never leave the object.
@@ -93,6 +93,18 @@ impl Symbol {
             return false;
         }
         matches!(self.kind(), STT_NOTYPE | STT_OBJECT | STT_FUNC | STT_COMMON | STT_TLS | STT_GNU_IFUNC)
+    }
+
+    /// Whether it is a definition of the simplest kind: its address is the value plus the bias, there is only one of it
+    /// in its object, and references may be bound to it without more questions.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self.bind(), STB_GLOBAL | STB_WEAK)
+            && matches!(self.kind(), STT_NOTYPE | STT_OBJECT | STT_FUNC)
+            && self.visibility() == STV_DEFAULT
+            && !self.is_undefined()
+            && !self.is_absolute()
+            && self.0.st_value != 0
     }
 
     /// Whether other objects may bind to it.

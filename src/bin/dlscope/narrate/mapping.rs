@@ -102,8 +102,8 @@ pub fn map(t: &mut Teller, section: &Section<'_>) {
     let mut left = 0;
     for event in &section.events {
         match &event.kind {
-            Kind::Reserve { .. } => {
-                t.page.note("reserve");
+            Kind::Reserve { .. } | Kind::MapWhole { .. } => {
+                t.page.note(if matches!(event.kind, Kind::Reserve { .. }) { "reserve" } else { "whole" });
                 let call = event.kind.strace().unwrap_or_default();
                 t.page.line(call);
             }

@@ -90,6 +90,8 @@ impl Walk {
         let bias = || event.object.as_ref().and_then(|object| self.atlas.place(object.id)?.bias);
         match &event.kind {
             Kind::Reserve { address, length }
+            | Kind::MapWhole { address, length, .. }
+            | Kind::Populate { address, length, .. }
             | Kind::Placed { address, length, .. }
             | Kind::Map { address, length, .. }
             | Kind::MapZero { address, length, .. }

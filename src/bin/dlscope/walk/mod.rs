@@ -173,6 +173,7 @@ pub fn is_effect(kind: &Kind) -> bool {
     matches!(
         kind,
         Kind::Reserve { .. }
+            | Kind::MapWhole { .. }
             | Kind::Map { .. }
             | Kind::MapZero { .. }
             | Kind::Zero { .. }

@@ -25,6 +25,8 @@ impl Walk {
             | Kind::Relocated { .. }
             | Kind::Version { .. } => self.linking(at, object),
             Kind::Reserve { .. }
+            | Kind::MapWhole { .. }
+            | Kind::Populate { .. }
             | Kind::Placed { .. }
             | Kind::Map { .. }
             | Kind::MapZero { .. }
@@ -102,6 +104,10 @@ impl Walk {
     fn memory_act(&self, kind: &Kind, object: &str) -> String {
         match kind {
             Kind::Reserve { length, .. } => format!("Reserve {} for {object}.", pages(*length)),
+            Kind::MapWhole { length, .. } => {
+                format!("Map {} of {object}'s file at once: room for all of it, and its first segment.", pages(*length))
+            }
+            Kind::Populate { length, .. } => format!("Take the page faults of {} of {object} at once.", pages(*length)),
             Kind::Placed { bias, .. } => format!("{object} lies at B = {bias}: its load bias."),
             Kind::Map { length, offset, prot, .. } => {
                 format!("Map {} of {object} from offset {offset} of the file, {prot}.", pages(*length))

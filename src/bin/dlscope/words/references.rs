@@ -54,6 +54,8 @@ pub fn reference(kind: &Kind, stage: Stage) -> Reference {
 
         // 4 map
         Kind::Reserve { .. } => ("mmap(2)", "_dl_map_segment", "map_library", RESERVATION),
+        Kind::MapWhole { .. } => ("mmap(2)", "_dl_map_segments", "map_library", RESERVATION),
+        Kind::Populate { .. } => ("madvise(2)", "", "", "docs/chapters/08-relocate.md#the-store"),
         Kind::Unmap { .. } if stage == Stage::Map => ("munmap(2)", "_dl_map_segment", "", RESERVATION),
         Kind::Placed { .. } => {
             ("gABI \"Base Address\"", "_dl_map_segments", "map_library", "docs/chapters/04-map.md#the-load-bias")

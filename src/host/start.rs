@@ -1,0 +1,148 @@
+//! What only start-up code can know: the arguments, the environment as it was, and how far the list of objects went.
+
+use std::ffi::{CStr, c_char, c_int};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+
+use goblin::elf64::dynamic::{DT_DEBUG, Dyn};
+use goblin::elf64::program_header::{PT_DYNAMIC, PT_PHDR, ProgramHeader};
+use nix::libc;
+
+use crate::lock;
+use crate::memory::Arguments;
+use crate::object::LinkMap;
+
+/// `struct r_debug` of `<link.h>`, as far as it is used.
+#[repr(C)]
+struct RDebug {
+    r_version: c_int,
+    r_map: *mut LinkMap,
+}
+
+unsafe extern "C" {
+    /// Exported by ld.so for debuggers.
+    static _r_debug: RDebug;
+    static environ: *const *const c_char;
+}
+
+static ARGC: AtomicUsize = AtomicUsize::new(0);
+static ARGV: AtomicPtr<*const c_char> = AtomicPtr::new(std::ptr::null_mut());
+static LD_LIBRARY_PATH: AtomicPtr<c_char> = AtomicPtr::new(std::ptr::null_mut());
+/// `LD_BIND_NOW` is set, and not empty.
+static LD_BIND_NOW: AtomicBool = AtomicBool::new(false);
+/// The last object of the list when our start-up code ran: it and those before form the global scope.
+pub(super) static LAST_AT_START: AtomicPtr<LinkMap> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Runs before `main`, when every start-up object is mapped and no other thread exists.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static AT_START: extern "C" fn(c_int, *mut *const c_char, *const *const c_char) = at_start;
+
+extern "C" fn at_start(argc: c_int, argv: *mut *const c_char, envp: *const *const c_char) {
+    lock::watch_forks();
+    ARGC.store(argc as usize, Ordering::Relaxed);
+    ARGV.store(argv, Ordering::Relaxed);
+    // SAFETY: glibc hands constructors the process's own environment: an array of C strings that ends in null.
+    unsafe {
+        let mut at = envp;
+        while !at.is_null() && !(*at).is_null() {
+            let variable = CStr::from_ptr(*at).to_bytes();
+            // The string itself, not a copy: nothing is allocated before `main`. The first of a name counts.
+            if let Some(value) = variable.strip_prefix(b"LD_LIBRARY_PATH=")
+                && LD_LIBRARY_PATH.load(Ordering::Relaxed).is_null()
+            {
+                LD_LIBRARY_PATH.store(value.as_ptr().cast_mut().cast(), Ordering::Relaxed);
+            }
+            if variable.strip_prefix(b"LD_BIND_NOW=").is_some_and(|value| !value.is_empty()) {
+                LD_BIND_NOW.store(true, Ordering::Relaxed);
+            }
+            at = at.add(1);
+        }
+    }
+    // SAFETY: only this thread exists, so nobody changes the list.
+    let last = unsafe { list_head() };
+    let mut last = last.unwrap_or(std::ptr::null_mut());
+    // SAFETY: as above; every `l_next` is null or the next element.
+    while !last.is_null() && unsafe { !(*last).l_next.is_null() } {
+        // SAFETY: as above.
+        last = unsafe { (*last).l_next };
+    }
+    LAST_AT_START.store(last, Ordering::Relaxed);
+}
+
+/// The name, in glibc's own memory, of the last object that was there at start-up: how a callback of `dl_iterate_phdr`
+/// recognises it.
+pub(crate) fn last_name_at_start() -> Option<*const c_char> {
+    let last = LAST_AT_START.load(Ordering::Relaxed);
+    // SAFETY: a start-up object's, which stays for good.
+    (!last.is_null()).then(|| unsafe { (*last).l_name })
+}
+
+/// What constructors are called with: argc and argv as captured at start-up, `environ` as it is now.
+pub(crate) fn arguments() -> Arguments {
+    Arguments {
+        argc: ARGC.load(Ordering::Relaxed) as c_int,
+        argv: ARGV.load(Ordering::Relaxed).cast_const(),
+        // SAFETY: reading the pointer as any C program does.
+        envp: unsafe { environ },
+    }
+}
+
+/// `argv[0]`: what the program calls itself in messages.
+pub(crate) fn program_name() -> String {
+    let Arguments { argc, argv, .. } = arguments();
+    if argc == 0 || argv.is_null() {
+        return String::new();
+    }
+    // SAFETY: the first of `argc` C strings, as the kernel put them on the first stack.
+    unsafe { CStr::from_ptr(*argv) }.to_string_lossy().into_owned()
+}
+
+/// `LD_LIBRARY_PATH` as it was when the program started; a set-user-ID program has none (`AT_SECURE`).
+pub(crate) fn ld_library_path() -> Option<String> {
+    let value = LD_LIBRARY_PATH.load(Ordering::Relaxed);
+    // SAFETY: `getauxval` has no preconditions.
+    if value.is_null() || unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
+        return None;
+    }
+    // SAFETY: it points into the string that the kernel put on the first stack; it stays for good.
+    Some(unsafe { CStr::from_ptr(value) }.to_string_lossy().into_owned())
+}
+
+/// `LD_BIND_NOW` as it was when the program started: nothing is bound lazily.
+pub(crate) fn ld_bind_now() -> bool {
+    LD_BIND_NOW.load(Ordering::Relaxed)
+}
+
+/// The first `link_map`: the executable's.
+///
+/// # Safety
+/// Nobody changes the list meanwhile.
+pub(super) unsafe fn list_head() -> Option<*mut LinkMap> {
+    // SAFETY: ld.so fills this in before any constructor runs.
+    let map = unsafe { (&raw const _r_debug.r_map).read() };
+    if !map.is_null() {
+        return Some(map);
+    }
+    // Some debuggers' tricks leave `_r_debug` empty; the executable's own DT_DEBUG points to it as well.
+    // SAFETY: `getauxval` has no preconditions; the kernel's AT_PHDR and AT_PHNUM describe the executable's
+    // program headers, which are mapped.
+    unsafe {
+        let table = libc::getauxval(libc::AT_PHDR) as *const ProgramHeader;
+        let count = libc::getauxval(libc::AT_PHNUM) as usize;
+        if table.is_null() {
+            return None;
+        }
+        let headers = std::slice::from_raw_parts(table, count);
+        let own = headers.iter().find(|h| h.p_type == PT_PHDR)?;
+        let bias = (table as u64).wrapping_sub(own.p_vaddr);
+        let dynamic = headers.iter().find(|h| h.p_type == PT_DYNAMIC)?;
+        let mut entry = bias.wrapping_add(dynamic.p_vaddr) as *const Dyn;
+        while (*entry).d_tag != 0 {
+            if (*entry).d_tag == DT_DEBUG && (*entry).d_val != 0 {
+                return Some((*((*entry).d_val as *const RDebug)).r_map);
+            }
+            entry = entry.add(1);
+        }
+    }
+    None
+}

@@ -1,0 +1,143 @@
+//! Who may be the first to have a name: one small table over the exports of many objects.
+//!
+//! Nearly every question of a relocation has a dull answer. A name that the library defines itself is not defined by
+//! the program or by anything that it started with; a name that it lacks is defined by one object of a scope, and by
+//! none of the twenty before that one. The bloom filters say so one by one, each at the price of a memory access. This
+//! table says it at once: for each hash, the first of its objects that has an export with it. Those before that one
+//! need not be asked.
+//!
+//! In a small load it covers everybody's objects, and is kept for the next load; among the few objects of the library
+//! itself the filters are quicker. In a load of many objects it covers all of them.
+//!
+//! It is filled from the chains of `.gnu.hash`, which hold the hashes of all exports: not a name is read. Different
+//! hashes may share a slot; then the table names an object too early, never one too late, and the filters of those from
+//! there on are asked as without it. So a slot is one byte, and the table stays in the cache of the processor.
+//!
+//! The key is a GNU hash without its lowest bit, which the chains use for something else.
+
+use std::sync::Arc;
+
+use crate::lock::{Guarded, Lock};
+use crate::object::Object;
+
+/// From so many objects in a scope on the table covers all of them.
+pub(crate) const MANY: usize = 24;
+
+/// The first object for each hash.
+pub(crate) struct First {
+    /// One more than the object's place in the scope, in groups; 0: nobody has it.
+    slots: Box<[u8]>,
+    shift: u32,
+    /// So many objects share a number that it fits into a byte: 2 to the power of this.
+    group: u32,
+    /// How many objects it covers: the first ones of a scope.
+    covers: usize,
+}
+
+/// The last one that was built over everybody's objects, and which these are, by tag.
+static KEPT: Guarded<Option<(Vec<u32>, Arc<First>)>> = Guarded::new(None);
+
+impl First {
+    /// The table over the objects of a scope in order. `None` if it is not worth it for so many `references`, or one of
+    /// the objects has only the older hash table, which keeps no hashes.
+    pub(crate) fn over<'o>(objects: impl Iterator<Item = &'o Object>, references: usize) -> Option<First> {
+        let chains: Vec<&[u32]> = objects.map(chains).collect::<Option<_>>()?;
+        let exports: usize = chains.iter().map(|words| words.len()).sum();
+        // To note an export, whose hash must be fetched from memory, takes about as long as to ask a filter.
+        (references * chains.len() >= exports).then(|| First::new(&chains))
+    }
+
+    /// The same over everybody's objects: the last one, if they are still the same.
+    pub(crate) fn kept<'o>(
+        objects: impl Iterator<Item = &'o Object> + Clone,
+        references: usize,
+        lock: &Lock,
+    ) -> Option<Arc<First>> {
+        let tags: Vec<u32> = objects.clone().map(|o| o.tag.id).collect();
+        let mut kept = KEPT.borrow(lock);
+        if let Some((_, first)) = kept.as_ref().filter(|(about, _)| *about == tags) {
+            return Some(first.clone());
+        }
+        let first = Arc::new(First::over(objects, references)?);
+        *kept = Some((tags, first.clone()));
+        Some(first)
+    }
+
+    fn new(chains: &[&[u32]]) -> First {
+        let exports: usize = chains.iter().map(|words| words.len()).sum();
+        let bits = (exports + exports / 2).next_power_of_two().trailing_zeros().clamp(6, 31);
+        let group = (0_u32..).find(|group| chains.len() >> group < usize::from(u8::MAX)).unwrap_or(0);
+        let slots = vec![0; 1 << bits].into_boxed_slice();
+        let mut first = First { slots, shift: 32 - bits, group, covers: chains.len() };
+        for (place, words) in chains.iter().enumerate() {
+            let number = (place >> group) as u8 + 1;
+            for word in *words {
+                let slot = first.slot(*word);
+                let slot = &mut first.slots[slot];
+                if *slot == 0 {
+                    *slot = number;
+                }
+            }
+        }
+        first
+    }
+
+    /// Nobody before this place in the scope has a name with this hash; its lowest bit does not count.
+    #[inline]
+    pub(crate) fn place(&self, hash: u32) -> usize {
+        match self.slots[self.slot(hash)] {
+            0 => self.covers,
+            number => usize::from(number - 1) << self.group,
+        }
+    }
+
+    #[inline]
+    fn slot(&self, hash: u32) -> usize {
+        // An odd number, whose product spreads what is alike.
+        ((hash >> 1).wrapping_mul(0x9e37_79b1) >> self.shift) as usize
+    }
+}
+
+/// The words of an object's hash chains; `None` if it has names, but not there.
+fn chains(object: &Object) -> Option<&[u32]> {
+    match object.gnu_hash() {
+        Some(gnu) => Some(gnu.words()),
+        None => object.symbols().has_no_hash().then_some(&[]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_before_the_place_that_is_named_has_the_hash() {
+        for (objects, at_once) in [(40, 1000), (1000, 300)] {
+            check(objects, at_once);
+        }
+    }
+
+    /// Of 2000 exports of so many objects; so many questions must be answered with the very place.
+    fn check(objects: u32, at_once: usize) {
+        let each = 2000 / objects;
+        let hash = |place: u32, i: u32| (place * (each - each / 4) + i).wrapping_mul(0x85eb_ca6b);
+        let chains: Vec<Vec<u32>> = (0..objects).map(|place| (0..each).map(|i| hash(place, i)).collect()).collect();
+        let words: Vec<&[u32]> = chains.iter().map(|words| &words[..]).collect();
+        let first = First::new(&words);
+        let mut exact = 0;
+        for hash in chains.iter().flatten() {
+            let truly = chains.iter().position(|words| words.iter().any(|word| word >> 1 == hash >> 1)).unwrap();
+            let [place, other] = [first.place(*hash), first.place(hash ^ 1)];
+            assert!(place <= truly, "{hash:#x} is in object {truly}, and the table begins at {place}");
+            assert_eq!(place, other, "the lowest bit does not count");
+            exact += usize::from(place == truly);
+        }
+        assert!(exact > at_once, "of 2000 questions about {objects} objects only {exact} were answered at once");
+    }
+
+    #[test]
+    fn where_nobody_has_it_those_behind_are_asked() {
+        let first = First::new(&[&[2], &[], &[8]]);
+        assert_eq!([2, 8, 12].map(|hash| first.place(hash)), [0, 2, 3]);
+    }
+}
