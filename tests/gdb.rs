@@ -136,7 +136,7 @@ fn stops_at_every_stage_under(preload: &Path) {
         "memory::Memory::seal<dlscope::event::Silent>",
         "runtime::init::remember",
         "runtime::init::run<dlscope::event::Silent>",
-        "library::find_in_scope<dlscope::event::Silent>",
+        "library::lookup::address<dlscope::event::Silent>",
         "runtime::init::close<dlscope::event::Silent>",
     ];
     let stops: Vec<&str> =

@@ -1,10 +1,10 @@
 //! An index over all exports of a scope: from the hash of a name to its address.
 //!
-//! For each hash that the objects' own tables keep, it has the first object in the scope with a symbol of that hash. So
-//! one cache line answers "nobody has it". If somebody has, one more line says where its name and its address are, and
-//! the name is compared. Everything else that decides whether `dlsym` takes a symbol (glibc `check_match`) depends on
-//! the symbol alone, and was looked at when the index was made; where that did not say "yes" plainly, or where the name
-//! differs (two names can share a hash), the objects are asked in turn from that one on, as without an index.
+//! For each name it has the first object in the scope with a symbol of that name, under the hash that the object's own
+//! table keeps. So one cache line answers "nobody has it". If somebody may have it, one more line says where its name and
+//! its address are, and the name is compared. Everything else that decides whether `dlsym` takes a symbol (glibc
+//! `check_match`) depends on the symbol alone, and was looked at when the index was made; where that did not say "yes"
+//! plainly, the objects are asked in turn from the first one with that hash on, as without an index.
 //!
 //! It takes 19 bytes an export, in private memory: 4 for a hash and 8 for a [`Place`], and three slots of eight are
 //! free.
@@ -15,7 +15,6 @@ use std::arch::x86_64::{
 use std::sync::Arc;
 
 use crate::elf::addr::Addr;
-use crate::elf::symbol::Symbol;
 use crate::object::Object;
 
 /// What the index knows of a name.
@@ -47,7 +46,7 @@ const SLOTS: usize = 16;
 /// How many slots of a group are in use on average: one group in twenty is full.
 const FILLED: usize = 10;
 
-/// Where the name and the address of the first symbol with a hash are.
+/// Where the name and the address of the first symbol with a name are.
 #[derive(Clone, Copy)]
 struct Place {
     /// `st_name`, as if the string tables of all objects stood one behind the other. So it says as well whose it is.
@@ -81,7 +80,11 @@ impl Index {
             if let Some(gnu) = object.symbols().gnu_hash() {
                 gnu.walk(|symbol, hash| match hash {
                     0 => zeros += 1,
-                    hash => index.add(hash, start, Place::of(symbol, object, start)),
+                    hash => {
+                        if let Some(place) = Place::of(symbol, object, start) {
+                            index.add(scope, hash, start, place);
+                        }
+                    }
                 })?;
             }
         }
@@ -89,21 +92,22 @@ impl Index {
         (zeros == 0).then_some(index)
     }
 
-    /// Adds a symbol of the object whose strings begin at `start`, unless one before it has its hash.
-    fn add(&mut self, hash: u32, start: u32, place: Place) {
+    /// Adds a symbol of the object whose strings begin at `start`, unless one before it has its name.
+    fn add(&mut self, scope: &[Arc<Object>], hash: u32, start: u32, place: Place) {
         let mut at = self.group_of(hash);
         loop {
-            let slots = self.groups[at].0.iter_mut().zip(&mut self.places[at * SLOTS..]);
-            for (known, first) in slots {
-                if *known == 0 {
-                    *known = hash;
-                    *first = place;
+            for slot in at * SLOTS..(at + 1) * SLOTS {
+                let known = self.groups[at].0[slot % SLOTS];
+                if known == 0 {
+                    self.groups[at].0[slot % SLOTS] = hash;
+                    self.places[slot] = place;
                     return;
                 }
-                if *known == hash {
+                // Names that differ in the lowest bit of their last letter have the same hash here.
+                if known == hash && self.string(scope, self.places[slot].name) == self.string(scope, place.name) {
                     // The second in its object: now other versions count, and the order in the chain.
-                    if first.name >= start {
-                        first.value = Place::ASK;
+                    if self.places[slot].name >= start {
+                        self.places[slot].value = Place::ASK;
                     }
                     return;
                 }
@@ -112,23 +116,39 @@ impl Index {
         }
     }
 
+    fn string<'o>(&self, scope: &'o [Arc<Object>], name: u32) -> Option<&'o [u8]> {
+        let owner = self.owner(name);
+        scope.get(owner)?.symbols().string((name - self.starts[owner]).into())
+    }
+
     /// What is known of `name`, whose hash is `hash`; `scope` is the one that the index is over.
     #[inline]
     pub(crate) fn look_up(&self, scope: &[Arc<Object>], name: &[u8], hash: u32) -> Known {
-        let Some(slot) = self.slot(hash) else { return Known::Missing };
-        let Place { name: at, value } = self.places[slot];
-        let owner = self.owner(at);
-        match (scope.get(owner), self.starts.get(owner)) {
-            (Some(object), Some(start)) if value != Place::ASK && object.symbols().has_name_at(at - start, name) => {
-                Known::At(Addr(object.bias().0.wrapping_add(value.into())), owner)
+        let mut found = Known::Missing;
+        self.each_slot(hash, |slot| {
+            let Place { name: at, value } = self.places[slot];
+            let owner = self.owner(at);
+            let (Some(object), Some(start)) = (scope.get(owner), self.starts.get(owner)) else { return false };
+            if !object.symbols().has_name_at(at - start, name) {
+                return false;
             }
-            _ => Known::NotEnough,
-        }
+            found = match value {
+                Place::ASK => Known::NotEnough,
+                value => Known::At(Addr(object.bias().0.wrapping_add(value.into())), owner),
+            };
+            true
+        });
+        found
     }
 
     /// The place in the scope of the first object that has a symbol with this hash.
     pub(crate) fn first_place(&self, hash: u32) -> Option<usize> {
-        Some(self.owner(self.places[self.slot(hash)?].name))
+        let mut first = None;
+        self.each_slot(hash, |slot| {
+            first = Some(self.owner(self.places[slot].name));
+            true
+        });
+        first
     }
 
     /// The place of the object that has the string at `name`.
@@ -141,21 +161,25 @@ impl Index {
         self.starts.partition_point(|start| *start <= name) - 1
     }
 
+    /// The slots with this hash, in the order in which they were filled, until `is_it` says yes.
     #[inline]
-    fn slot(&self, hash: u32) -> Option<usize> {
+    fn each_slot(&self, hash: u32, mut is_it: impl FnMut(usize) -> bool) {
         let hash = hash & !1;
         if hash == 0 {
-            return None;
+            return;
         }
         let mut at = self.group_of(hash);
         loop {
             let group = &self.groups[at];
-            let same = group.same(hash);
-            if same != 0 {
-                return Some(at * SLOTS + same.trailing_zeros() as usize);
+            let mut same = group.same(hash);
+            while same != 0 {
+                if is_it(at * SLOTS + same.trailing_zeros() as usize) {
+                    return;
+                }
+                same &= same - 1;
             }
             if group.0[SLOTS - 1] == 0 {
-                return None;
+                return;
             }
             at = self.after(at);
         }
@@ -193,14 +217,15 @@ impl Group {
 impl Place {
     const ASK: u32 = u32::MAX;
 
-    /// The place of symbol `index` of `object`, whose strings begin at `start`.
-    fn of(index: u32, object: &Object, start: u32) -> Place {
+    /// The place of symbol `index` of `object`, whose strings begin at `start`; `None` if its name is not there.
+    fn of(index: u32, object: &Object, start: u32) -> Option<Place> {
         let symbols = object.symbols();
-        // A name outside of the table is nobody's, and would look like that of another object.
-        let named = |symbol: &Symbol| (symbol.0.st_name as usize) < symbols.strings_length();
-        let name = start + symbols.get(index).filter(named).map_or(0, |symbol| symbol.0.st_name);
-        let plain = symbols.newest(index).filter(|s| named(s) && s.is_where_it_seems() && !s.is_absolute());
+        let name = symbols.get(index)?.0.st_name;
+        if name as usize >= symbols.strings_length() {
+            return None;
+        }
+        let plain = symbols.newest(index).filter(|symbol| symbol.is_where_it_seems() && !symbol.is_absolute());
         let value = plain.and_then(|symbol| u32::try_from(symbol.value().0).ok());
-        Place { name, value: value.unwrap_or(Place::ASK) }
+        Some(Place { name: start + name, value: value.unwrap_or(Place::ASK) })
     }
 }
