@@ -8,20 +8,20 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use goblin::elf64::reloc::{R_X86_64_RELATIVE, Rela};
 use nix::errno::Errno;
-use nix::sys::mman::{self, MapFlags, MmapAdvise, ProtFlags};
+use nix::sys::mman::{self, MapFlags, ProtFlags};
 
-use crate::elf::addr::{Addr, Bias, FileOffset, PAGE, Vaddr, Word, page_down, page_up};
+use crate::elf::addr::{Addr, Bias, FileOffset, PAGE, Vaddr, page_down};
 use crate::elf::image::{Image, Prot};
 use crate::elf::plan::{Ground, Plan, Step};
 use crate::error::ErrorKind;
 use crate::event::{Kind, Probe, ProtectReason, Report, Request, Stage, Tag};
 
 mod foreign;
+mod patch;
 pub(crate) use foreign::{Arguments, Around, NothingAround, Watch, call_fini, call_init, call_resolver};
 
 /// The memory of one object: mapped and owned by us, or the host's and only looked at.
@@ -219,108 +219,6 @@ impl Memory {
         })
     }
 
-    /// Stores `value` at `place`: 4 or 8 bytes. `None`, and nothing is done, where that is not in a segment
-    /// that may be written.
-    #[track_caller]
-    #[inline]
-    pub(crate) fn store<V: Storable, P: Probe + ?Sized>(
-        &self,
-        place: Vaddr,
-        value: V,
-        report: Report<'_, P>,
-    ) -> Option<()> {
-        let size = size_of::<V>() as u64;
-        if !fits(&self.data, place, size) && !self.may_store(place, size) {
-            return None;
-        }
-        let address = self.bias + place;
-        let slot = pointer(address).cast::<V>();
-        if report.closely() {
-            // SAFETY: as for the write below; a writable segment that was checked is readable, too.
-            let before = unsafe { slot.read_unaligned() };
-            report.tell_each(|| Kind::Store {
-                address,
-                before: Word(before.into()),
-                after: Word(value.into()),
-                size: size_of::<V>() as u8,
-            });
-        }
-        // SAFETY: the whole slot lies in a segment of ours that is mapped writable at this stage; no Rust
-        // reference to memory in writable segments is ever made.
-        unsafe { slot.write_unaligned(value) };
-        Some(())
-    }
-
-    /// Carries out `B + A` for the entries at the start of `entries`, as long as they are `R_X86_64_RELATIVE` into
-    /// the data segment; returns how many that were. By far the most entries of most libraries are: so the bounds are
-    /// taken out of the loop, which is left with two comparisons and a store for each. For those whom nobody watches:
-    /// it tells nothing.
-    pub(crate) fn store_relatives(&self, entries: &[Rela]) -> usize {
-        let Some(room) = (self.data.end.0 - self.data.start.0).checked_sub(8) else { return 0 };
-        let (bias, start) = (self.bias.0, self.data.start.0);
-        let is_other = |entry: &Rela| {
-            if entry.r_info != u64::from(R_X86_64_RELATIVE) || entry.r_offset.wrapping_sub(start) > room {
-                return true;
-            }
-            let slot = pointer(self.bias + Vaddr(entry.r_offset)).cast::<u64>();
-            // SAFETY: as for `store`: the whole word lies in the writable segment.
-            unsafe { slot.write_unaligned(bias.wrapping_add_signed(entry.r_addend)) };
-            false
-        };
-        entries.iter().position(is_other).unwrap_or(entries.len())
-    }
-
-    /// Takes the page faults of `range` at once instead of one by one: the kernel makes its pages the process's own
-    /// (`MADV_POPULATE_WRITE`, Linux 5.14) for half of what a fault costs. Only for pages that will be written to:
-    /// the content stays, but each is a copy from now on. Older kernels say no, and the faults come one by one.
-    #[track_caller]
-    pub(crate) fn populate<P: Probe + ?Sized>(&self, range: Range<Vaddr>, report: Report<'_, P>) {
-        let pages = range.start.page_down()..Vaddr(page_up(range.end.0).unwrap_or(0));
-        let within = pages.start >= self.data.start.page_down() && pages.end.0 <= page_up(self.data.end.0).unwrap_or(0);
-        if !within || pages.start >= pages.end || self.owned.is_none() {
-            return;
-        }
-        let (address, length) = (self.bias + pages.start, pages.end.0 - pages.start.0);
-        // SAFETY: writable pages of our own; their content does not change.
-        let done = unsafe { mman::madvise(raw(address), length as usize, MmapAdvise::MADV_POPULATE_WRITE) };
-        report.tell(|| Kind::Populate { address, length, error: done.err().map(name_of) });
-    }
-
-    /// The same for a word that other threads read and write at the same time: a slot that is bound at the first
-    /// call.
-    #[track_caller]
-    pub(crate) fn store_shared<P: Probe + ?Sized>(
-        &self,
-        place: Vaddr,
-        value: u64,
-        report: Report<'_, P>,
-    ) -> Option<()> {
-        let address = self.bias + place;
-        if !self.is_writable(place) || !address.0.is_multiple_of(8) {
-            return None;
-        }
-        // SAFETY: an aligned word in a segment of ours that is mapped writable. Code of the library only loads it
-        // whole, and so does the processor's indirect jump.
-        let slot = unsafe { AtomicU64::from_ptr(pointer(address).cast()) };
-        let before = slot.swap(value, Ordering::AcqRel);
-        report.tell_each(|| Kind::Store { address, before: Word(before), after: Word(value), size: 8 });
-        Some(())
-    }
-
-    /// Whether the word at `place` lies in a writable segment of ours.
-    pub(crate) fn is_writable(&self, place: Vaddr) -> bool {
-        let holds = |r: &Region| r.prot.writable() && fits(&r.range, place, 8);
-        self.owned.is_some() && self.regions.iter().any(holds)
-    }
-
-    /// Whether another segment than the last writable one may be written at `place`.
-    #[cold]
-    fn may_store(&self, place: Vaddr, size: u64) -> bool {
-        let text_open = self.text_open.load(Ordering::Relaxed);
-        let may = |r: &Region| (r.prot.writable() || text_open) && fits(&r.range, place, size);
-        self.owned.is_some() && self.regions.iter().any(may)
-    }
-
     /// `DT_TEXTREL`: makes every segment writable, and not executable, until [`Memory::shut_text`].
     #[track_caller]
     pub(crate) fn open_text<P: Probe + ?Sized>(&self, report: Report<'_, P>) -> Result<(), ErrorKind> {
@@ -389,11 +287,6 @@ pub(crate) fn prefetch<T>(place: *const T) {
     // SAFETY: a prefetch never faults, whatever the address.
     unsafe { std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(place.cast()) };
 }
-
-/// A number that relocations store.
-pub(crate) trait Storable: Copy + Into<u64> {}
-impl Storable for u64 {}
-impl Storable for u32 {}
 
 impl Drop for Memory {
     /// Unmaps what we mapped, also when a load fails half-way.

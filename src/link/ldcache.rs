@@ -47,7 +47,7 @@ static CACHE: Guarded<Cache> = Guarded::new(Cache { view: None, stamp: None, che
 /// The paths that the cache has for `name`, best first. Empty where there is no (usable) cache.
 pub(crate) fn lookup<P: Probe + ?Sized>(lock: &Lock, name: &str, report: Report<'_, P>) -> Vec<String> {
     // Once a load is enough: a library has many dependencies.
-    let checked = std::mem::replace(&mut CACHE.borrow(lock).checked, Some(report.load())) == Some(report.load());
+    let checked = CACHE.borrow(lock).checked.replace(report.load()) == Some(report.load());
     let stamp = || std::fs::metadata(PATH).ok().map(|m| (m.dev(), m.ino(), m.mtime(), m.mtime_nsec()));
     let stamp = if checked { None } else { Some(stamp()) };
     if let Some(stamp) = stamp.filter(|stamp| CACHE.borrow(lock).stamp != *stamp) {

@@ -106,12 +106,15 @@ pub(crate) fn first_pass<'a, P: Probe + ?Sized>(
 /// sorts `R_X86_64_RELATIVE`s by place, so the first and the last tell where; if it did not, nothing is lost but time.
 /// Where they are sparse, most of those pages would be copied for nothing.
 fn populate<P: Probe + ?Sized>(object: &Object, report: Report<'_, P>) {
-    /// A page has room for 512 words.
+    /// So many words a page, which has room for 512: then nearly every page has some.
     const DENSE: u64 = 32;
+    /// Fewer pages are not worth a call.
+    const PAGES: u64 = 4;
     let count = (object.dynamic.relative_count as usize).min(object.rela().len());
     let [first, .., last] = &object.rela()[..count] else { return };
     let range = Vaddr(first.r_offset)..Vaddr(last.r_offset.saturating_add(8));
-    if range.end.0.saturating_sub(range.start.0) / PAGE * DENSE <= count as u64 {
+    let pages = range.end.0.saturating_sub(range.start.0) / PAGE;
+    if pages >= PAGES && pages * DENSE <= count as u64 {
         object.memory.populate(range, report);
     }
 }
@@ -189,7 +192,7 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
             Some(RelocKind::JumpSlot) if !self.lazy => 0,
             _ => return false,
         };
-        if self.report.listening() {
+        if self.report.closely() {
             return false;
         }
         if self.last_own.0 != entry.symbol || entry.symbol == 0 {
