@@ -15,6 +15,7 @@ use std::arch::x86_64::{
 use std::sync::Arc;
 
 use crate::elf::addr::Addr;
+use crate::memory;
 use crate::object::Object;
 
 /// What the index knows of a name.
@@ -169,6 +170,10 @@ impl Index {
             return;
         }
         let mut at = self.group_of(hash);
+        // Most likely one of these is needed next; so it comes together with the group.
+        let places = &self.places[at * SLOTS..][..SLOTS];
+        memory::prefetch(&raw const places[0]);
+        memory::prefetch(&raw const places[SLOTS / 2]);
         loop {
             let group = &self.groups[at];
             let mut same = group.same(hash);
