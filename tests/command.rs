@@ -109,7 +109,7 @@ fn explain_says_what_each_kind_of_event_means_once() {
     let out = stdout_of(&["trace", "--explain"], 0);
     assert_eq!(out.matches("relocation: A relocation: this word gets").count(), 1, "{out}");
     let read_on =
-        "read on: mmap(2) · glibc _dl_map_segment · musl map_library · docs/chapters/04-map.md#the-reservation";
+        "read on: mmap(2) · glibc _dl_map_segments · musl map_library · docs/chapters/04-map.md#the-reservation";
     assert!(out.contains(read_on), "{read_on:?} is missing in\n{out}");
 }
 

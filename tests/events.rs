@@ -41,6 +41,10 @@ fn every_kind_of_event_appears() {
             {
                 loader().open(unpack(name)).unwrap_or_else(|e| panic!("{name}: {e}")).close().unwrap();
             }
+            // Large enough for its page faults to be taken at once.
+            if let Some(libcrypto) = common::library("libcrypto.so.3") {
+                loader().prepare(libcrypto).unwrap();
+            }
             let bytes = fs::read(unpack("add")).unwrap();
             loader().open_bytes("in memory", &bytes).unwrap().close().unwrap();
             // Lazily bound: the first call.

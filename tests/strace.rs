@@ -95,7 +95,7 @@ fn events_equal_what_the_kernel_saw() {
         return;
     }
     for name in ["add", "bss", "aligned-2m", "diamond", "text-relocations", "readonly-bss"] {
-        assert!(compare(&fixtures::unpack(name, "strace")) >= 10, "{name}");
+        assert!(compare(&fixtures::unpack(name, "strace")) >= 6, "{name}");
     }
-    assert!(compare(Path::new("libz.so.1")) >= 10);
+    assert!(compare(Path::new("libz.so.1")) >= 8);
 }

@@ -78,9 +78,7 @@ fn tries(t: &mut Teller, section: &Section<'_>) {
     for event in &section.events {
         match &event.kind {
             Kind::Rule { rule, dirs } if dirs.is_empty() => table.row([rule_cell(rule.to_string()), dim("none")]),
-            Kind::Try { path, rule, outcome: Outcome::Missing(_) }
-                if path.contains("/glibc-hwcaps/") && !t.view.all =>
-            {
+            Kind::Try { path, rule, outcome: Outcome::Missing(_) } if path.contains("/glibc-hwcaps") && !t.view.all => {
                 // One row for all that follow each other, finished when the run ends.
                 if misses.is_empty() {
                     table.row([rule_cell(rule.to_string()), dim("not there")]);

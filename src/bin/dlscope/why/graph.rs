@@ -199,7 +199,7 @@ impl Search {
 
     /// What was tried in vain; absent builds for newer processors, which are the rule, are left out.
     pub fn in_vain(&self) -> impl Iterator<Item = &Attempt> {
-        let newer = |attempt: &&Attempt| !attempt.path.contains("/glibc-hwcaps/");
+        let newer = |attempt: &&Attempt| !attempt.path.contains("/glibc-hwcaps");
         self.tried.iter().filter(|attempt| attempt.outcome != Outcome::Found).filter(newer)
     }
 }

@@ -61,6 +61,7 @@ fn rare() -> Vec<(Kind, Stage)> {
     let rule = |rule| Kind::Rule { rule, dirs: Vec::new() };
     vec![
         (Kind::RegisterFrames { address }, Stage::Init),
+        (Kind::Populate { address, length, error: None }, Stage::Relocate),
         (Kind::Begin { request: Asked::Exit, name: String::new(), caller: None }, Stage::Close),
         (protect(ProtectReason::Abandoned), Stage::Close),
         (rule(Rule::SearchDir), Stage::Find),
