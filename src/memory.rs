@@ -105,10 +105,11 @@ impl Memory {
         report: Report<'_, P>,
     ) -> Result<(), ErrorKind> {
         match *step {
-            Step::File { at, length, offset, prot, .. } => {
+            Step::File { at, length, offset, prot, populate, .. } => {
                 let address = self.bias + at;
-                let event = Kind::Map { address, length, prot, fd: fd.as_raw_fd(), offset };
-                let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED;
+                let event = Kind::Map { address, length, prot, fd: fd.as_raw_fd(), offset, populate };
+                let mut flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_FIXED;
+                flags.set(MapFlags::MAP_POPULATE, populate);
                 // SAFETY: a plan's steps lie inside its span, which is our own fresh reservation.
                 unsafe { mman::mmap(hint(address), size(length), flags_of(prot), flags, fd, offset.0 as i64) }
                     .map_err(|errno| refused(&event, errno))?;

@@ -128,7 +128,8 @@ impl<F: FnMut(&str) -> io::Result<Vec<u8>>> Replay<F> {
             Kind::CloseFile { fd } => Ok(Undo::Descriptor(*fd, self.open.remove(fd))),
             Kind::Reserve { address, length } => Ok(self.fill(*address, *length, |_| Page::zero(Prot::NONE))),
             Kind::MapZero { address, length, prot } => Ok(self.fill(*address, *length, |_| Page::zero(*prot))),
-            Kind::Map { address, length, prot, fd, offset } | Kind::MapWhole { address, length, prot, fd, offset } => {
+            Kind::Map { address, length, prot, fd, offset, .. }
+            | Kind::MapWhole { address, length, prot, fd, offset } => {
                 let file = self.open.get(fd).ok_or_else(|| format!("no file is open as {fd}"))?.clone();
                 Ok(self.fill(*address, *length, |at| Page { prot: *prot, bytes: file_page(&file, *offset, at) }))
             }

@@ -171,15 +171,17 @@ impl<'a> GnuHash<'a> {
     #[inline]
     pub fn may_have(&self, hash: u32) -> bool {
         let word = self.bloom[(hash as usize / 64) & (self.bloom.len() - 1)];
-        word & 1 << (hash % 64) != 0 && word & 1 << ((hash >> self.bloom_shift) % 64) != 0
+        // Both bits in one answer: either of them alone is as good as random, and a branch on it is guessed wrong.
+        (word >> (hash % 64)) & (word >> ((hash >> self.bloom_shift) % 64)) & 1 == 1
     }
 
     /// The same for a hash of which the lowest bit is not known.
     #[inline]
     pub fn may_have_half(&self, hash: u32) -> bool {
         let word = self.bloom[(hash as usize / 64) & (self.bloom.len() - 1)];
-        // Two neighbours: the lowest bit is open. With a shift of 0 it would count twice.
-        word & 0b11 << (hash & 62) != 0 && (word & 1 << ((hash >> self.bloom_shift) % 64) != 0 || self.bloom_shift == 0)
+        // One of two neighbours, since the lowest bit is open. With a shift of 0 it would count twice.
+        let pair = word >> (hash & 62);
+        (pair | pair >> 1) & (word >> ((hash >> self.bloom_shift) % 64)) & 1 == 1 || self.bloom_shift == 0
     }
 
     /// The word of symbol `index` in the chain.

@@ -187,6 +187,8 @@ pub enum Kind {
         fd: i32,
         /// From where in the file.
         offset: FileOffset,
+        /// Its pages were made the process's own at once: they will be written to.
+        populate: bool,
     },
     /// `mmap(2)`: zero pages over the reservation.
     MapZero {

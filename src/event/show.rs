@@ -87,9 +87,10 @@ impl Kind {
                 prot_flags(*prot),
                 hexadecimal(*offset)
             ),
-            Kind::Map { address, length, prot, fd, offset } => format!(
-                "mmap({address}, {length}, {}, MAP_PRIVATE|MAP_FIXED, {fd}, {}) = {address}",
+            Kind::Map { address, length, prot, fd, offset, populate } => format!(
+                "mmap({address}, {length}, {}, MAP_PRIVATE|MAP_FIXED{}, {fd}, {}) = {address}",
                 prot_flags(*prot),
+                if *populate { "|MAP_POPULATE" } else { "" },
                 hexadecimal(*offset)
             ),
             Kind::MapZero { address, length, prot } => format!(

@@ -105,7 +105,9 @@ pub(crate) fn ld_library_path() -> Option<String> {
         return None;
     }
     // SAFETY: it points into the string that the kernel put on the first stack; it stays for good.
-    Some(unsafe { CStr::from_ptr(value) }.to_string_lossy().into_owned())
+    let list = unsafe { CStr::from_ptr(value) }.to_string_lossy();
+    // Empty is as good as none, as to glibc; an empty *element* would be the current directory.
+    (!list.is_empty()).then(|| list.into_owned())
 }
 
 /// `LD_BIND_NOW` as it was when the program started: nothing is bound lazily.

@@ -57,7 +57,7 @@ struct Pass<'a, 'r, P: Probe + ?Sized> {
     symbols: u64,
     looking_up: Duration,
     /// The last one that was bound the short way, and its address.
-    last_own: (u32, Addr),
+    last_plain: Option<((u32, Class), Addr)>,
 }
 
 /// Pass 1 for one object.
@@ -86,7 +86,7 @@ pub(crate) fn first_pass<'a, P: Probe + ?Sized>(
         report,
         outcome: Outcome::default(),
         last: None,
-        last_own: (0, Addr(0)),
+        last_plain: None,
         symbols: 0,
         looking_up: Duration::ZERO,
     };
@@ -148,7 +148,7 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
             let (index, entry) = (next, Entry::from(rela));
             next += 1;
             self.fetch_ahead(&entries[index..]);
-            if self.bind_to_own(&entry) {
+            if self.bind_plainly(table, index, &entry)? {
                 continue;
             }
             let kind = RelocKind::from_raw(entry.kind).ok_or_else(|| unknown(table, index, &entry))?;
@@ -182,25 +182,42 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
         Ok(())
     }
 
-    /// The second most frequent kind: `S`, or `S + A`, where the library has the symbol itself and is the first that has
-    /// it. `false`: anything else.
+    /// The short way for the second most frequent kind: `S`, or `S + A`, of an ordinary symbol, and nobody watches.
+    /// `false`: the long way, which knows all others.
     #[inline(always)]
-    fn bind_to_own(&mut self, entry: &Entry) -> bool {
-        let addend = match RelocKind::from_raw(entry.kind) {
-            Some(RelocKind::Abs64) => entry.addend,
-            Some(RelocKind::GlobDat) => 0,
-            Some(RelocKind::JumpSlot) if !self.lazy => 0,
-            _ => return false,
-        };
+    fn bind_plainly(&mut self, table: &str, index: usize, entry: &Entry) -> Result<bool, ErrorKind> {
         if self.report.closely() {
-            return false;
+            return Ok(false);
         }
-        if self.last_own.0 != entry.symbol || entry.symbol == 0 {
-            let Some(address) = self.scope.own(self.object, self.place, entry.symbol) else { return false };
-            self.last_own = (entry.symbol, address);
+        let (kind, addend) = match RelocKind::from_raw(entry.kind) {
+            Some(kind @ RelocKind::Abs64) => (kind, entry.addend),
+            Some(kind @ RelocKind::GlobDat) => (kind, 0),
+            Some(kind @ RelocKind::JumpSlot) if !self.lazy => (kind, 0),
+            _ => return Ok(false),
+        };
+        let of = (entry.symbol, kind.class());
+        let address = match self.last_plain {
+            Some((last, address)) if last == of => address,
+            _ => {
+                let Some(address) = self.plain(table, index, kind, entry)? else { return Ok(false) };
+                self.last_plain = Some((of, address));
+                address
+            }
+        };
+        let word = address.0.wrapping_add_signed(addend);
+        Ok(self.object.memory.store(entry.place, word, self.report).is_some())
+    }
+
+    /// The address of an ordinary symbol: the library's own, where that is the first; else it is looked for.
+    #[inline]
+    fn plain(&mut self, table: &str, index: usize, kind: RelocKind, entry: &Entry) -> Result<Option<Addr>, ErrorKind> {
+        if let Some(address) = self.scope.own(self.object, self.place, entry.symbol) {
+            return Ok(Some(address));
         }
-        let word = self.last_own.1.0.wrapping_add_signed(addend);
-        self.object.memory.store(entry.place, word, self.report).is_some()
+        Ok(match self.definition(table, index, kind, entry)? {
+            None => Some(Addr(0)),
+            Some(d) => (!d.symbol.is_ifunc() && !d.symbol.is_tls()).then_some(d.address),
+        })
     }
 
     /// Relocating waits for memory more than for anything else: symbols and names lie all over the file. So those

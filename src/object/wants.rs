@@ -91,7 +91,7 @@ impl SearchPaths {
             chain.push((tag.clone(), dirs(rpath)));
         }
         if let Some(by) = loaded_by {
-            chain.extend(by.wants().paths.rpath.iter().cloned());
+            chain.extend(SearchPaths::of(Some(by)).rpath.iter().cloned());
         }
         SearchPaths {
             rpath: chain,
