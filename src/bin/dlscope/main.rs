@@ -15,6 +15,7 @@ mod fixtures;
 mod narrate;
 mod page;
 mod profile;
+mod report;
 mod signature;
 mod step;
 mod story;
@@ -42,6 +43,7 @@ Examples:
   dlscope trace                                a first look: a small library that is built in
   dlscope trace libz.so.1                      the same for a library of yours
   dlscope step libz.so.1                       walk through it, forwards and backwards
+  dlscope report libz.so.1                     the whole walk as one file for a browser
   dlscope why ./libmine.so                     why it does not load, and what would help
   dlscope call libm.so.6 'cos(f64) -> f64' 0   load, call, print the result: 1
 
@@ -57,6 +59,7 @@ struct Cli {
 enum Command {
     Trace(trace::Args),
     Step(step::Args),
+    Report(report::Args),
     Why(why::Args),
     Call(call::Args),
     Compare(compare::Args),
@@ -99,6 +102,7 @@ fn main() -> ExitCode {
         Command::Trace(args) => trace::run(&args),
         Command::Step(args) => step::run(&args),
         Command::Call(args) => call::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Exec(args) => exec::run(&args),
         Command::Compare(args) => match compare::run(&args) {
             Ok(true) => Ok(()),

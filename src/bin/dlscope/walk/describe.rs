@@ -122,7 +122,8 @@ impl Walk {
         anything.then_some(Window { start, before, after })
     }
 
-    fn trail(&self, at: usize) -> Vec<Trail> {
+    /// How the symbol that event `at` is about was found.
+    pub fn trail(&self, at: usize) -> Vec<Trail> {
         let lookup = self.link(at).lookup.map(|lookup| &self.events[lookup].kind);
         let Some(Kind::Lookup { name, version, hash, candidates, found }) = lookup else { return Vec::new() };
         let version = version.as_ref().map_or(String::new(), |version| format!("@{version}"));

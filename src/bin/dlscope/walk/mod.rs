@@ -24,7 +24,7 @@ mod space;
 mod title;
 
 pub use describe::{Scene, Trail, Window};
-pub use fields::Record;
+pub use fields::{Formula, Record};
 pub use links::Link;
 pub use search::Way;
 pub use sources::excerpt;

@@ -48,7 +48,8 @@ impl Walk {
         }
     }
 
-    fn relocation_type(&self, at: usize) -> Option<&str> {
+    /// The type of the relocation that event `at` belongs to.
+    pub fn relocation_type(&self, at: usize) -> Option<&str> {
         match &self.events[self.link(at).cause?].kind {
             Kind::Relocation { kind, .. } => Some(kind),
             Kind::LeftForCall { .. } => Some("R_X86_64_JUMP_SLOT"),
