@@ -62,7 +62,8 @@ impl Effects {
         match kind {
             Kind::Reserve { address, length } => self.push("zero", *address, *length, Prot::NONE),
             Kind::MapZero { address, length, prot } => self.push("zero", *address, *length, *prot),
-            Kind::Map { address, length, prot, fd, offset } | Kind::MapWhole { address, length, prot, fd, offset } => {
+            Kind::Map { address, length, prot, fd, offset, .. }
+            | Kind::MapWhole { address, length, prot, fd, offset } => {
                 let Some(path) = origins.open.get(fd) else { return };
                 let file = self.file(path);
                 self.maps.push((file, offset.0));
