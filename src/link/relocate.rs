@@ -11,15 +11,18 @@ use goblin::elf64::reloc::Rela;
 
 use crate::elf::addr::{Addr, FileOffset, PAGE, Vaddr, Word};
 use crate::elf::dynamic::Table;
-use crate::elf::reloc::{Entry, Problem, RelocKind, SIZEOF_RELA, Value, Write, raw_name, relr_places};
+use crate::elf::reloc::{Entry, RelocKind, SIZEOF_RELA, Value, Write, relr_places};
 use crate::elf::symbol::Class;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Kind, Probe, Report, Stage};
-use crate::link::scope::{Definition, Scope};
+use crate::link::scope::{Definition, Own, Scope};
 use crate::memory::{self, Around, NothingAround, Watch};
 use crate::namespace::Policy;
 use crate::object::Object;
 use crate::runtime::{ifunc, lazy, tls};
+
+mod refusals;
+use refusals::{outside, refused, unknown};
 
 /// A relocation that waits for a resolver: which entry, and whom to ask.
 pub(crate) struct Deferred {
@@ -49,6 +52,8 @@ struct Pass<'a, 'r, P: Probe + ?Sized> {
     lazy: bool,
     scope: &'r Scope<'a>,
     policy: &'r Policy,
+    /// The short way to its own definitions.
+    own: Option<Own<'r>>,
     report: Report<'r, P>,
     outcome: Outcome,
     /// The last symbol that was bound: linkers sort relocations so that those of one symbol follow each other.
@@ -83,6 +88,7 @@ pub(crate) fn first_pass<'a, P: Probe + ?Sized>(
         lazy,
         scope,
         policy,
+        own: scope.own(object, place),
         report,
         outcome: Outcome::default(),
         last: None,
@@ -199,7 +205,11 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
         let address = match self.last_plain {
             Some((last, address)) if last == of => address,
             _ => {
-                let Some(address) = self.plain(table, index, kind, entry)? else { return Ok(false) };
+                let found = match self.own.as_ref().and_then(|own| own.address(entry.symbol)) {
+                    Some(address) => Some(address),
+                    None => self.plain(table, index, kind, entry)?,
+                };
+                let Some(address) = found else { return Ok(false) };
                 self.last_plain = Some((of, address));
                 address
             }
@@ -208,12 +218,8 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
         Ok(self.object.memory.store(entry.place, word, self.report).is_some())
     }
 
-    /// The address of an ordinary symbol: the library's own, where that is the first; else it is looked for.
-    #[inline]
+    /// The address of an ordinary symbol that is looked for. `None`: it is not so ordinary.
     fn plain(&mut self, table: &str, index: usize, kind: RelocKind, entry: &Entry) -> Result<Option<Addr>, ErrorKind> {
-        if let Some(address) = self.scope.own(self.object, self.place, entry.symbol) {
-            return Ok(Some(address));
-        }
         Ok(match self.definition(table, index, kind, entry)? {
             None => Some(Addr(0)),
             Some(d) => (!d.symbol.is_ifunc() && !d.symbol.is_tls()).then_some(d.address),
@@ -449,51 +455,4 @@ fn store<P: Probe + ?Sized>(object: &Object, place: Vaddr, write: Write, report:
         // Both passes turn an indirect relocation into the resolver's answer before they come here.
         Write::Call(_) => None,
     }
-}
-
-#[cold]
-fn unknown(table: &'static str, index: usize, entry: &Entry) -> ErrorKind {
-    ErrorKind::Relocation {
-        index,
-        table,
-        kind: raw_name(entry.kind),
-        place: entry.place,
-        problem: "not a type that a shared object may have".into(),
-        rule: "psABI, \"Relocation Types\"; the file is damaged, or was made for a loader newer than this one",
-    }
-}
-
-#[cold]
-fn outside(table: &'static str, index: usize, kind: &str, place: Vaddr) -> ErrorKind {
-    ErrorKind::Relocation {
-        index,
-        table,
-        kind: kind.into(),
-        place,
-        problem: "the place is not inside a writable segment".into(),
-        rule: "relocations write into PF_W segments only, unless DT_TEXTREL says otherwise (gABI, \"Dynamic Section\")",
-    }
-}
-
-#[cold]
-fn refused(table: &'static str, index: usize, kind: RelocKind, entry: &Entry, problem: Problem) -> ErrorKind {
-    let (problem, rule) = match problem {
-        Problem::NotThreadLocal => (
-            "the symbol is not a thread-local variable with a block that this kind of access can reach".to_string(),
-            "ELF Handling For Thread-Local Storage, \"x86-64 Dynamic Thread-Local Storage Model\"",
-        ),
-        Problem::NotInSharedObject => (
-            "only a program can have it".to_string(),
-            "a copy relocation moves a variable into the program; in a library it means nothing (psABI, \"Relocation Types\")",
-        ),
-        Problem::Overflow(value) => (
-            format!(
-                "the result {}{:#x} does not fit into 32 bits",
-                if value < 0 { "-" } else { "" },
-                value.unsigned_abs()
-            ),
-            "psABI, \"Relocation Types\": 32-bit results must not be cut off; recompile with -fPIC",
-        ),
-    };
-    ErrorKind::Relocation { index, table, kind: kind.name().into(), place: entry.place, problem, rule }
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::ffi::CStr;
 use std::sync::Arc;
 
-use crate::elf::addr::Addr;
+use crate::elf::addr::{Addr, Bias};
 use crate::elf::gnu_hash::GnuHash;
 use crate::elf::symbol::{Class, Probing, Symbol, SymbolTable, Trail, Want, Wanted};
 use crate::error::ErrorKind;
@@ -59,6 +59,30 @@ impl Asked<'_> {
     #[inline(always)]
     fn may_have_half(&self, hash: u32) -> bool {
         self.gnu.as_ref().is_none_or(|gnu| gnu.may_have_half(hash))
+    }
+}
+
+/// What it takes to see that an object's own definition is the first of its name: kept at hand while the object is
+/// relocated. No name is read; the hash stands in the object's own chain.
+pub(crate) struct Own<'a> {
+    symbols: &'a SymbolTable<'a>,
+    gnu: GnuHash<'a>,
+    bias: Bias,
+    first: Option<&'a First>,
+    /// The objects that are asked before it.
+    before: &'a [Asked<'a>],
+}
+
+impl Own<'_> {
+    /// The address of symbol `index`, if it is a plain definition and nobody before can have the name. For those whom
+    /// nobody watches.
+    #[inline(always)]
+    pub(crate) fn address(&self, index: u32) -> Option<Addr> {
+        let symbol = self.symbols.get(index).filter(Symbol::is_plain)?;
+        let hash = self.gnu.half_hash(index)?;
+        let start = self.first.map_or(0, |first| first.place(hash));
+        let others = self.before.get(start..).unwrap_or_default();
+        (!others.iter().any(|asked| asked.may_have_half(hash))).then(|| self.bias + symbol.value())
     }
 }
 
@@ -188,13 +212,13 @@ impl<'a> Scope<'a> {
         !self.asked[start..place.min(self.asked.len())].iter().any(|asked| asked.may_have_half(hash))
     }
 
-    /// The short way for most references: the address of symbol `index` of `from`, if it is a plain definition and the
-    /// first of its name. For those whom nobody watches.
-    #[inline]
-    pub(crate) fn own(&self, from: &Object, place: usize, index: u32) -> Option<Addr> {
-        let symbol = from.symbols().get(index)?;
-        (symbol.is_plain() && self.defined.is_empty() && self.is_first(from, place, index))
-            .then(|| from.bias() + symbol.value())
+    /// The short way to an object's own definitions. `None` where there is none: the user gave symbols, or the object
+    /// has only the older hash table.
+    pub(crate) fn own<'s>(&'s self, object: &'s Object, place: usize) -> Option<Own<'s>> {
+        let usable = self.defined.is_empty() && place < self.asked.len();
+        let before = if object.dynamic.symbolic { &[][..] } else { self.asked.get(..place)? };
+        let first = self.first.as_deref();
+        usable.then_some(Own { symbols: object.symbols(), gnu: object.gnu_hash()?, bias: object.bias(), first, before })
     }
 
     /// Binds the reference that symbol `index` of `from` is. `None`: undefined, and weak.
