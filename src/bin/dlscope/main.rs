@@ -9,6 +9,7 @@ mod atlas;
 mod call;
 mod capture;
 mod compare;
+mod demangle;
 mod exec;
 mod fixture_call;
 mod fixtures;

@@ -5,6 +5,7 @@ use dlscope::event::{Candidate, Kind};
 
 use super::fields::Formula;
 use super::{Memory, Record, Walk};
+use crate::demangle::demangled;
 use crate::narrate::lookup;
 use crate::words::{self, Reference};
 
@@ -127,7 +128,8 @@ impl Walk {
         let lookup = self.link(at).lookup.map(|lookup| &self.events[lookup].kind);
         let Some(Kind::Lookup { name, version, hash, candidates, found }) = lookup else { return Vec::new() };
         let version = version.as_ref().map_or(String::new(), |version| format!("@{version}"));
-        let said = format!("{name}{version}, GNU hash {hash:#010x}");
+        let source = demangled(name).map_or(String::new(), |source| format!(" ({source})"));
+        let said = format!("{name}{version}{source}, GNU hash {hash:#010x}");
         let mut trail = vec![Trail { who: String::new(), said, found: false }];
         trail.extend(candidates.iter().map(candidate));
         let said = match found {

@@ -7,6 +7,7 @@ use dlscope::elf::image::Segment;
 use dlscope::event::{Event, Kind};
 
 use super::Walk;
+use crate::demangle::demangled;
 
 /// One structure of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,7 +118,7 @@ impl Walk {
         }
         let mut fields = vec![field("r_offset", place, slot, 0, 8), field("r_info: type", kind, "", 8, 4)];
         if let Some(symbol) = symbol {
-            fields.push(field("r_info: symbol", symbol, name.unwrap_or_default(), 12, 4));
+            fields.push(field("r_info: symbol", symbol, name.map_or(String::new(), in_both), 12, 4));
         }
         if let Some(a) = a {
             fields.push(field("r_addend", signed(a), "", 16, 8));
@@ -146,6 +147,11 @@ impl Walk {
             _ => None,
         })
     }
+}
+
+/// A symbol's name, and behind it what a C++ or Rust compiler made it from.
+fn in_both(name: &str) -> String {
+    demangled(name).map_or_else(|| name.into(), |source| format!("{name}  {source}"))
 }
 
 fn program_header(name: &str, s: &Segment) -> Vec<Field> {

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use dlscope::event::Rule;
 
-use super::names::demangled;
 use super::problem::{Problem, Refusal, What};
 use super::symbols::{Missing, Nearest};
 use super::words::{few, folder, offer, short};
+use crate::demangle::demangled;
 use crate::page::count;
 
 /// So many ways to mend undefined symbols are told for one library.

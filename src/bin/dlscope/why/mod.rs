@@ -17,7 +17,6 @@ use crate::subject::Target;
 mod cures;
 mod graph;
 mod machine;
-mod names;
 mod paths;
 mod problem;
 mod surprises;

@@ -9,9 +9,9 @@ use dlscope::event::Tag;
 use serde::Serialize;
 
 use super::machine::{Machine, Provider};
-use super::names::{bare, demangled, is_rust, stem};
 use super::words::short;
 use crate::compare::file::ElfFile;
+use crate::demangle::{bare, demangled, is_rust, stem};
 
 /// What libraries export, each with its own.
 pub struct Exports(pub Vec<(Tag, Vec<Export>)>);

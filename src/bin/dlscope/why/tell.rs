@@ -3,12 +3,12 @@
 use std::io;
 
 use super::Explanation;
-use super::names::{explained, in_source};
 use super::problem::{Problem, What};
 use super::surprises::Surprises;
 use super::symbols::{Missing, Nearest};
 use super::tree::Tree;
 use super::words::{few, short};
+use crate::demangle::{explained, in_source};
 use crate::page::{Page, bad, count, dim, good, heading, symbol, thousands, width_of};
 
 /// How many symbols are named before `--all`.

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::names::explained;
 use super::problem::{Problem, Refusal, What};
 use super::symbols::{Missing, Nearest};
+use crate::demangle::explained;
 use crate::page::{count, thousands};
 
 impl Problem {
