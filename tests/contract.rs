@@ -64,9 +64,13 @@ fn run(file: &str) {
         let prints = marks.iter().filter_map(|mark| mark.strip_prefix("prints "));
         std::iter::once("exit status: 0").chain(prints).map(|line| format!("{line}\n")).collect()
     } else {
-        text(&plain(&["./program"], |command| {
-            command.current_dir(&place);
-        }))
+        // glibc now and then crashes where a signal handler takes a backtrace while libraries go: then again.
+        let outputs = std::iter::repeat_with(|| {
+            text(&plain(&["./program"], |command| {
+                command.current_dir(&place);
+            }))
+        });
+        outputs.take(5).find(|output| !output.starts_with("signal:")).unwrap_or_default()
     };
     assert!(expected.lines().count() > 2, "{file} says little by itself:\n{expected}");
     same(file, &with, &expected);
