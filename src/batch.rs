@@ -77,8 +77,7 @@ impl Batch<Mapped> {
     /// The opened library, when it was here before.
     pub(crate) fn into_root(mut self) -> Arc<Object> {
         match self.nodes.swap_remove(0).object {
-            Held::Known(object) => object,
-            Held::New(object) => Arc::new(*object),
+            Held::Known(object) | Held::New(object) => object,
         }
     }
 
@@ -258,7 +257,6 @@ impl Batch<Sealed> {
                 let needs = node.needs.iter().map(|&need| ids[need]).collect();
                 let object = match node.object {
                     Held::New(object) => {
-                        let object = Arc::new(*object);
                         members.insert(Member::new(
                             object.clone(),
                             node.names,

@@ -1,11 +1,14 @@
 //! Tables by name, without std's keyed hash: that one would ask the kernel for its key first, which takes a good part
 //! of the time in which a small library is loaded.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasherDefault;
 
 /// A table with the hash below.
 pub(crate) type Map<K, V> = HashMap<K, V, BuildHasherDefault<Hasher>>;
+
+/// A set with the hash below.
+pub(crate) type Set<T> = HashSet<T, BuildHasherDefault<Hasher>>;
 
 /// Word by word: rotate, mix in, multiply by an odd number.
 #[derive(Clone, Copy, Default)]

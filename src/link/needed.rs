@@ -18,7 +18,7 @@ use crate::object::{FileId, Object};
 
 /// An object of a load: mapped by it, or here before.
 pub(crate) enum Held {
-    New(Box<Object>),
+    New(Arc<Object>),
     Known(Arc<Object>),
 }
 
@@ -27,8 +27,7 @@ impl Deref for Held {
 
     fn deref(&self) -> &Object {
         match self {
-            Held::New(object) => object,
-            Held::Known(object) => object,
+            Held::New(object) | Held::Known(object) => object,
         }
     }
 }
@@ -323,7 +322,7 @@ impl<'a> Graph<'a> {
         if let Some(file) = object.file {
             self.files.insert(file, self.nodes.len());
         }
-        let index = self.push(Held::New(Box::new(object)));
+        let index = self.push(Held::New(Arc::new(object)));
         for alias in [Some(name), soname.as_deref(), Some(&*path)].into_iter().flatten() {
             if !self.nodes[index].names.iter().any(|n| **n == *alias) {
                 self.nodes[index].names.push(alias.into());

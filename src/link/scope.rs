@@ -4,7 +4,6 @@
 //! list of objects, asked in order; the first definition wins, weak or not.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::ffi::CStr;
 use std::sync::Arc;
 
@@ -21,7 +20,7 @@ use crate::namespace::Members;
 use crate::object::Object;
 
 /// Symbols that the user gave with `Loader::define`.
-pub(crate) type Defined = HashMap<Box<[u8]>, Addr>;
+pub(crate) type Defined = Map<Box<[u8]>, Addr>;
 
 /// Where the references of a batch are looked for.
 pub(crate) struct Scope<'a> {

@@ -5,7 +5,6 @@
 //! A file for another machine is passed over, as ld.so does; a damaged one ends the search.
 
 use std::cell::RefCell;
-use std::collections::HashSet;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
@@ -22,6 +21,7 @@ use crate::elf::addr::FileOffset;
 use crate::elf::image::{HEAD, Image, check_header};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Kind, Outcome, Probe, Report, Rule, Stage};
+use crate::hash::Set;
 use crate::host;
 use crate::link::cpu::{Level, cpu_level};
 use crate::link::ldcache;
@@ -188,7 +188,7 @@ impl Search<'_> {
 
 /// Directories without a `glibc-hwcaps` in them, as far as one load found out: it need not look there again for each of
 /// a thousand dependencies. glibc keeps the same for the life of the process.
-pub(crate) type Absent = RefCell<HashSet<Box<str>>>;
+pub(crate) type Absent = RefCell<Set<Box<str>>>;
 
 /// The paths that were tried, for the error.
 struct Tried {

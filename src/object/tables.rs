@@ -15,8 +15,8 @@ use crate::memory::Memory;
 
 /// The tables of an object. The lifetimes are those of its memory; `Object`'s accessors shorten them.
 pub(super) struct Tables {
-    /// With copies of its own, as below.
-    symbols: OnceLock<(SymbolTable<'static>, Copies)>,
+    /// With copies of its own, as below. In a box: most of the host's objects never need it.
+    symbols: OnceLock<Box<(SymbolTable<'static>, Copies)>>,
     pub(super) gnu: Option<GnuHash<'static>>,
     pub(super) rela: &'static [Rela],
     pub(super) jmprel: &'static [Rela],
@@ -91,7 +91,7 @@ impl Tables {
         let jmprel = table("DT_JMPREL", dynamic.jmprel, &source)?;
         let relr = table("DT_RELR", dynamic.relr, &source)?;
         let gnu = symbols.gnu_hash();
-        let symbols = OnceLock::from((symbols, Vec::new()));
+        let symbols = OnceLock::from(Box::new((symbols, Vec::new())));
         Ok(Tables { symbols, gnu, rela, jmprel, relr, _copies: source.into_copies() })
     }
 
@@ -101,7 +101,7 @@ impl Tables {
         let read = || {
             let source = Source::new(dynamic, memory);
             let symbols = SymbolTable::new(dynamic, &source).unwrap_or_default();
-            (symbols, source.into_copies())
+            Box::new((symbols, source.into_copies()))
         };
         &self.symbols.get_or_init(read).0
     }

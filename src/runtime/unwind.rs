@@ -160,8 +160,9 @@ fn fill_without(gone: &[u32], lock: &Lock) {
     // SAFETY: a list is never freed.
     let room = unsafe { list.as_ref() }.map_or(0, |list| list.places.len());
     if room < sorted.len() || list.is_null() {
-        // The smaller one is left to readers that may still look at it; sizes double, so that is little.
-        let places = (0..sorted.len().next_power_of_two().max(64)).map(|_| Place::default()).collect();
+        // The smaller one is left to readers that may still look at it; sizes double, so that is little. It starts small:
+        // most programs open a few libraries.
+        let places = (0..sorted.len().next_power_of_two().max(8)).map(|_| Place::default()).collect();
         list = Box::into_raw(Box::new(List { length: AtomicUsize::new(0), places }));
         slot.store(list, Ordering::Release);
     }
