@@ -83,7 +83,7 @@ impl Host {
     /// Where in a `link_map` glibc keeps `l_tls_offset` and `l_tls_modid`. Few libraries ask, and it never changes.
     fn tls_fields(&self) -> &'static [Option<usize>; 2] {
         static FIELDS: OnceLock<[Option<usize>; 2]> = OnceLock::new();
-        FIELDS.get_or_init(|| {
+        lock::made_once(&FIELDS, || {
             ["_thread_db_link_map_l_tls_offset", "_thread_db_link_map_l_tls_modid"]
                 .map(|name| debugger_field(&self.objects, name))
         })

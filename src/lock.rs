@@ -110,6 +110,7 @@ pub(crate) fn without_fork<R>(act: impl FnOnce() -> R) -> R {
 }
 
 /// The content of `cell`, made by `make` the first time.
+#[inline]
 pub(crate) fn made_once<T>(cell: &OnceLock<T>, make: impl FnOnce() -> T) -> &T {
     cell.get().unwrap_or_else(|| without_fork(|| cell.get_or_init(make)))
 }

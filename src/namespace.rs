@@ -165,6 +165,8 @@ pub(crate) struct Members {
     /// Members opened with `RTLD_GLOBAL`, in that order: everybody's scope, after the start-up objects.
     global: Vec<u32>,
     names: Map<Box<str>, u32>,
+    /// Names that a later member has, too: whoever has one first goes by it, and the next when that one is gone.
+    also_named: Vec<(Box<str>, u32)>,
     /// By the files that they were mapped from.
     files: Map<FileId, u32>,
     /// `STB_GNU_UNIQUE` definitions in use: name → object, symbol index.
@@ -230,8 +232,10 @@ impl Members {
     }
 
     pub(crate) fn by_name(&self, name: &str) -> Option<Arc<Object>> {
-        let member = self.list.get(self.names.get(name)?)?;
-        (member.life != Life::Closing).then(|| member.object.clone())
+        let first = self.names.get(name)?;
+        let others = self.also_named.iter().filter(|(other, _)| **other == *name).map(|(_, id)| id);
+        let mut members = [first].into_iter().chain(others).filter_map(|id| self.list.get(id));
+        members.find(|member| member.life != Life::Closing).map(|member| member.object.clone())
     }
 
     pub(crate) fn by_file(&self, file: FileId) -> Option<Arc<Object>> {
@@ -245,16 +249,27 @@ impl Members {
             self.files.insert(file, id);
         }
         for name in &member.names {
-            self.names.entry(name.clone()).or_insert(id);
+            self.add_name(id, name);
         }
         self.list.insert(id, member);
     }
 
     pub(crate) fn add_names(&mut self, id: u32, names: Vec<Box<str>>) {
-        let Some(member) = self.list.get_mut(&id) else { return };
-        for name in names {
-            self.names.entry(name.clone()).or_insert(id);
-            member.names.push(name);
+        for name in &names {
+            self.add_name(id, name);
+        }
+        if let Some(member) = self.list.get_mut(&id) {
+            member.names.extend(names);
+        }
+    }
+
+    fn add_name(&mut self, id: u32, name: &str) {
+        match self.names.get(name) {
+            None => {
+                self.names.insert(name.into(), id);
+            }
+            Some(&first) if first == id => {}
+            Some(_) => self.also_named.push((name.into(), id)),
         }
     }
 
@@ -285,17 +300,27 @@ impl Members {
     /// Takes a member out; its memory goes with the last `Arc`.
     pub(crate) fn remove(&mut self, id: u32) -> Option<Member> {
         let member = self.list.remove(&id)?;
+        self.also_named.retain(|(_, other)| *other != id);
         for name in &member.names {
             if self.names.get(name) == Some(&id) {
                 self.names.remove(name);
+                if let Some(next) = self.also_named.iter().position(|(other, _)| other == name) {
+                    let (name, id) = self.also_named.remove(next);
+                    self.names.insert(name, id);
+                }
             }
         }
         if let Some(file) = member.object.file.filter(|file| self.files.get(file) == Some(&id)) {
             self.files.remove(&file);
         }
-        // Only what was opened is a root, of itself too. And what has a unique symbol in use never leaves.
-        if member.scopes.contains(&id) {
+        if member.global {
             self.global.retain(|global| *global != id);
+        }
+        if member.pinned {
+            self.unique.retain(|_, (object, _)| *object != id);
+        }
+        // Only what was opened is a root, of itself too.
+        if member.scopes.contains(&id) {
             self.list.values_mut().for_each(|m| m.scopes.retain(|root| *root != id));
         }
         Some(member)

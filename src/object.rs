@@ -19,6 +19,7 @@ use crate::elf::symbol::SymbolTable;
 use crate::error::{ErrorKind, Result};
 use crate::event::{Kind, Probe, Report, Request, Silent, Stage, Tag};
 use crate::link::search::{self, OpenFile};
+use crate::lock::made_once;
 use crate::memory::Memory;
 use crate::runtime::{gdb, lazy, tls, unwind};
 
@@ -206,7 +207,7 @@ impl Object {
 
     /// What it says about other files.
     pub(crate) fn wants(&self) -> &Wants {
-        self.wants.get_or_init(|| {
+        made_once(&self.wants, || {
             let section = self.image.dynamic().map_or(Vaddr(0), |s| s.vaddr);
             let program = self.host.filter(|h| h.program).map(|_| crate::host::program_path(true));
             let path = program.as_deref().unwrap_or(&self.path);

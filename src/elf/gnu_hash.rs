@@ -246,7 +246,7 @@ impl<'a> GnuHash<'a> {
         let last_bucket = self.buckets.iter().copied().max().filter(|&first| first >= self.symoffset && first != 0)?;
         let from = (last_bucket - self.symoffset) as usize;
         let length = self.chain.get(from..)?.iter().position(|entry| entry & 1 == 1)?;
-        Some(last_bucket + length as u32 + 1)
+        last_bucket.checked_add(length as u32)?.checked_add(1)
     }
 }
 

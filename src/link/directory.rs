@@ -10,6 +10,7 @@ use crate::elf::gnu_hash;
 use crate::elf::symbol::Wanted;
 use crate::link::index::{Index, Known};
 use crate::link::scope::{Definition, ask_in_turn};
+use crate::lock::made_once;
 use crate::object::Object;
 
 /// One for each handle. The scope that its functions are given is always the same.
@@ -53,7 +54,7 @@ impl Directory {
         // Linkers make a bucket for one or two symbols.
         let buckets =
             || scope.iter().filter_map(|o| o.symbols().gnu_hash()).map(|gnu| gnu.bucket_count()).sum::<usize>();
-        let enough = *self.enough.get_or_init(|| 2 * buckets());
+        let enough = *made_once(&self.enough, || 2 * buckets());
         // One thread makes it; the others go on without.
         if before < enough && before + asked >= enough {
             let _ = self.index.set(Index::over(scope));
@@ -62,6 +63,6 @@ impl Directory {
 
     /// The names of the objects of `scope`, for errors.
     pub(crate) fn names(&self, scope: &[Arc<Object>]) -> Arc<[Arc<str>]> {
-        self.names.get_or_init(|| scope.iter().map(|o| o.tag.name.clone()).collect()).clone()
+        made_once(&self.names, || scope.iter().map(|o| o.tag.name.clone()).collect()).clone()
     }
 }

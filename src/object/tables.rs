@@ -11,6 +11,7 @@ use crate::elf::dynamic::{Dynamic, StrOffset, Table};
 use crate::elf::gnu_hash::GnuHash;
 use crate::elf::symbol::{Bytes, SymbolTable};
 use crate::error::{ErrorKind, Result};
+use crate::lock::made_once;
 use crate::memory::Memory;
 
 /// The tables of an object. The lifetimes are those of its memory; `Object`'s accessors shorten them.
@@ -103,7 +104,7 @@ impl Tables {
             let symbols = SymbolTable::new(dynamic, &source).unwrap_or_default();
             Box::new((symbols, source.into_copies()))
         };
-        &self.symbols.get_or_init(read).0
+        &made_once(&self.symbols, read).0
     }
 }
 

@@ -9,7 +9,11 @@
 //@ cp one/libsame.so copy.so
 //@ lib one/libsoname -DNUMBER=3 -Wl,-soname,libshared.so.1
 //@ lib two/libsoname -DNUMBER=4 -Wl,-soname,libshared.so.1
-#ifdef NUMBER
+//@ lib libuser -DUSER -Lone -lsoname
+#ifdef USER
+int number(void);
+int user(void) { return number(); }
+#elif defined(NUMBER)
 int number(void) { return NUMBER; }
 #else
 #include "contract.h"
@@ -25,7 +29,19 @@ static const char *names[] = {
     "libsystemd.so.0", "libcap.so.2", "libX11.so.6", "libgomp.so.1", "libnss_files.so.2", "libthread_db.so.1", "libz.so",
 };
 
+/* Of two libraries with one DT_SONAME the second goes by it when the first is gone. */
+static void the_second_of_one_soname(void) {
+    void *first = opened("./one/libsoname.so", RTLD_NOW), *second = opened("./two/libsoname.so", RTLD_NOW);
+    printf("two of one soname: %d\n", first != second);
+    dlclose(first);
+    void *user = opened("./libuser.so", RTLD_NOW);
+    printf("needed by its soname: %d\n", CALL(int, user, "user"));
+    dlclose(user);
+    dlclose(second);
+}
+
 int main(void) {
+    the_second_of_one_soname();
     void *one = opened("one/libsame.so", RTLD_NOW), *two = opened("./two/libsame.so", RTLD_NOW);
     printf("two of one name: %d, %d and %d\n", one != two, CALL(int, one, "number"), CALL(int, two, "number"));
     printf("symbolic link: %d\n", dlopen("two/alias.so", RTLD_NOW) == one);
