@@ -244,17 +244,26 @@ impl Loader {
         let lock = Lock::acquire();
         let request = Request::begin();
         let report = request.report(probe, Stage::Find);
-        let result = (|| {
-            let host = look_around(&lock, report)?;
-            let caller = self.caller(None, &host, &lock);
-            tell_begin(Asked::Prepare, name, caller.as_deref(), report);
-            let batch = self.gather(Target::Name(name), caller.as_deref(), &host, &lock, report)?;
-            batch.check_versions(&self.namespace.policy, report)?;
-            let bind = self.binding(Mode::default());
-            Ok(Prepared { batch: batch.bind(&self.namespace, bind, &host, false, &lock, report)? })
-        })();
+        let result = self.stop_before_code(Asked::Prepare, name, &lock, report);
         tell_end(result.as_ref().err(), report);
         result
+    }
+
+    /// [`Loader::load`] as far as it goes without running code of the library: up to pass 1 of stage 8.
+    fn stop_before_code<P: Probe + ?Sized>(
+        &self,
+        asked: Asked,
+        name: &str,
+        lock: &Lock,
+        report: Report<'_, P>,
+    ) -> Result<Prepared> {
+        let host = look_around(lock, report)?;
+        let caller = self.caller(None, &host, lock);
+        tell_begin(asked, name, caller.as_deref(), report);
+        let batch = self.gather(Target::Name(name), caller.as_deref(), &host, lock, report)?;
+        batch.check_versions(&self.namespace.policy, report)?;
+        let bind = self.binding(Mode::default());
+        Ok(Prepared { batch: batch.bind(&self.namespace, bind, &host, false, lock, report)? })
     }
 
     /// When the calls of what is loaded are bound: `RTLD_LAZY` or the loader's own policy.

@@ -7,13 +7,12 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Loader, Prepared, look_around, tell_begin, tell_end};
+use super::{Loader, Prepared, tell_end};
 use crate::error::{Error, Result};
 use crate::event::{Asked, Kind, Probe, Report, Request, Silent, Stage, Tag};
 use crate::library::{Export, exports};
-use crate::link::needed::Target;
 use crate::lock::Lock;
-use crate::namespace::{Mode, Policy};
+use crate::namespace::Policy;
 use crate::object::Object;
 
 /// What would have ended a load, in the order in which it was met.
@@ -66,15 +65,7 @@ impl Loader {
         let lock = Lock::acquire();
         let request = Request::begin();
         let report = request.report(probe, Stage::Find);
-        let result = (|| {
-            let host = look_around(&lock, report)?;
-            let caller = self.caller(None, &host, &lock);
-            tell_begin(Asked::Inspect, name, caller.as_deref(), report);
-            let batch = self.gather(Target::Name(name), caller.as_deref(), &host, &lock, report)?;
-            batch.check_versions(&self.namespace.policy, report)?;
-            let bind = self.binding(Mode::default());
-            Ok(Prepared { batch: batch.bind(&self.namespace, bind, &host, false, &lock, report)? })
-        })();
+        let result = self.stop_before_code(Asked::Inspect, name, &lock, report);
         // Without a file, or with a table that makes no sense, even an inspection ends.
         let prepared = result.map_err(|error: Error| faults.note(error, report)).ok();
         let first = faults.0.lock().unwrap_or_else(PoisonError::into_inner).first().cloned();
