@@ -23,6 +23,7 @@ use crate::event::{Kind, Probe, ProtectReason, Report, Request, Stage, Tag};
 mod foreign;
 mod patch;
 pub(crate) use foreign::{Arguments, Around, NothingAround, Watch, call_fini, call_init, call_resolver};
+pub(crate) use patch::DataWords;
 
 /// The memory of one object: mapped and owned by us, or the host's and only looked at.
 pub(crate) struct Memory {

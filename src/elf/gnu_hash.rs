@@ -136,11 +136,22 @@ impl<'a> GnuHash<'a> {
 
     /// The first symbol of the bucket of `hash` whose own hash is the same and for which `accept` is true.
     #[inline]
-    pub fn find<T: Trail>(&self, hash: u32, trail: &mut T, mut accept: impl FnMut(u32, &mut T) -> bool) -> Option<u32> {
+    pub fn find<T: Trail>(&self, hash: u32, trail: &mut T, accept: impl FnMut(u32, &mut T) -> bool) -> Option<u32> {
         if !self.may_have(hash) {
             trail.step(|| Probing::BloomNo);
             return None;
         }
+        self.find_in_bucket(hash, trail, accept)
+    }
+
+    /// The same for those whom the filter has let through.
+    #[inline]
+    pub(crate) fn find_in_bucket<T: Trail>(
+        &self,
+        hash: u32,
+        trail: &mut T,
+        mut accept: impl FnMut(u32, &mut T) -> bool,
+    ) -> Option<u32> {
         if self.buckets.is_empty() {
             trail.step(|| Probing::EmptyTable);
             return None;
@@ -188,6 +199,12 @@ impl<'a> GnuHash<'a> {
     #[inline]
     pub(crate) fn chain_place(&self, index: u32) -> Option<&'a u32> {
         self.chain.get(index.checked_sub(self.symoffset)? as usize)
+    }
+
+    /// Where that word is; anywhere at all for a symbol that is not hashed.
+    #[inline(always)]
+    pub(crate) fn chain_address(&self, index: u32) -> *const u32 {
+        self.chain.as_ptr().wrapping_add(index.wrapping_sub(self.symoffset) as usize)
     }
 
     /// What the chain keeps of the hash of symbol `index`: all but its lowest bit. `None` for one that is not

@@ -155,26 +155,26 @@ impl<'a> SymbolTable<'a> {
         self.symbols.get(index as usize).copied().map(Symbol)
     }
 
-    /// Where symbol `index` lies, to fetch it before it is needed.
-    #[inline]
-    pub fn place(&self, index: u32) -> Option<&'a Sym> {
+    /// Where symbol `index` lies.
+    pub(crate) fn place(&self, index: u32) -> Option<&'a Sym> {
         self.symbols.get(index as usize)
     }
 
+    /// The same, to fetch it before it is needed: anywhere at all for one that there is not.
+    #[inline(always)]
+    pub(crate) fn address_of(&self, index: u32) -> *const Sym {
+        self.symbols.as_ptr().wrapping_add(index as usize)
+    }
+
     /// What a lookup of symbol `index` reads first: its word in its own hash chain if it is defined here, else its
-    /// name. To fetch it before it is needed.
-    #[inline]
-    pub fn key_place(&self, index: u32) -> Option<*const u8> {
-        let symbol = self.place(index)?;
-        let chain = self
-            .gnu
-            .as_ref()
-            .filter(|_| u32::from(symbol.st_shndx) != SHN_UNDEF)
-            .and_then(|gnu| gnu.chain_place(index));
-        match chain {
-            Some(word) => Some(std::ptr::from_ref(word).cast()),
-            None => self.strings.get(symbol.st_name as usize).map(std::ptr::from_ref),
-        }
+    /// name. To fetch it before it is needed; anywhere at all where a file is wrong.
+    #[inline(always)]
+    pub(crate) fn key_place(&self, index: u32) -> Option<*const u8> {
+        let symbol = self.symbols.get(index as usize)?;
+        Some(match &self.gnu {
+            Some(gnu) if u32::from(symbol.st_shndx) != SHN_UNDEF => gnu.chain_address(index).cast(),
+            _ => self.strings.as_ptr().wrapping_add(symbol.st_name as usize),
+        })
     }
 
     /// A string of the dynamic string table, without its NUL.
@@ -288,6 +288,33 @@ impl<'a> SymbolTable<'a> {
         Some((index, symbol))
     }
 
+    /// The same for those who go on elsewhere where it is not simple, and whom the filter of `gnu`, the object's newer
+    /// hash table, has let through.
+    #[inline]
+    pub(crate) fn find_simply(&self, gnu: &GnuHash<'_>, wanted: &Wanted<'_>) -> Simply {
+        let mut alone = false;
+        let index = gnu.find_in_bucket(wanted.hash, &mut (), |index, _| match self.check(wanted, index, &mut ()) {
+            Check::Yes => true,
+            Check::No => false,
+            Check::IfAlone => {
+                alone = true;
+                true
+            }
+        });
+        let Some(index) = index else { return Simply::No };
+        match self.get(index) {
+            Some(symbol) if symbol.is_plain() && !alone => Simply::Yes(symbol),
+            _ => Simply::Perhaps,
+        }
+    }
+
+    /// What the reference at `index` asks for: its name and the version that `DT_VERSYM` gives it.
+    #[inline]
+    pub(crate) fn wanted(&self, index: u32, reference: &Symbol, class: Class) -> Wanted<'a> {
+        let version = self.version(index).map_or(Want::Oldest, |v| Want::Version(*v));
+        Wanted::hashed(self.hashed_name(reference), version, class)
+    }
+
     /// Symbol `index`, if an unversioned `dlsym` for its name gets it, provided that it is the only symbol here with
     /// that name.
     pub(crate) fn newest(&self, index: u32) -> Option<Symbol> {
@@ -337,6 +364,15 @@ impl<'a> SymbolTable<'a> {
             (exported && version & !HIDDEN != 0).then_some((index, symbol, version & HIDDEN == 0))
         })
     }
+}
+
+/// What [`SymbolTable::find_simply`] found.
+pub(crate) enum Simply {
+    /// A plain definition.
+    Yes(Symbol),
+    No,
+    /// It takes more questions.
+    Perhaps,
 }
 
 enum Check {

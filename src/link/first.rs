@@ -6,8 +6,8 @@
 //! table says it at once: for each hash, the first of its objects that has an export with it. Those before that one
 //! need not be asked.
 //!
-//! In a small load it covers everybody's objects, and is kept for the next load; among the few objects of the library
-//! itself the filters are quicker. In a load of many objects it covers all of them.
+//! It covers the scope up to the last object for which that pays: where all those do not have a name, the others are
+//! asked. If these are everybody's objects only, it is kept for the next load.
 //!
 //! It is filled from the chains of `.gnu.hash`, which hold the hashes of all exports: not a name is read. Different
 //! hashes may share a slot; then the table names an object too early, never one too late, and the filters of those from
@@ -19,9 +19,6 @@ use std::sync::Arc;
 
 use crate::lock::{Guarded, Lock};
 use crate::object::Object;
-
-/// From so many objects in a scope on the table covers all of them.
-pub(crate) const MANY: usize = 24;
 
 /// The first object for each hash.
 pub(crate) struct First {
@@ -41,10 +38,15 @@ impl First {
     /// The table over the objects of a scope in order. `None` if it is not worth it for so many `references`, or one of
     /// the objects has only the older hash table, which keeps no hashes.
     pub(crate) fn over<'o>(objects: impl Iterator<Item = &'o Object>, references: usize) -> Option<First> {
-        let chains: Vec<&[u32]> = objects.map(chains).collect::<Option<_>>()?;
+        let objects: Vec<(&[u32], usize)> =
+            objects.map(|object| Some((chains(object)?, object.reference_count()))).collect::<Option<_>>()?;
+        // To note an export takes about a fourth of what it takes to ask a filter, and an object's own references do
+        // not ask its filter. Those at the end are left out if they are not worth it.
+        let pays = |(exports, own): &(&[u32], usize)| (references - own.min(&references)) * 4 >= exports.len();
+        let covers = objects.iter().rposition(pays)? + 1;
+        let chains: Vec<&[u32]> = objects[..covers].iter().map(|(chains, _)| *chains).collect();
         let exports: usize = chains.iter().map(|words| words.len()).sum();
-        // To note an export, whose hash must be fetched from memory, takes about as long as to ask a filter.
-        (references * chains.len() >= exports).then(|| First::new(&chains))
+        (references * covers * 4 >= exports).then(|| First::new(&chains))
     }
 
     /// The same over everybody's objects: the last one, if they are still the same.
@@ -69,21 +71,19 @@ impl First {
         let group = (0_u32..).find(|group| chains.len() >> group < usize::from(u8::MAX)).unwrap_or(0);
         let slots = vec![0; 1 << bits].into_boxed_slice();
         let mut first = First { slots, shift: 32 - bits, group, covers: chains.len() };
-        for (place, words) in chains.iter().enumerate() {
+        // The first comes last and stays.
+        for (place, words) in chains.iter().enumerate().rev() {
             let number = (place >> group) as u8 + 1;
             for word in *words {
                 let slot = first.slot(*word);
-                let slot = &mut first.slots[slot];
-                if *slot == 0 {
-                    *slot = number;
-                }
+                first.slots[slot] = number;
             }
         }
         first
     }
 
     /// Nobody before this place in the scope has a name with this hash; its lowest bit does not count.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn place(&self, hash: u32) -> usize {
         match self.slots[self.slot(hash)] {
             0 => self.covers,

@@ -7,6 +7,7 @@ pub(crate) mod index;
 pub(crate) mod ldcache;
 pub(crate) mod needed;
 pub(crate) mod order;
+pub(crate) mod plain;
 pub(crate) mod relocate;
 pub(crate) mod scope;
 pub(crate) mod search;

@@ -15,8 +15,9 @@ use crate::elf::reloc::{Entry, RelocKind, SIZEOF_RELA, Value, Write, relr_places
 use crate::elf::symbol::Class;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Kind, Probe, Report, Stage};
-use crate::link::scope::{Definition, Own, Scope};
-use crate::memory::{self, Around, NothingAround, Watch};
+use crate::link::plain::Plain;
+use crate::link::scope::{Definition, Scope};
+use crate::memory::{Around, NothingAround, Watch};
 use crate::namespace::Policy;
 use crate::object::Object;
 use crate::runtime::{ifunc, lazy, tls};
@@ -43,17 +44,23 @@ pub(crate) struct Outcome {
     pub bound: Vec<u32>,
 }
 
+impl Outcome {
+    fn uses(&mut self, object: &Object) {
+        if self.bound.last() != Some(&object.tag.id) && !self.bound.contains(&object.tag.id) {
+            self.bound.push(object.tag.id);
+        }
+    }
+}
+
 /// One object in pass 1.
 struct Pass<'a, 'r, P: Probe + ?Sized> {
     object: &'a Object,
-    /// Where it stands in the scope.
-    place: usize,
     /// Its calls are left for their first time.
     lazy: bool,
     scope: &'r Scope<'a>,
     policy: &'r Policy,
-    /// The short way to its own definitions.
-    own: Option<Own<'r>>,
+    /// The short way for its plain references.
+    plain: Option<Plain<'r>>,
     report: Report<'r, P>,
     outcome: Outcome,
     /// The last symbol that was bound: linkers sort relocations so that those of one symbol follow each other.
@@ -61,8 +68,6 @@ struct Pass<'a, 'r, P: Probe + ?Sized> {
     /// How often a symbol was asked for, and how long the answers took, if someone wants to know.
     symbols: u64,
     looking_up: Duration,
-    /// The last one that was bound the short way, and its address.
-    last_plain: Option<((u32, Class), Addr)>,
 }
 
 /// Pass 1 for one object.
@@ -80,19 +85,16 @@ pub(crate) fn first_pass<'a, P: Probe + ?Sized>(
     if object.dynamic.textrel {
         object.memory.open_text(report).map_err(wrap)?;
     }
-    let place = scope.place(object);
     let lazy = object.lazy.get().is_some();
     let mut pass = Pass {
         object,
-        place,
         lazy,
         scope,
         policy,
-        own: scope.own(object, place),
+        plain: if report.closely() { None } else { scope.plain(object) },
         report,
         outcome: Outcome::default(),
         last: None,
-        last_plain: None,
         symbols: 0,
         looking_up: Duration::ZERO,
     };
@@ -103,9 +105,15 @@ pub(crate) fn first_pass<'a, P: Probe + ?Sized>(
     if object.dynamic.textrel {
         object.memory.shut_text(report).map_err(wrap)?;
     }
-    let looking_up = report.times_lookups().then_some(pass.looking_up.as_nanos() as u64);
-    report.tell(|| Kind::Relocated { pass: 1, symbols: pass.symbols, looking_up });
-    Ok(pass.outcome)
+    let Pass { mut outcome, plain, mut symbols, mut looking_up, .. } = pass;
+    if let Some(plain) = plain {
+        plain.used().for_each(|object| outcome.uses(object));
+        symbols += plain.count;
+        looking_up += plain.looking_up;
+    }
+    let looking_up = report.times_lookups().then_some(looking_up.as_nanos() as u64);
+    report.tell(|| Kind::Relocated { pass: 1, symbols, looking_up });
+    Ok(outcome)
 }
 
 /// Asks for all pages that relocations will write to at once, where they are many and lie close together. The linker
@@ -142,21 +150,12 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
     /// `DT_RELA` or `DT_JMPREL`, entry by entry.
     fn table(&mut self, table: &'static str, at: Option<Table>, entries: &[Rela]) -> Result<(), ErrorKind> {
         let mut next = 0;
-        while let Some(rela) = entries.get(next) {
-            // By far the most frequent, and the simplest: `B + A`, without a symbol.
-            if rela.r_info == RelocKind::Relative as u64 && !self.report.closely() {
-                let done = self.object.memory.store_relatives(&entries[next..]);
-                if done > 0 {
-                    next += done;
-                    continue;
-                }
-            }
+        loop {
+            // By far the most, where nobody watches. The rest is for what is not so simple.
+            next += self.plain.as_mut().map_or(0, |plain| plain.relocate(&entries[next..], self.report));
+            let Some(rela) = entries.get(next) else { return Ok(()) };
             let (index, entry) = (next, Entry::from(rela));
             next += 1;
-            self.fetch_ahead(&entries[index..]);
-            if self.bind_plainly(table, index, &entry)? {
-                continue;
-            }
             let kind = RelocKind::from_raw(entry.kind).ok_or_else(|| unknown(table, index, &entry))?;
             if self.lazy
                 && kind == RelocKind::JumpSlot
@@ -185,58 +184,6 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
             store(self.object, entry.place, write, self.report)
                 .ok_or_else(|| outside(table, index, kind.name(), entry.place))?;
         }
-        Ok(())
-    }
-
-    /// The short way for the second most frequent kind: `S`, or `S + A`, of an ordinary symbol, and nobody watches.
-    /// `false`: the long way, which knows all others.
-    #[inline(always)]
-    fn bind_plainly(&mut self, table: &str, index: usize, entry: &Entry) -> Result<bool, ErrorKind> {
-        if self.report.closely() {
-            return Ok(false);
-        }
-        let (kind, addend) = match RelocKind::from_raw(entry.kind) {
-            Some(kind @ RelocKind::Abs64) => (kind, entry.addend),
-            Some(kind @ RelocKind::GlobDat) => (kind, 0),
-            Some(kind @ RelocKind::JumpSlot) if !self.lazy => (kind, 0),
-            _ => return Ok(false),
-        };
-        let of = (entry.symbol, kind.class());
-        let address = match self.last_plain {
-            Some((last, address)) if last == of => address,
-            _ => {
-                let found = match self.own.as_ref().and_then(|own| own.address(entry.symbol)) {
-                    Some(address) => Some(address),
-                    None => self.plain(table, index, kind, entry)?,
-                };
-                let Some(address) = found else { return Ok(false) };
-                self.last_plain = Some((of, address));
-                address
-            }
-        };
-        let word = address.0.wrapping_add_signed(addend);
-        Ok(self.object.memory.store(entry.place, word, self.report).is_some())
-    }
-
-    /// The address of an ordinary symbol that is looked for. `None`: it is not so ordinary.
-    fn plain(&mut self, table: &str, index: usize, kind: RelocKind, entry: &Entry) -> Result<Option<Addr>, ErrorKind> {
-        Ok(match self.definition(table, index, kind, entry)? {
-            None => Some(Addr(0)),
-            Some(d) => (!d.symbol.is_ifunc() && !d.symbol.is_tls()).then_some(d.address),
-        })
-    }
-
-    /// Relocating waits for memory more than for anything else: symbols and names lie all over the file. So those
-    /// of a few entries ahead are asked for now.
-    #[inline(always)]
-    fn fetch_ahead(&self, entries: &[Rela]) {
-        let symbols = self.object.symbols();
-        if let Some(symbol) = entries.get(16).and_then(|rela| symbols.place((rela.r_info >> 32) as u32)) {
-            memory::prefetch(symbol);
-        }
-        if let Some(key) = entries.get(8).and_then(|rela| symbols.key_place((rela.r_info >> 32) as u32)) {
-            memory::prefetch(key);
-        }
     }
 
     /// What the symbol of `entry` is bound to. `None`: nothing, and that is allowed.
@@ -257,15 +204,12 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
         }
         let wanted_by = || format!("relocation {index} of {table} ({})", kind.name());
         let start = self.report.times_lookups().then(Instant::now);
-        let definition = self.scope.bind((self.object, self.place), entry.symbol, class, wanted_by, self.report);
+        let definition = self.scope.bind(self.object, entry.symbol, class, wanted_by, self.report);
         self.looking_up += start.map_or(Duration::ZERO, |start| start.elapsed());
         self.symbols += u64::from(self.report.listening());
         let definition = definition.or_else(|e| self.fault(e))?;
-        if let Some(Definition { object: Some(object), .. }) = definition
-            && self.outcome.bound.last() != Some(&object.tag.id)
-            && !self.outcome.bound.contains(&object.tag.id)
-        {
-            self.outcome.bound.push(object.tag.id);
+        if let Some(Definition { object: Some(object), .. }) = definition {
+            self.outcome.uses(object);
         }
         self.last = Some((entry.symbol, class, definition));
         Ok(definition)

@@ -7,14 +7,15 @@ use std::cell::RefCell;
 use std::ffi::CStr;
 use std::sync::Arc;
 
-use crate::elf::addr::{Addr, Bias};
+use crate::elf::addr::Addr;
 use crate::elf::gnu_hash::GnuHash;
-use crate::elf::symbol::{Class, Probing, Symbol, SymbolTable, Trail, Want, Wanted};
+use crate::elf::symbol::{Class, Probing, Symbol, Trail, Wanted};
 use crate::error::ErrorKind;
 use crate::event::{Binding, Candidate, Kind, Probe, Report};
 use crate::hash::Map;
 use crate::host::Host;
-use crate::link::first::{First, MANY};
+use crate::link::first::First;
+use crate::link::plain::Plain;
 use crate::lock::Lock;
 use crate::namespace::Members;
 use crate::object::Object;
@@ -43,45 +44,22 @@ pub(crate) struct Scope<'a> {
 const FEW: usize = 300;
 
 /// One object of a scope, with the table that says "no" for it: side by side, since most answers are "no".
-struct Asked<'a> {
-    gnu: Option<GnuHash<'a>>,
-    object: &'a Object,
+pub(super) struct Asked<'a> {
+    pub gnu: Option<GnuHash<'a>>,
+    pub object: &'a Object,
 }
 
 impl Asked<'_> {
     /// Whether the object may define a name with this hash.
     #[inline(always)]
-    fn may_have(&self, hash: u32) -> bool {
+    pub fn may_have(&self, hash: u32) -> bool {
         self.gnu.as_ref().is_none_or(|gnu| gnu.may_have(hash))
     }
 
+    /// The same for a hash of which the lowest bit is not known.
     #[inline(always)]
-    fn may_have_half(&self, hash: u32) -> bool {
+    pub fn may_have_half(&self, hash: u32) -> bool {
         self.gnu.as_ref().is_none_or(|gnu| gnu.may_have_half(hash))
-    }
-}
-
-/// What it takes to see that an object's own definition is the first of its name: kept at hand while the object is
-/// relocated. No name is read; the hash stands in the object's own chain.
-pub(crate) struct Own<'a> {
-    symbols: &'a SymbolTable<'a>,
-    gnu: GnuHash<'a>,
-    bias: Bias,
-    first: Option<&'a First>,
-    /// The objects that are asked before it.
-    before: &'a [Asked<'a>],
-}
-
-impl Own<'_> {
-    /// The address of symbol `index`, if it is a plain definition and nobody before can have the name. For those whom
-    /// nobody watches.
-    #[inline(always)]
-    pub(crate) fn address(&self, index: u32) -> Option<Addr> {
-        let symbol = self.symbols.get(index).filter(Symbol::is_plain)?;
-        let hash = self.gnu.half_hash(index)?;
-        let start = self.first.map_or(0, |first| first.place(hash));
-        let others = self.before.get(start..).unwrap_or_default();
-        (!others.iter().any(|asked| asked.may_have_half(hash))).then(|| self.bias + symbol.value())
     }
 }
 
@@ -163,11 +141,13 @@ impl<'a> Scope<'a> {
     ) -> Scope<'a> {
         let count = everybodys.len();
         let mut scope = Scope::over(defined, everybodys, local, unique);
-        let objects = scope.asked.iter().map(|asked| asked.object);
-        scope.first = match scope.asked.len() {
+        // Where all others do not have a name, the last one is asked.
+        let others = scope.asked.len().saturating_sub(1);
+        let objects = scope.asked.iter().map(|asked| asked.object).take(others);
+        scope.first = match others - count.min(others) {
             _ if references < FEW => None,
-            MANY.. => First::over(objects, references).map(Arc::new),
-            _ => First::kept(objects.take(count), references, lock),
+            0 => First::kept(objects, references, lock),
+            _ => First::over(objects, references).map(Arc::new),
         };
         scope
     }
@@ -194,30 +174,10 @@ impl<'a> Scope<'a> {
         Scope { defined, asked, places, first: None, host: unique.host, unique }
     }
 
-    /// Where `object` stands among those that are asked.
-    pub(crate) fn place(&self, object: &Object) -> usize {
-        self.places.get(&object.tag.id).copied().unwrap_or(usize::MAX)
-    }
-
-    /// Whether symbol `index` of `from`, which defines it, is its own first definition, because nobody who is
-    /// asked before can have the name. The name is not even read: the hash stands in the object's own chain.
-    #[inline]
-    fn is_first(&self, from: &Object, place: usize, index: u32) -> bool {
-        let Some(hash) = self.asked.get(place).and_then(|own| own.gnu.as_ref()?.half_hash(index)) else { return false };
-        if from.dynamic.symbolic {
-            return true;
-        }
-        let start = self.first.as_ref().map_or(0, |first| first.place(hash).min(place));
-        !self.asked[start..place.min(self.asked.len())].iter().any(|asked| asked.may_have_half(hash))
-    }
-
-    /// The short way to an object's own definitions. `None` where there is none: the user gave symbols, or the object
-    /// has only the older hash table.
-    pub(crate) fn own<'s>(&'s self, object: &'s Object, place: usize) -> Option<Own<'s>> {
-        let usable = self.defined.is_empty() && place < self.asked.len();
-        let before = if object.dynamic.symbolic { &[][..] } else { self.asked.get(..place)? };
-        let first = self.first.as_deref();
-        usable.then_some(Own { symbols: object.symbols(), gnu: object.gnu_hash()?, bias: object.bias(), first, before })
+    /// The short way for what is plain in `object`.
+    pub(crate) fn plain<'s>(&'s self, object: &'s Object) -> Option<Plain<'s>> {
+        let place = self.places.get(&object.tag.id).copied().filter(|_| self.defined.is_empty());
+        Plain::new(object, place, &self.asked, self.first.as_deref())
     }
 
     /// Binds the reference that symbol `index` of `from` is. `None`: undefined, and weak.
@@ -226,7 +186,7 @@ impl<'a> Scope<'a> {
     /// [`ErrorKind::UndefinedSymbol`], whose `wanted_by` the caller fills in, or [`ErrorKind::Malformed`].
     pub(crate) fn bind<P: Probe + ?Sized>(
         &self,
-        (from, place): (&'a Object, usize),
+        from: &'a Object,
         index: u32,
         class: Class,
         wanted_by: impl FnOnce() -> String,
@@ -242,16 +202,7 @@ impl<'a> Scope<'a> {
         if reference.binds_locally() {
             return Ok(Some(own));
         }
-        let is_definition = !reference.is_undefined() && reference.defines(class) && reference.is_exported();
-        if is_definition
-            && !report.closely()
-            && self.defined.is_empty()
-            && !reference.is_unique()
-            && self.is_first(from, place, index)
-        {
-            return Ok(Some(own));
-        }
-        let wanted = wanted(symbols, index, &reference, class);
+        let wanted = symbols.wanted(index, &reference, class);
         let found = if report.closely() {
             let mut candidates = Vec::new();
             let found = self.find_for(from, own, &wanted, &mut candidates);
@@ -365,12 +316,6 @@ pub(crate) fn definition(object: &Object, index: u32, symbol: Symbol) -> Definit
 
 fn is_of(definition: &Definition<'_>, object: &Object) -> bool {
     definition.object.is_some_and(|o| std::ptr::eq(o, object))
-}
-
-/// What the reference at `index` asks for: its name and the version that `DT_VERSYM` gives it.
-fn wanted<'o>(symbols: &'o SymbolTable<'_>, index: u32, reference: &Symbol, class: Class) -> Wanted<'o> {
-    let version = symbols.version(index).map_or(Want::Oldest, |v| Want::Version(*v));
-    Wanted::hashed(symbols.hashed_name(reference), version, class)
 }
 
 /// The definition of `wanted` in `objects`, in order: what `dlsym` does with a handle's scope.

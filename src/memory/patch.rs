@@ -1,5 +1,6 @@
 //! Words of an object that are written one by one, and their pages.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -7,13 +8,48 @@ use goblin::elf64::reloc::{R_X86_64_RELATIVE, Rela};
 use nix::sys::mman::{self, MmapAdvise};
 
 use super::{Memory, Region, fits, name_of, pointer, raw};
-use crate::elf::addr::{Vaddr, Word, page_up};
+use crate::elf::addr::{Addr, Vaddr, Word, page_up};
 use crate::event::{Kind, Probe, Report};
 
 /// A number that relocations store.
 pub(crate) trait Storable: Copy + Into<u64> {}
 impl Storable for u64 {}
 impl Storable for u32 {}
+
+/// The words of an object's data segment; where it begins and ends is at hand.
+#[derive(Clone, Copy)]
+pub(crate) struct DataWords<'m> {
+    /// `B`.
+    pub bias: u64,
+    start: u64,
+    /// From its start to the last place where a word fits.
+    room: u64,
+    _of: PhantomData<&'m Memory>,
+}
+
+impl DataWords<'_> {
+    /// Stores `value` at `place`; `false`, and nothing is done, where that is not in the data segment.
+    #[inline(always)]
+    pub(crate) fn store(&self, place: u64, value: u64) -> bool {
+        if place.wrapping_sub(self.start) > self.room {
+            return false;
+        }
+        let slot = pointer(Addr(self.bias.wrapping_add(place))).cast::<u64>();
+        // SAFETY: as for `Memory::store`: the whole word lies in the writable segment.
+        unsafe { slot.write_unaligned(value) };
+        true
+    }
+
+    /// Carries out `B + A` for the entries at the start of `entries`, as long as they are `R_X86_64_RELATIVE`; returns
+    /// how many that were. By far the most entries of most libraries are: so this is two comparisons and a store each.
+    pub(crate) fn store_relatives(&self, entries: &[Rela]) -> usize {
+        let is_other = |entry: &Rela| {
+            entry.r_info != u64::from(R_X86_64_RELATIVE)
+                || !self.store(entry.r_offset, self.bias.wrapping_add_signed(entry.r_addend))
+        };
+        entries.iter().position(is_other).unwrap_or(entries.len())
+    }
+}
 
 impl Memory {
     /// Stores `value` at `place`: 4 or 8 bytes. `None`, and nothing is done, where that is not in a segment
@@ -48,23 +84,10 @@ impl Memory {
         Some(())
     }
 
-    /// Carries out `B + A` for the entries at the start of `entries`, as long as they are `R_X86_64_RELATIVE` into
-    /// the data segment; returns how many that were. By far the most entries of most libraries are: so the bounds are
-    /// taken out of the loop, which is left with two comparisons and a store for each. For those whom nobody watches:
-    /// it tells nothing.
-    pub(crate) fn store_relatives(&self, entries: &[Rela]) -> usize {
-        let Some(room) = (self.data.end.0 - self.data.start.0).checked_sub(8) else { return 0 };
-        let (bias, start) = (self.bias.0, self.data.start.0);
-        let is_other = |entry: &Rela| {
-            if entry.r_info != u64::from(R_X86_64_RELATIVE) || entry.r_offset.wrapping_sub(start) > room {
-                return true;
-            }
-            let slot = pointer(self.bias + Vaddr(entry.r_offset)).cast::<u64>();
-            // SAFETY: as for `store`: the whole word lies in the writable segment.
-            unsafe { slot.write_unaligned(bias.wrapping_add_signed(entry.r_addend)) };
-            false
-        };
-        entries.iter().position(is_other).unwrap_or(entries.len())
+    /// The words of the data segment, for a loop that stores many of them. Nothing that is stored there is told.
+    pub(crate) fn data_words(&self) -> Option<DataWords<'_>> {
+        let room = (self.data.end.0 - self.data.start.0).checked_sub(8)?;
+        Some(DataWords { bias: self.bias.0, start: self.data.start.0, room, _of: PhantomData })
     }
 
     /// Takes the page faults of `range` at once instead of one by one: the kernel makes its pages the process's own

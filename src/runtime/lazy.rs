@@ -236,8 +236,7 @@ impl<'c> Call<'c> {
             true => Scope::deep(defined, everybodys, local, unique),
         };
         let wanted_by = || format!("the first call of relocation {} of DT_JMPREL", self.index);
-        let place = scope.place(self.object);
-        let found = scope.bind((self.object, place), symbol, Class::Plt, wanted_by, report)?;
+        let found = scope.bind(self.object, symbol, Class::Plt, wanted_by, report)?;
         let chosen = scope.unique.chosen();
         if !chosen.is_empty() {
             self.namespace.note(|members| members.add_unique(chosen));

@@ -107,6 +107,16 @@ impl Symbol {
             && self.0.st_value != 0
     }
 
+    /// Whether it is a reference of the simplest kind: to what some other object defines.
+    #[inline]
+    pub(crate) fn is_plain_reference(&self) -> bool {
+        self.is_undefined()
+            && self.0.st_value == 0
+            && matches!(self.bind(), STB_GLOBAL | STB_WEAK)
+            && self.visibility() == STV_DEFAULT
+            && !self.is_tls()
+    }
+
     /// Whether other objects may bind to it.
     #[inline]
     pub(crate) fn is_exported(&self) -> bool {

@@ -1,0 +1,219 @@
+//! The short way from a reference to an address, for those whom nobody watches.
+//!
+//! Nearly all references are of the simplest kind: to a global symbol, whose definition is plain memory of one object.
+//! They are bound here in few steps. Whatever is not so simple (a symbol that is protected, unique, thread-local,
+//! absolute or indirect, one that is missing, an object with only the older hash table, …) gets no answer here, and goes
+//! the long way, [`Scope::bind`](super::scope::Scope::bind), which knows everything. So without this file the loader
+//! would do the same, more slowly.
+
+use std::time::{Duration, Instant};
+
+use goblin::elf64::reloc::{R_X86_64_64, R_X86_64_GLOB_DAT, R_X86_64_JUMP_SLOT, Rela};
+
+use super::first::First;
+use super::scope::Asked;
+use crate::capi;
+use crate::elf::addr::{Addr, Bias};
+use crate::elf::gnu_hash::GnuHash;
+use crate::elf::symbol::{Class, Simply, Symbol, SymbolTable};
+use crate::event::{Probe, Report};
+use crate::memory::{self, DataWords};
+use crate::object::Object;
+
+/// What it takes to bind the plain references of one object: kept at hand while it is relocated.
+pub(crate) struct Plain<'s> {
+    symbols: &'s SymbolTable<'s>,
+    gnu: Option<GnuHash<'s>>,
+    words: DataWords<'s>,
+    bias: Bias,
+    /// Its calls are left for their first time.
+    lazy: bool,
+    /// Where the object stands among those that are asked. `None`: no references, since the user gave symbols.
+    place: Option<usize>,
+    /// It asks itself first.
+    symbolic: bool,
+    asked: &'s [Asked<'s>],
+    first: Option<&'s First>,
+    /// The last symbol, and its address: linkers sort relocations so that those of one symbol follow each other.
+    last: Option<(u32, Class, Addr)>,
+    /// Who was found to have something, by place.
+    used: Vec<bool>,
+    /// How often a symbol was asked for, and how long the answers took, if someone wants to know.
+    pub count: u64,
+    pub looking_up: Duration,
+}
+
+/// What a plain reference is bound to.
+#[derive(Clone, Copy)]
+struct Definition {
+    address: Addr,
+    /// Where the object that has it stands among those that are asked, if it is another.
+    by: Option<usize>,
+}
+
+/// Not so simple: the long way knows.
+struct NotPlain;
+
+impl<'s> Plain<'s> {
+    /// For `object`, which stands at `place` in the scope. `None` if it has no data.
+    pub(super) fn new(
+        object: &'s Object,
+        place: Option<usize>,
+        asked: &'s [Asked<'s>],
+        first: Option<&'s First>,
+    ) -> Option<Plain<'s>> {
+        Some(Plain {
+            symbols: object.symbols(),
+            gnu: object.gnu_hash(),
+            words: object.memory.data_words()?,
+            bias: object.bias(),
+            lazy: object.lazy.get().is_some(),
+            place,
+            symbolic: object.dynamic.symbolic,
+            asked,
+            first,
+            last: None,
+            used: vec![false; asked.len()],
+            count: 0,
+            looking_up: Duration::ZERO,
+        })
+    }
+
+    /// Carries out the entries at the start of `entries`, as long as they are plain: `B + A`, or `S`, or `S + A` of a
+    /// plain symbol. Returns how many that were.
+    pub(crate) fn relocate<P: Probe + ?Sized>(&mut self, entries: &[Rela], report: Report<'_, P>) -> usize {
+        let mut next = 0;
+        while let Some(entry) = entries.get(next) {
+            let (symbol, kind) = ((entry.r_info >> 32) as u32, entry.r_info as u32);
+            let (class, addend) = match kind {
+                R_X86_64_64 => (Class::Address, entry.r_addend),
+                R_X86_64_GLOB_DAT => (Class::Address, 0),
+                R_X86_64_JUMP_SLOT if !self.lazy => (Class::Plt, 0),
+                _ => match self.words.store_relatives(&entries[next..]) {
+                    0 => break,
+                    done => {
+                        next += done;
+                        continue;
+                    }
+                },
+            };
+            self.fetch_ahead(&entries[next..]);
+            let address = match self.last {
+                Some((of, same, address)) if of == symbol && same == class => Some(address),
+                _ => self.ask(symbol, class, report),
+            };
+            let word = address.map(|address| address.0.wrapping_add_signed(addend));
+            if !word.is_some_and(|word| self.words.store(entry.r_offset, word)) {
+                break;
+            }
+            next += 1;
+        }
+        next
+    }
+
+    /// The objects whose definitions were used.
+    pub(crate) fn used(&self) -> impl Iterator<Item = &'s Object> {
+        self.asked.iter().zip(&self.used).filter(|(_, used)| **used).map(|(asked, _)| asked.object)
+    }
+
+    /// Relocating waits for memory more than for anything else: symbols and names lie all over the file. So those
+    /// of a few entries ahead are asked for now.
+    #[inline(always)]
+    fn fetch_ahead(&self, entries: &[Rela]) {
+        let symbol = |ahead: usize| entries.get(ahead).map(|entry| (entry.r_info >> 32) as u32);
+        if let Some(symbol) = symbol(16) {
+            memory::prefetch(self.symbols.address_of(symbol));
+        }
+        if let Some(key) = symbol(8).and_then(|symbol| self.symbols.key_place(symbol)) {
+            memory::prefetch(key);
+        }
+    }
+
+    #[inline(always)]
+    fn ask<P: Probe + ?Sized>(&mut self, symbol: u32, class: Class, report: Report<'_, P>) -> Option<Addr> {
+        let start = report.times_lookups().then(Instant::now);
+        let definition = self.bind(symbol, class);
+        self.looking_up += start.map_or(Duration::ZERO, |start| start.elapsed());
+        let Definition { address, by } = definition?;
+        self.count += u64::from(report.listening());
+        if let Some(used) = by.and_then(|by| self.used.get_mut(by)) {
+            *used = true;
+        }
+        self.last = Some((symbol, class, address));
+        Some(address)
+    }
+
+    /// What symbol `index` of the object is bound to.
+    #[inline(always)]
+    fn bind(&self, index: u32, class: Class) -> Option<Definition> {
+        let (symbol, place) = (self.symbols.get(index)?, self.place?);
+        if !symbol.is_plain() {
+            return if symbol.is_plain_reference() { self.bind_elsewhere(index, &symbol, class) } else { None };
+        }
+        let own = Definition { address: self.bias + symbol.value(), by: None };
+        // No name is read here: the hash stands in the object's own chain, all but its lowest bit.
+        let hash = self.gnu.as_ref()?.half_hash(index)?;
+        let before = if self.symbolic { &[] } else { self.asked.get(..place)? };
+        let mut others = before.get(self.start(hash)..).unwrap_or_default();
+        while let [asked, rest @ ..] = others
+            && !asked.may_have_half(hash)
+        {
+            others = rest;
+        }
+        if others.is_empty() {
+            return Some(own);
+        }
+        self.search(index, &symbol, class, before).ok().map(|found| found.unwrap_or(own))
+    }
+
+    /// Nobody before this place has a name with this hash.
+    #[inline(always)]
+    fn start(&self, hash: u32) -> usize {
+        match self.first {
+            Some(first) => first.place(hash),
+            None => 0,
+        }
+    }
+
+    /// What symbol `index` is bound to if the object does not define it.
+    #[inline]
+    fn bind_elsewhere(&self, index: u32, symbol: &Symbol, class: Class) -> Option<Definition> {
+        let nobody = symbol.is_weak().then_some(Definition { address: Addr(0), by: None });
+        self.search(index, symbol, class, self.asked).ok()?.or(nobody)
+    }
+
+    /// Asks these objects for the name of symbol `index`, in order.
+    #[inline(never)]
+    fn search(
+        &self,
+        index: u32,
+        symbol: &Symbol,
+        class: Class,
+        objects: &[Asked<'s>],
+    ) -> Result<Option<Definition>, NotPlain> {
+        let wanted = self.symbols.wanted(index, symbol, class);
+        // Who asks itself first may have the name in another version.
+        if self.symbolic && self.gnu.is_none_or(|gnu| gnu.may_have(wanted.hash)) {
+            return Err(NotPlain);
+        }
+        let start = self.start(wanted.hash);
+        for (asked, by) in objects.get(start..).unwrap_or_default().iter().zip(start..) {
+            let gnu = asked.gnu.as_ref().ok_or(NotPlain)?;
+            if !gnu.may_have(wanted.hash) {
+                continue;
+            }
+            let object = asked.object;
+            match object.symbols().find_simply(gnu, &wanted) {
+                Simply::No => {}
+                Simply::Yes(_) if object.is_host() && capi::replacement(object, wanted.name).is_some() => {
+                    return Err(NotPlain);
+                }
+                Simply::Yes(found) => {
+                    return Ok(Some(Definition { address: object.bias() + found.value(), by: Some(by) }));
+                }
+                Simply::Perhaps => return Err(NotPlain),
+            }
+        }
+        Ok(None)
+    }
+}
