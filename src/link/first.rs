@@ -31,6 +31,9 @@ pub(crate) struct First {
     covers: usize,
 }
 
+/// So many slots are enough, unless there are more exports.
+const ENOUGH: usize = 1 << 16;
+
 /// The last one that was built over everybody's objects, and which these are, by tag.
 static KEPT: Guarded<Option<(Vec<u32>, Arc<First>)>> = Guarded::new(None);
 
@@ -67,7 +70,9 @@ impl First {
 
     fn new(chains: &[&[u32]]) -> First {
         let exports: usize = chains.iter().map(|words| words.len()).sum();
-        let bits = (exports + exports / 2).next_power_of_two().trailing_zeros().clamp(6, 31);
+        // Room enough that few share a slot; but each page of it costs as much as a thousand exports.
+        let room = (exports * 4).min(ENOUGH).max(exports * 3 / 2);
+        let bits = room.next_power_of_two().trailing_zeros().clamp(6, 31);
         let group = (0_u32..).find(|group| chains.len() >> group < usize::from(u8::MAX)).unwrap_or(0);
         let slots = vec![0; 1 << bits].into_boxed_slice();
         let mut first = First { slots, shift: 32 - bits, group, covers: chains.len() };
@@ -91,7 +96,7 @@ impl First {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn slot(&self, hash: u32) -> usize {
         // An odd number, whose product spreads what is alike.
         ((hash >> 1).wrapping_mul(0x9e37_79b1) >> self.shift) as usize
