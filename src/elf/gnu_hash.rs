@@ -201,6 +201,12 @@ impl<'a> GnuHash<'a> {
         self.chain.get(index.checked_sub(self.symoffset)? as usize)
     }
 
+    /// Whether symbol `index` may have a word in the chain; those before the first that has one are undefined.
+    #[inline(always)]
+    pub(crate) fn is_hashed(&self, index: u32) -> bool {
+        index >= self.symoffset
+    }
+
     /// Where that word is; anywhere at all for a symbol that is not hashed.
     #[inline(always)]
     pub(crate) fn chain_address(&self, index: u32) -> *const u32 {

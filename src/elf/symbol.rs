@@ -4,7 +4,6 @@
 
 use std::cell::Cell;
 
-use goblin::elf64::section_header::SHN_UNDEF;
 use goblin::elf64::sym::Sym;
 
 use super::addr::Vaddr;
@@ -166,15 +165,14 @@ impl<'a> SymbolTable<'a> {
         self.symbols.as_ptr().wrapping_add(index as usize)
     }
 
-    /// What a lookup of symbol `index` reads first: its word in its own hash chain if it is defined here, else its
-    /// name. To fetch it before it is needed; anywhere at all where a file is wrong.
+    /// What a lookup of symbol `index` reads first: its word in its own hash chain if it has one, else its name. To
+    /// fetch it before it is needed; anywhere at all where a file is wrong.
     #[inline(always)]
-    pub(crate) fn key_place(&self, index: u32) -> Option<*const u8> {
-        let symbol = self.symbols.get(index as usize)?;
-        Some(match &self.gnu {
-            Some(gnu) if u32::from(symbol.st_shndx) != SHN_UNDEF => gnu.chain_address(index).cast(),
-            _ => self.strings.as_ptr().wrapping_add(symbol.st_name as usize),
-        })
+    pub(crate) fn key_place(&self, index: u32) -> *const u8 {
+        match &self.gnu {
+            Some(gnu) if gnu.is_hashed(index) => gnu.chain_address(index).cast(),
+            _ => self.strings.as_ptr().wrapping_add(self.place(index).map_or(0, |symbol| symbol.st_name as usize)),
+        }
     }
 
     /// A string of the dynamic string table, without its NUL.

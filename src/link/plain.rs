@@ -15,7 +15,7 @@ use super::scope::Asked;
 use crate::capi;
 use crate::elf::addr::{Addr, Bias};
 use crate::elf::gnu_hash::GnuHash;
-use crate::elf::symbol::{Class, Simply, Symbol, SymbolTable};
+use crate::elf::symbol::{Class, Simply, SymbolTable};
 use crate::event::{Probe, Report};
 use crate::memory::{self, DataWords};
 use crate::object::Object;
@@ -28,14 +28,17 @@ pub(crate) struct Plain<'s> {
     bias: Bias,
     /// Its calls are left for their first time.
     lazy: bool,
-    /// Where the object stands among those that are asked. `None`: no references, since the user gave symbols.
-    place: Option<usize>,
+    /// No references, since the user gave symbols.
+    only_relatives: bool,
+    /// So many objects are asked before it.
+    before: usize,
     /// It asks itself first.
     symbolic: bool,
     asked: &'s [Asked<'s>],
     first: Option<&'s First>,
-    /// The last symbol, and its address: linkers sort relocations so that those of one symbol follow each other.
-    last: Option<(u32, Class, Addr)>,
+    /// The last symbol, what for, and its address: linkers sort relocations so that those of one symbol follow each
+    /// other. Symbol 0 is none.
+    last: (u32, Class, Addr),
     /// Who was found to have something, by place.
     used: Vec<bool>,
     /// How often a symbol was asked for, and how long the answers took, if someone wants to know.
@@ -68,11 +71,12 @@ impl<'s> Plain<'s> {
             words: object.memory.data_words()?,
             bias: object.bias(),
             lazy: object.lazy.get().is_some(),
-            place,
+            only_relatives: place.is_none(),
+            before: if object.dynamic.symbolic { 0 } else { place.unwrap_or(0) },
             symbolic: object.dynamic.symbolic,
             asked,
             first,
-            last: None,
+            last: (0, Class::Address, Addr(0)),
             used: vec![false; asked.len()],
             count: 0,
             looking_up: Duration::ZERO,
@@ -98,12 +102,11 @@ impl<'s> Plain<'s> {
                 },
             };
             self.fetch_ahead(&entries[next..]);
-            let address = match self.last {
-                Some((of, same, address)) if of == symbol && same == class => Some(address),
-                _ => self.ask(symbol, class, report),
-            };
-            let word = address.map(|address| address.0.wrapping_add_signed(addend));
-            if !word.is_some_and(|word| self.words.store(entry.r_offset, word)) {
+            if (self.last.0, self.last.1) != (symbol, class) || symbol == 0 {
+                let Some(address) = self.ask(symbol, class, report) else { break };
+                self.last = (symbol, class, address);
+            }
+            if !self.words.store(entry.r_offset, self.last.2.0.wrapping_add_signed(addend)) {
                 break;
             }
             next += 1;
@@ -124,8 +127,8 @@ impl<'s> Plain<'s> {
         if let Some(symbol) = symbol(16) {
             memory::prefetch(self.symbols.address_of(symbol));
         }
-        if let Some(key) = symbol(8).and_then(|symbol| self.symbols.key_place(symbol)) {
-            memory::prefetch(key);
+        if let Some(symbol) = symbol(8) {
+            memory::prefetch(self.symbols.key_place(symbol));
         }
     }
 
@@ -139,31 +142,36 @@ impl<'s> Plain<'s> {
         if let Some(used) = by.and_then(|by| self.used.get_mut(by)) {
             *used = true;
         }
-        self.last = Some((symbol, class, address));
         Some(address)
     }
 
     /// What symbol `index` of the object is bound to.
     #[inline(always)]
     fn bind(&self, index: u32, class: Class) -> Option<Definition> {
-        let (symbol, place) = (self.symbols.get(index)?, self.place?);
+        let symbol = self.symbols.get(index).filter(|_| !self.only_relatives)?;
         if !symbol.is_plain() {
-            return if symbol.is_plain_reference() { self.bind_elsewhere(index, &symbol, class) } else { None };
+            return if symbol.is_plain_reference() { self.bind_elsewhere(index, class, symbol.is_weak()) } else { None };
         }
         let own = Definition { address: self.bias + symbol.value(), by: None };
         // No name is read here: the hash stands in the object's own chain, all but its lowest bit.
         let hash = self.gnu.as_ref()?.half_hash(index)?;
-        let before = if self.symbolic { &[] } else { self.asked.get(..place)? };
-        let mut others = before.get(self.start(hash)..).unwrap_or_default();
-        while let [asked, rest @ ..] = others
-            && !asked.may_have_half(hash)
-        {
-            others = rest;
-        }
-        if others.is_empty() {
+        if self.start(hash) >= self.before { Some(own) } else { self.bind_unless_others(index, class, hash, own) }
+    }
+
+    /// The same if somebody before the object may have the name.
+    #[inline(never)]
+    fn bind_unless_others(&self, index: u32, class: Class, hash: u32, own: Definition) -> Option<Definition> {
+        let before = self.asked.get(..self.before)?;
+        if !before.get(self.start(hash)..)?.iter().any(|asked| asked.may_have_half(hash)) {
             return Some(own);
         }
-        self.search(index, &symbol, class, before).ok().map(|found| found.unwrap_or(own))
+        self.search(index, class, before).ok().map(|found| found.unwrap_or(own))
+    }
+
+    /// The same if the object does not define it.
+    fn bind_elsewhere(&self, index: u32, class: Class, weak: bool) -> Option<Definition> {
+        let nobody = weak.then_some(Definition { address: Addr(0), by: None });
+        self.search(index, class, self.asked).ok()?.or(nobody)
     }
 
     /// Nobody before this place has a name with this hash.
@@ -175,23 +183,11 @@ impl<'s> Plain<'s> {
         }
     }
 
-    /// What symbol `index` is bound to if the object does not define it.
-    #[inline]
-    fn bind_elsewhere(&self, index: u32, symbol: &Symbol, class: Class) -> Option<Definition> {
-        let nobody = symbol.is_weak().then_some(Definition { address: Addr(0), by: None });
-        self.search(index, symbol, class, self.asked).ok()?.or(nobody)
-    }
-
     /// Asks these objects for the name of symbol `index`, in order.
     #[inline(never)]
-    fn search(
-        &self,
-        index: u32,
-        symbol: &Symbol,
-        class: Class,
-        objects: &[Asked<'s>],
-    ) -> Result<Option<Definition>, NotPlain> {
-        let wanted = self.symbols.wanted(index, symbol, class);
+    fn search(&self, index: u32, class: Class, objects: &[Asked<'s>]) -> Result<Option<Definition>, NotPlain> {
+        let symbol = self.symbols.get(index).ok_or(NotPlain)?;
+        let wanted = self.symbols.wanted(index, &symbol, class);
         // Who asks itself first may have the name in another version.
         if self.symbolic && self.gnu.is_none_or(|gnu| gnu.may_have(wanted.hash)) {
             return Err(NotPlain);
