@@ -8,7 +8,6 @@ use std::sync::Arc;
 use crate::elf::dynamic::DF_1_INITFIRST;
 use crate::error::Result;
 use crate::event::{Kind, Probe, Report, Stage, Tag};
-use crate::hash::Map;
 use crate::host::Host;
 use crate::link::needed::{Held, Node, search_order};
 use crate::link::order::opened_last;
@@ -33,7 +32,7 @@ pub(crate) struct Sealed(Outcomes);
 /// What relocating leaves to be remembered: for each node, and the unique symbols that were chosen.
 pub(crate) struct Outcomes {
     nodes: Vec<Outcome>,
-    unique: Map<Box<[u8]>, (u32, u32)>,
+    unique: Vec<(Box<[u8]>, (u32, u32))>,
 }
 
 /// The objects of one load, new ones and those that were here, in the order of the local scope.
@@ -51,6 +50,12 @@ impl<S> Batch<S> {
     /// Every object, in the order of the local scope.
     pub(crate) fn objects(&self) -> impl Iterator<Item = &Object> {
         search_order(self.nodes.len(), |at| &self.nodes[at].filtees).into_iter().map(|at| &*self.nodes[at].object)
+    }
+
+    /// The same, to keep.
+    pub(crate) fn scope(&self) -> Arc<[Arc<Object>]> {
+        let order = search_order(self.nodes.len(), |at| &self.nodes[at].filtees).into_iter();
+        order.map(|at| self.nodes[at].object.shared()).collect()
     }
 
     /// The new objects, dependencies first.

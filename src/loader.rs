@@ -203,8 +203,7 @@ impl Loader {
             let caller = self.caller(caller, &host, &lock);
             tell_begin(Asked::Open, target.name(), caller.as_deref(), report);
             // SAFETY: the caller's.
-            let root = unsafe { self.load(target, mode, caller.as_deref(), &host, &lock, report) }?;
-            Ok(self.library(root, &host, &lock))
+            unsafe { self.load(target, mode, caller.as_deref(), &host, &lock, report) }
         })();
         tell_end(result.as_ref().err(), report);
         result
@@ -222,11 +221,12 @@ impl Loader {
         host: &Host,
         lock: &Lock,
         report: Report<'_, P>,
-    ) -> Result<Arc<Object>> {
+    ) -> Result<Library> {
         let namespace = &*self.namespace;
         let batch = self.gather(target, caller, host, lock, report)?; // 1 find, 2 read, 3 plan, 4 map, 5 dynamic, 6 needed
+        let scope = batch.scope();
         if batch.is_empty() {
-            return Ok(self.already_here(batch, mode, lock));
+            return Ok(Library::of(self.namespace.clone(), self.already_here(batch, mode, lock), scope));
         }
         batch.check_versions(&namespace.policy, report)?; // 7 versions
         let bound = batch.bind(&self.namespace, self.binding(mode), host, mode.deep, lock, report)?; // 8 relocate, pass 1
@@ -237,7 +237,7 @@ impl Loader {
         let Published { root, init_order } = sealed.publish(&self.namespace, mode, lock, report); // 10 publish
         // SAFETY: as above; everything is relocated and published, and no borrow is held.
         unsafe { init::run(namespace, &init_order, lock, report.at(Stage::Init)) }; // 11 init
-        Ok(root)
+        Ok(Library::of(self.namespace.clone(), root, scope))
     }
 
     fn run_prepare<P: Probe + ?Sized>(&self, name: &str, probe: &P) -> Result<Prepared> {
@@ -321,11 +321,6 @@ impl Loader {
         // It belongs to one of them; the host's are few.
         let own = || self.namespace.members(lock).objects().find(|o| o.memory.contains(address));
         host.owner(address).cloned().or_else(own)
-    }
-
-    pub(crate) fn library(&self, root: Arc<Object>, host: &Host, lock: &Lock) -> Library {
-        let scope = self.namespace.members(lock).closure(&root, host);
-        Library::of(self.namespace.clone(), root, scope.into())
     }
 }
 

@@ -103,7 +103,7 @@ pub(crate) enum Life {
 pub(crate) struct Member {
     pub object: Arc<Object>,
     /// Every name that means it.
-    names: Vec<Box<str>>,
+    names: Vec<Arc<str>>,
     pub edges: Edges,
     /// How often it was opened and not closed.
     pub opens: usize,
@@ -135,7 +135,7 @@ pub(crate) struct Edges {
 }
 
 impl Member {
-    pub(crate) fn new(object: Arc<Object>, names: Vec<Box<str>>, edges: Edges, deep: bool) -> Member {
+    pub(crate) fn new(object: Arc<Object>, names: Vec<Arc<str>>, edges: Edges, deep: bool) -> Member {
         let pinned = object.dynamic.flags_1 & DF_1_NODELETE != 0;
         Member {
             object,
@@ -164,9 +164,9 @@ pub(crate) struct Members {
     list: BTreeMap<u32, Member>,
     /// Members opened with `RTLD_GLOBAL`, in that order: everybody's scope, after the start-up objects.
     global: Vec<u32>,
-    names: Map<Box<str>, u32>,
+    names: Map<Arc<str>, u32>,
     /// Names that a later member has, too: whoever has one first goes by it, and the next when that one is gone.
-    also_named: Vec<(Box<str>, u32)>,
+    also_named: Vec<(Arc<str>, u32)>,
     /// By the files that they were mapped from.
     files: Map<FileId, u32>,
     /// `STB_GNU_UNIQUE` definitions in use: name → object, symbol index.
@@ -254,7 +254,7 @@ impl Members {
         self.list.insert(id, member);
     }
 
-    pub(crate) fn add_names(&mut self, id: u32, names: Vec<Box<str>>) {
+    pub(crate) fn add_names(&mut self, id: u32, names: Vec<Arc<str>>) {
         for name in &names {
             self.add_name(id, name);
         }
@@ -263,13 +263,13 @@ impl Members {
         }
     }
 
-    fn add_name(&mut self, id: u32, name: &str) {
+    fn add_name(&mut self, id: u32, name: &Arc<str>) {
         match self.names.get(name) {
             None => {
-                self.names.insert(name.into(), id);
+                self.names.insert(name.clone(), id);
             }
             Some(&first) if first == id => {}
-            Some(_) => self.also_named.push((name.into(), id)),
+            Some(_) => self.also_named.push((name.clone(), id)),
         }
     }
 
@@ -341,7 +341,8 @@ impl Members {
     }
 
     /// Notes unique symbols that were bound to for the first time; their objects stay for good.
-    pub(crate) fn add_unique(&mut self, new: Map<Box<[u8]>, (u32, u32)>) {
+    pub(crate) fn add_unique(&mut self, new: Vec<(Box<[u8]>, (u32, u32))>) {
+        self.unique.reserve(new.len());
         for (name, (object, index)) in new {
             if let Some(member) = self.list.get_mut(&object) {
                 member.pinned = true;

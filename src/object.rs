@@ -81,7 +81,7 @@ pub(crate) struct Object {
     pub file: Option<FileId>,
     pub image: Image,
     pub dynamic: Dynamic,
-    pub soname: Option<Box<str>>,
+    pub soname: Option<Arc<str>>,
     wants: OnceLock<Wants>,
     pub host: Option<HostPart>,
     /// Its unwind table, while the unwinder knows it.
@@ -118,12 +118,12 @@ impl Object {
         report: Report<'_, P>,
     ) -> Result<Object> {
         let OpenFile { path, fd, id, image } = file;
-        let name = path.to_string_lossy().into_owned();
+        let tag = Tag::new(&path.to_string_lossy());
+        let name = tag.name.clone();
         let at = |stage| {
-            let name = name.clone();
+            let name = &*name;
             move |kind: ErrorKind| kind.of(name, stage)
         };
-        let tag = Tag::new(&name);
         let mapped = {
             let report = report.about(&tag);
             plan(&image, report.at(Stage::Plan)).map_err(at(Stage::Plan)).and_then(|plan| {

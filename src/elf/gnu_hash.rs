@@ -12,7 +12,7 @@
 
 use super::addr::Vaddr;
 use super::symbol::{Probing, Trail};
-use super::u32_at;
+use super::{first_nul, u32_at};
 use crate::error::ErrorKind;
 
 const RULE: &str = "the GNU hash table's format (\"ELF: symbol lookup via DT_GNU_HASH\")";
@@ -77,13 +77,11 @@ pub(crate) fn hash_string(bytes: &[u8]) -> Option<(u32, usize)> {
     let mut hash = 5381_u32;
     for (n, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
-        let zero = word.wrapping_sub(0x0101_0101_0101_0101) & !word & 0x8080_8080_8080_8080;
-        if zero != 0 {
-            let count = zero.trailing_zeros() / 8;
+        if let Some(count) = first_nul(word) {
             // Zeros in front change nothing.
-            let last = word.unbounded_shl(64 - 8 * count);
-            let hash = hash.wrapping_mul(POWERS[count as usize]).wrapping_add(eight(last));
-            return Some((hash, n * 8 + count as usize));
+            let last = word.unbounded_shl(64 - 8 * count as u32);
+            let hash = hash.wrapping_mul(POWERS[count]).wrapping_add(eight(last));
+            return Some((hash, n * 8 + count));
         }
         hash = hash.wrapping_mul(POWERS[8]).wrapping_add(eight(word));
     }

@@ -5,7 +5,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::ffi::CStr;
 
 pub mod addr;
 pub mod dynamic;
@@ -31,7 +30,22 @@ pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 
 /// The bytes before the first NUL at or after `at`, or `None` where there is no NUL left.
 pub(crate) fn c_str_at(bytes: &[u8], at: usize) -> Option<&[u8]> {
-    Some(CStr::from_bytes_until_nul(bytes.get(at..)?).ok()?.to_bytes())
+    let bytes = bytes.get(at..)?;
+    // Word by word: most of these strings are short, and a general search takes longer to begin.
+    let (words, rest) = bytes.as_chunks();
+    let in_word = words.iter().enumerate().find_map(|(n, word)| Some(n * 8 + first_nul(u64::from_le_bytes(*word))?));
+    let length = match in_word {
+        Some(length) => length,
+        None => words.len() * 8 + rest.iter().position(|&byte| byte == 0)?,
+    };
+    Some(&bytes[..length])
+}
+
+/// Which byte of a word, from the lowest, is the first that is 0.
+#[inline(always)]
+fn first_nul(word: u64) -> Option<usize> {
+    let zeros = word.wrapping_sub(0x0101_0101_0101_0101) & !word & 0x8080_8080_8080_8080;
+    (zeros != 0).then(|| zeros.trailing_zeros() as usize / 8)
 }
 
 /// Bytes at an aligned address, as tables have them in memory.

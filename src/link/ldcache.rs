@@ -110,7 +110,8 @@ fn search(bytes: &[u8], name: &str, level: Level) -> Vec<String> {
             _ => continue,
         };
         if needs <= level {
-            found.push((needs, String::from_utf8_lossy(e.path).into_owned()));
+            let Some(path) = e.path() else { return Vec::new() };
+            found.push((needs, String::from_utf8_lossy(path).into_owned()));
         }
     }
     found.sort_by_key(|(needs, _)| std::cmp::Reverse(*needs));
@@ -134,6 +135,7 @@ fn locate(bytes: &[u8]) -> Option<(usize, usize)> {
 struct Entry<'a> {
     flags: u32,
     name: &'a [u8],
+    /// The strings from its path on.
     path: &'a [u8],
     hwcap: u64,
 }
@@ -141,13 +143,16 @@ struct Entry<'a> {
 impl<'a> Entry<'a> {
     fn read(bytes: &'a [u8], base: usize, index: usize) -> Option<Entry<'a>> {
         let at = base + HEADER + index * ENTRY;
-        let string = |offset: u32| c_str_at(bytes, base + offset as usize);
         Some(Entry {
             flags: u32_at(bytes, at)?,
-            name: string(u32_at(bytes, at + 4)?)?,
-            path: string(u32_at(bytes, at + 8)?)?,
+            name: c_str_at(bytes, base + u32_at(bytes, at + 4)? as usize)?,
+            path: bytes.get(base + u32_at(bytes, at + 8)? as usize..)?,
             hwcap: u64::from(u32_at(bytes, at + 16)?) | u64::from(u32_at(bytes, at + 20)?) << 32,
         })
+    }
+
+    fn path(&self) -> Option<&'a [u8]> {
+        c_str_at(self.path, 0)
     }
 }
 
@@ -232,7 +237,7 @@ mod tests {
             if entry.flags == FLAGS && entry.hwcap == 0 {
                 let name = String::from_utf8_lossy(entry.name);
                 let found = search(&bytes, &name, Level::Base);
-                assert!(found.iter().any(|path| path.as_bytes() == entry.path), "{name}: {found:?}");
+                assert!(found.iter().any(|path| Some(path.as_bytes()) == entry.path()), "{name}: {found:?}");
             }
         }
     }

@@ -22,6 +22,13 @@ pub(crate) enum Held {
     Known(Arc<Object>),
 }
 
+impl Held {
+    pub(crate) fn shared(&self) -> Arc<Object> {
+        let (Held::New(object) | Held::Known(object)) = self;
+        object.clone()
+    }
+}
+
 impl Deref for Held {
     type Target = Object;
 
@@ -36,7 +43,7 @@ impl Deref for Held {
 pub(crate) struct Node {
     pub object: Held,
     /// The names by which it was asked for.
-    pub names: Vec<Box<str>>,
+    pub names: Vec<Arc<str>>,
     /// Its direct dependencies, as indices of nodes, in the order of `DT_NEEDED`; then what it filters.
     pub needs: Vec<usize>,
     /// `DT_FILTER` and `DT_AUXILIARY`: the objects that are asked before it is.
@@ -135,7 +142,7 @@ struct Graph<'a> {
     around: &'a Around<'a>,
     nodes: Vec<Node>,
     /// Every name and soname that means one of the nodes.
-    names: Map<Box<str>, usize>,
+    names: Map<Arc<str>, usize>,
     /// The new ones by their files.
     files: Map<FileId, usize>,
     /// Those that were here before, by tag.
@@ -151,16 +158,15 @@ impl<'a> Graph<'a> {
 
     /// Settles each `DT_NEEDED` of node `at`.
     fn add_needs_of<P: Probe + ?Sized>(&mut self, at: usize, report: Report<'_, P>) -> Result<()> {
-        let names = self.nodes[at].object.wants().needed.clone();
-        let is_new = self.nodes[at].is_new();
-        let tag = self.nodes[at].object.tag.clone();
-        for name in &names {
+        let (object, is_new) = (self.nodes[at].object.shared(), self.nodes[at].is_new());
+        let tag = &object.tag;
+        for name in &object.wants().needed {
             let before = self.nodes.len();
             let index = if is_new {
                 match self.add(name, None, Some(at), report) {
                     Ok(index) => index,
                     Err(error) => {
-                        self.around.policy.fault(error, report.about(&tag))?;
+                        self.around.policy.fault(error, report.about(tag))?;
                         continue;
                     }
                 }
@@ -180,7 +186,7 @@ impl<'a> Graph<'a> {
                     Held::Known(object) if object.is_host() => Arrival::Adopted,
                     Held::Known(_) => Arrival::Loaded,
                 };
-                report.at(Stage::Needed).about(&tag).tell_each(|| Kind::Needed {
+                report.at(Stage::Needed).about(tag).tell_each(|| Kind::Needed {
                     name: name.to_string(),
                     object: node.object.tag.clone(),
                     how,
@@ -317,23 +323,27 @@ impl<'a> Graph<'a> {
     }
 
     fn push_new(&mut self, name: &str, object: Object) -> usize {
-        let soname = object.soname.clone();
-        let path = object.tag.name.clone();
+        let (soname, path) = (object.soname.clone(), object.tag.name.clone());
+        let name = match &soname {
+            Some(soname) if **soname == *name => soname.clone(),
+            _ if *path == *name => path.clone(),
+            _ => name.into(),
+        };
         if let Some(file) = object.file {
             self.files.insert(file, self.nodes.len());
         }
         let index = self.push(Held::New(Arc::new(object)));
-        for alias in [Some(name), soname.as_deref(), Some(&*path)].into_iter().flatten() {
-            if !self.nodes[index].names.iter().any(|n| **n == *alias) {
-                self.nodes[index].names.push(alias.into());
+        for alias in [Some(name), soname, Some(path)].into_iter().flatten() {
+            if !self.nodes[index].names.contains(&alias) {
+                self.nodes[index].names.push(alias.clone());
             }
-            self.names.entry(alias.into()).or_insert(index);
+            self.names.entry(alias).or_insert(index);
         }
         index
     }
 
     fn push(&mut self, object: Held) -> usize {
-        self.nodes.push(Node { object, names: Vec::new(), needs: Vec::new(), filtees: Vec::new() });
+        self.nodes.push(Node { object, names: Vec::with_capacity(2), needs: Vec::new(), filtees: Vec::new() });
         self.nodes.len() - 1
     }
 }

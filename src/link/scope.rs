@@ -73,23 +73,24 @@ pub(crate) struct Unique<'a> {
 }
 
 /// From a name to the object that has it, and its symbol's index there.
-type Chosen<'a> = Map<Box<[u8]>, (&'a Object, u32)>;
+type Chosen<'a> = Map<&'a [u8], (&'a Object, u32)>;
 
 impl<'a> Unique<'a> {
     pub(crate) fn new(members: &'a Members, host: &'a Host) -> Unique<'a> {
         Unique { members, host, fresh: RefCell::default() }
     }
 
-    /// The definition of `name` that counts, when symbol `index` of `object` was found.
-    fn first(&self, name: &[u8], object: &'a Object, index: u32) -> (&'a Object, u32) {
+    /// The definition that counts, when this one was found.
+    fn first(&self, object: &'a Object, index: u32, symbol: &Symbol) -> (&'a Object, u32) {
+        let name = object.symbols().name(symbol);
         let known = self.members.unique(name, self.host);
-        known.unwrap_or_else(|| *self.fresh.borrow_mut().entry(name.into()).or_insert((object, index)))
+        known.unwrap_or_else(|| *self.fresh.borrow_mut().entry(name).or_insert((object, index)))
     }
 
-    /// What this batch chose, by tag.
-    pub(crate) fn chosen(self) -> Map<Box<[u8]>, (u32, u32)> {
+    /// What this batch chose: names, objects by tag, symbols.
+    pub(crate) fn chosen(self) -> Vec<(Box<[u8]>, (u32, u32))> {
         let chosen = self.fresh.into_inner().into_iter();
-        chosen.map(|(name, (object, index))| (name, (object.tag.id, index))).collect()
+        chosen.map(|(name, (object, index))| (name.into(), (object.tag.id, index))).collect()
     }
 }
 
@@ -284,15 +285,15 @@ impl<'a> Scope<'a> {
         let mut trail = W::Trail::default();
         let found = object.symbols().find(wanted, &mut trail);
         witness.asked(object, trail);
-        found.map(|(index, symbol)| self.found(wanted, object, index, symbol))
+        found.map(|(index, symbol)| self.found(object, index, symbol))
     }
 
     /// What the symbol that was found means: itself, or the first of its name if there may be only one.
-    fn found(&self, wanted: &Wanted<'_>, object: &'a Object, index: u32, symbol: Symbol) -> Definition<'a> {
+    fn found(&self, object: &'a Object, index: u32, symbol: Symbol) -> Definition<'a> {
         if !symbol.is_unique() {
             return definition(object, index, symbol);
         }
-        let (first, index) = self.unique.first(wanted.name, object, index);
+        let (first, index) = self.unique.first(object, index, &symbol);
         definition(first, index, first.symbols().get(index).unwrap_or(symbol))
     }
 }

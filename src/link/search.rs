@@ -273,13 +273,11 @@ fn is_for_another_machine(error: &Error) -> bool {
 /// What the kernel or the headers say.
 #[inline(never)] // a stage: see docs/gdb.md
 pub(crate) fn read<P: Probe + ?Sized>(path: OsString, fd: OwnedFd, report: Report<'_, P>) -> Result<OpenFile> {
-    let name = path.to_string_lossy().into_owned();
-    let result = read_headers(&fd, report);
-    match result {
+    match read_headers(&fd, report) {
         Ok((id, image)) => Ok(OpenFile { path, fd, id: Some(id), image }),
         Err(kind) => {
             close(fd, report);
-            Err(kind.of(name, Stage::Read))
+            Err(kind.of(path.to_string_lossy(), Stage::Read))
         }
     }
 }

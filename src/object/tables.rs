@@ -1,7 +1,7 @@
 //! An object's tables over its own memory.
 
 use std::cell::RefCell;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use goblin::elf64::reloc::Rela;
 
@@ -109,7 +109,7 @@ impl Tables {
 }
 
 /// A string of an object whose tables were not read.
-pub(super) fn host_string(dynamic: &Dynamic, memory: &Memory, offset: StrOffset) -> Option<Box<str>> {
+pub(super) fn host_string(dynamic: &Dynamic, memory: &Memory, offset: StrOffset) -> Option<Arc<str>> {
     let strings = dynamic.strings?;
     let bytes = Source::new(dynamic, memory).tail(strings.at)?;
     let string = c_str_at(bytes.get(..strings.length as usize)?, offset.0 as usize)?;

@@ -1,6 +1,7 @@
 //! What an object says about other files: what it needs, and where that is looked for.
 
 use std::ffi::OsStr;
+use std::sync::Arc;
 
 use super::Object;
 use crate::elf::addr::Vaddr;
@@ -26,9 +27,9 @@ pub(crate) struct SearchPaths {
 /// What an object says about other files.
 #[derive(Debug, Default)]
 pub(crate) struct Wants {
-    pub needed: Vec<Box<str>>,
+    pub needed: Vec<Arc<str>>,
     /// `DT_FILTER` (`true`) and `DT_AUXILIARY`, by name.
-    pub filters: Vec<(Box<str>, bool)>,
+    pub filters: Vec<(Arc<str>, bool)>,
     pub paths: SearchPaths,
 }
 
@@ -58,7 +59,7 @@ pub(super) fn string(
     offset: StrOffset,
     field: &'static str,
     section: Vaddr,
-) -> Result<Box<str>, ErrorKind> {
+) -> Result<Arc<str>, ErrorKind> {
     symbols.string(offset.0).map(text).ok_or_else(|| {
         let expected = "an offset of a string in DT_STRTAB";
         ErrorKind::malformed(field, section, format!("{:#x}", offset.0), expected, "gABI, \"Dynamic Section\"")
@@ -78,8 +79,8 @@ impl SearchPaths {
     fn new(
         tag: &Tag,
         path: &OsStr,
-        rpath: Option<Box<str>>,
-        runpath: Option<Box<str>>,
+        rpath: Option<Arc<str>>,
+        runpath: Option<Arc<str>>,
         flags_1: u64,
         loaded_by: Option<&Object>,
     ) -> SearchPaths {
@@ -102,6 +103,9 @@ impl SearchPaths {
     }
 }
 
-fn text(bytes: &[u8]) -> Box<str> {
-    String::from_utf8_lossy(bytes).into()
+fn text(bytes: &[u8]) -> Arc<str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => String::from_utf8_lossy(bytes).into(),
+    }
 }
