@@ -102,16 +102,26 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// Finds, or builds, the programs that are started.
+    /// Finds, or builds, the programs that are started, and installs them. For the samples run what was copied as a whole,
+    /// as an installation does: a linker writes a file in small pieces, and so the page cache holds it, which makes each
+    /// page fault of its code dearer. glibc's code has been installed, too.
     ///
     /// # Errors
-    /// When they cannot be built, or the folder for generated libraries not be made.
+    /// When they cannot be built or copied, or the folder for generated libraries not be made.
     pub fn new(samples: usize) -> Result<Runner, String> {
-        let versus = std::env::current_exe().map_err(|e| e.to_string())?;
-        let folder = versus.with_file_name("versus-libraries");
+        let built = std::env::current_exe().map_err(|e| e.to_string())?;
+        let folder = built.with_file_name("versus-libraries");
         fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-        build_others(&versus)?;
-        let [dlopen_rs, start] = OTHERS.map(|name| versus.with_file_name(name));
+        build_others(&built)?;
+        let install = |name: &str| {
+            let installed = folder.join(name);
+            // Not written over: the page cache would keep the old pieces.
+            let _ = fs::remove_file(&installed);
+            let copied = fs::copy(built.with_file_name(name), &installed);
+            copied.map(|_| installed).map_err(|e| format!("{name}: {e}"))
+        };
+        let versus = install(&built.file_name().unwrap_or_default().to_string_lossy())?;
+        let [dlopen_rs, start] = [install(OTHERS[0])?, install(OTHERS[1])?];
         Ok(Runner { samples: samples.max(1), folder, versus, dlopen_rs, start, cpu: process::last_cpu().to_string() })
     }
 

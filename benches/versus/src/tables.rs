@@ -10,7 +10,8 @@ pub const HEAD: &str = "# Performance\n\n\
     cargo run --release --manifest-path benches/versus/Cargo.toml -- --scaling -o docs/performance.md\n\
     ```\n\n\
     Every sample is a fresh process on one CPU; the contenders take turns (A B C A B C …) and are all given the same \
-    path. glibc is `dlopen` with `RTLD_NOW` if nothing else is said; *fails* means that a loader refuses the library, \
+    path. The program is copied to where it runs, as an installation does: what a linker wrote lies in the page cache in \
+    smaller pieces, and its page faults are dearer. glibc is `dlopen` with `RTLD_NOW` if nothing else is said; *fails* means that a loader refuses the library, \
     crashes, or hangs. Ratios are to glibc: less is faster. One table, or one library, is measured alone in seconds: see \
     `--help`.\n\n\
     The inner parts (the hash of a name, a lookup with and without an index, the loop over `R_X86_64_RELATIVE`s, the \
