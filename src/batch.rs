@@ -38,6 +38,10 @@ pub(crate) struct Outcomes {
 /// The objects of one load, new ones and those that were here, in the order of the local scope.
 pub(crate) struct Batch<S> {
     nodes: Vec<Node>,
+    /// Their places in the order in which they are asked for symbols.
+    asked: Vec<usize>,
+    /// The places of the new ones, dependencies first.
+    order: Vec<usize>,
     stage: S,
 }
 
@@ -49,19 +53,17 @@ impl<S> Batch<S> {
 
     /// Every object, in the order of the local scope.
     pub(crate) fn objects(&self) -> impl Iterator<Item = &Object> {
-        search_order(self.nodes.len(), |at| &self.nodes[at].filtees).into_iter().map(|at| &*self.nodes[at].object)
+        self.asked.iter().map(|&at| &*self.nodes[at].object)
     }
 
     /// The same, to keep.
     pub(crate) fn scope(&self) -> Arc<[Arc<Object>]> {
-        let order = search_order(self.nodes.len(), |at| &self.nodes[at].filtees).into_iter();
-        order.map(|at| self.nodes[at].object.shared()).collect()
+        self.asked.iter().map(|&at| self.nodes[at].object.shared()).collect()
     }
 
-    /// The new objects, dependencies first.
-    fn new_in_order(&self) -> Vec<usize> {
-        let order = opened_last(self.nodes.len(), |at| &self.nodes[at].needs);
-        order.into_iter().filter(|&at| self.nodes[at].is_new()).collect()
+    /// The same batch in its next stage.
+    fn then<T>(self, next: impl FnOnce(S) -> T) -> Batch<T> {
+        Batch { nodes: self.nodes, asked: self.asked, order: self.order, stage: next(self.stage) }
     }
 
     fn tags(&self, order: &[usize]) -> Vec<Tag> {
@@ -71,7 +73,10 @@ impl<S> Batch<S> {
 
 impl Batch<Mapped> {
     pub(crate) fn new(nodes: Vec<Node>) -> Batch<Mapped> {
-        Batch { nodes, stage: Mapped }
+        let asked = search_order(nodes.len(), |at| &nodes[at].filtees);
+        let mut order = opened_last(nodes.len(), |at| &nodes[at].needs);
+        order.retain(|&at| nodes[at].is_new());
+        Batch { nodes, asked, order, stage: Mapped }
     }
 
     /// The tags of all objects.
@@ -114,7 +119,7 @@ impl Batch<Mapped> {
         let members = &*namespace.members(lock);
         let defined = &namespace.policy.defined;
         let report = report.at(Stage::Relocate);
-        let order = self.new_in_order();
+        let order = &self.order;
         let mut outcomes: Vec<Outcome> = self.nodes.iter().map(|_| Outcome::default()).collect();
         let unique = {
             let everybodys: Vec<&Object> = host.startup().iter().chain(members.global()).map(|o| &**o).collect();
@@ -129,15 +134,15 @@ impl Batch<Mapped> {
                 false => Scope::new(defined, everybodys, local, unique, references, lock),
                 true => Scope::deep(defined, everybodys, local, unique),
             };
-            report.tell(|| Kind::Pass { pass: 1, objects: self.tags(&order) });
-            for &at in &order {
+            report.tell(|| Kind::Pass { pass: 1, objects: self.tags(order) });
+            for &at in order {
                 let object = &*self.nodes[at].object;
                 lazy::prepare(object, namespace, bind, report.about(&object.tag));
                 outcomes[at] = relocate::first_pass(object, &scope, &namespace.policy, report.about(&object.tag))?;
             }
             scope.unique.chosen()
         };
-        Ok(Batch { nodes: self.nodes, stage: Bound(Outcomes { nodes: outcomes, unique }) })
+        Ok(self.then(|Mapped| Bound(Outcomes { nodes: outcomes, unique })))
     }
 }
 
@@ -152,10 +157,9 @@ impl Batch<Bound> {
     pub(crate) unsafe fn resolve<P: Probe + ?Sized>(self, report: Report<'_, P>) -> Result<Batch<Relocated>> {
         let report = report.at(Stage::Relocate);
         let outcomes = &self.stage.0.nodes;
-        let order: Vec<_> = self.new_in_order().into_iter().filter(|&at| !outcomes[at].deferred.is_empty()).collect();
+        let order: Vec<_> = self.order.iter().copied().filter(|&at| !outcomes[at].deferred.is_empty()).collect();
         if order.is_empty() {
-            let Bound(outcomes) = self.stage;
-            return Ok(Batch { nodes: self.nodes, stage: Relocated(outcomes) });
+            return Ok(self.then(|Bound(outcomes)| Relocated(outcomes)));
         }
         report.tell(|| Kind::Pass { pass: 2, objects: self.tags(&order) });
         // A resolver may call through a slot of its own library that was left for its first call.
@@ -176,13 +180,13 @@ impl Batch<Bound> {
             }?;
         }
         let bound = pending.end();
-        let Bound(mut outcomes) = self.stage;
+        let mut resolved = self;
         for (user, provider) in bound {
-            let at = self.nodes.iter().position(|n| n.object.tag.id == user);
-            let bound = at.map(|at| &mut outcomes.nodes[at].bound);
+            let at = resolved.nodes.iter().position(|n| n.object.tag.id == user);
+            let bound = at.map(|at| &mut resolved.stage.0.nodes[at].bound);
             bound.filter(|bound| !bound.contains(&provider)).into_iter().for_each(|bound| bound.push(provider));
         }
-        Ok(Batch { nodes: self.nodes, stage: Relocated(outcomes) })
+        Ok(resolved.then(|Bound(outcomes)| Relocated(outcomes)))
     }
 }
 
@@ -209,7 +213,7 @@ impl Batch<Relocated> {
                 .seal(range, report.about(&object.tag))
                 .map_err(|kind| kind.of(object.label(), Stage::Seal))?;
         }
-        Ok(Batch { nodes: self.nodes, stage: Sealed(self.stage.0) })
+        Ok(self.then(|Relocated(outcomes)| Sealed(outcomes)))
     }
 }
 
@@ -246,7 +250,7 @@ impl Batch<Sealed> {
         lock: &Lock,
         report: Report<'_, P>,
     ) -> Published {
-        let mut order = self.new_in_order();
+        let mut order = self.order;
         // DF_1_INITFIRST: before all others. A stable sort, so the others keep their order.
         order.sort_by_key(|&at| self.nodes[at].object.dynamic.flags_1 & DF_1_INITFIRST == 0);
         report.at(Stage::Publish).tell(|| Kind::Publish {

@@ -133,7 +133,7 @@ impl Object {
         search::close(fd, report.at(Stage::Map).about(&tag));
         let built = tag.clone();
         let report = report.at(Stage::Dynamic).about(&built);
-        Object::build(path, id, image, tag, mapped?, None, loaded_by, Vaddr, report).map_err(at(Stage::Dynamic))
+        Object::build(path, id, image, tag, mapped?, None, loaded_by, &Vaddr, report).map_err(at(Stage::Dynamic))
     }
 
     /// An object that the system's loader mapped.
@@ -142,7 +142,7 @@ impl Object {
         let pointer = crate::elf::dynamic::host_pointer(bias, memory.span());
         let name = tag.name.clone();
         let silent = Request::current();
-        Object::build(path, None, image, tag, memory, Some(host), None, pointer, silent.report(&Silent, Stage::Host))
+        Object::build(path, None, image, tag, memory, Some(host), None, &pointer, silent.report(&Silent, Stage::Host))
             .map_err(|kind| kind.of(&*name, Stage::Host))
     }
 
@@ -155,11 +155,11 @@ impl Object {
         memory: Memory,
         host: Option<HostPart>,
         loaded_by: Option<&Object>,
-        pointer: impl Fn(u64) -> Vaddr,
+        pointer: &dyn Fn(u64) -> Vaddr,
         report: Report<'_, P>,
     ) -> Result<Object, ErrorKind> {
         let section = image.dynamic().map_or(Vaddr(0), |s| s.vaddr);
-        let dynamic = Dynamic::new(dynamic_entries(&image, &memory)?, section, pointer)?;
+        let dynamic = Dynamic::new(&mut dynamic_entries(&image, &memory)?, section, pointer)?;
         let (tables, wants) = match host {
             // What the system's loader has accepted is looked at only when somebody asks.
             Some(_) => (Tables::of_host(&dynamic, &memory), OnceLock::new()),

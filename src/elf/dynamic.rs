@@ -166,13 +166,13 @@ impl Dynamic {
     /// # Errors
     /// [`ErrorKind::Malformed`] for a value that no loader can work with.
     pub fn new(
-        entries: impl IntoIterator<Item = Entry>,
+        entries: &mut dyn Iterator<Item = Entry>,
         section: Vaddr,
-        pointer: impl Fn(u64) -> Vaddr,
+        pointer: &dyn Fn(u64) -> Vaddr,
     ) -> Result<Dynamic, ErrorKind> {
         let mut d = Dynamic::default();
         let mut h = Halves::default();
-        for (index, Entry { tag, value }) in entries.into_iter().enumerate() {
+        for (index, Entry { tag, value }) in entries.enumerate() {
             let at = Vaddr(section.0 + index as u64 * SIZEOF_DYN);
             let must_be = |field: &str, right: u64| {
                 if value == right { Ok(()) } else { Err(ErrorKind::malformed(field, at, value, right, RULE)) }
@@ -298,8 +298,8 @@ mod tests {
     use super::*;
 
     fn parse(entries: &[(u64, u64)]) -> Result<Dynamic, ErrorKind> {
-        let entries = entries.iter().map(|&(tag, value)| Entry { tag, value });
-        Dynamic::new(entries, Vaddr(0x3000), Vaddr)
+        let mut entries = entries.iter().map(|&(tag, value)| Entry { tag, value });
+        Dynamic::new(&mut entries, Vaddr(0x3000), &Vaddr)
     }
 
     #[test]

@@ -103,7 +103,7 @@ impl<'a> SymbolTable<'a> {
     ///
     /// # Errors
     /// [`ErrorKind::Malformed`] with the tag whose table leaves its segment or is not aligned.
-    pub fn new(dynamic: &super::dynamic::Dynamic, bytes: &impl Bytes<'a>) -> Result<SymbolTable<'a>, ErrorKind> {
+    pub fn new(dynamic: &super::dynamic::Dynamic, bytes: &dyn Bytes<'a>) -> Result<SymbolTable<'a>, ErrorKind> {
         let rule = "gABI, \"Dynamic Section\"";
         let tail = |tag: &str, at: Vaddr| {
             bytes.tail(at).ok_or_else(|| ErrorKind::malformed(tag, at, at, "an address inside a PT_LOAD segment", rule))

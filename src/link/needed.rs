@@ -142,9 +142,9 @@ struct Graph<'a> {
     around: &'a Around<'a>,
     nodes: Vec<Node>,
     /// Every name and soname that means one of the nodes.
-    names: Map<Arc<str>, usize>,
+    names: Map<Arc<str>, u32>,
     /// The new ones by their files.
-    files: Map<FileId, usize>,
+    files: Map<FileId, u32>,
     /// Those that were here before, by tag.
     known: Map<u32, usize>,
     absent: search::Absent,
@@ -237,7 +237,7 @@ impl<'a> Graph<'a> {
     ) -> Result<usize> {
         let report = report.at(Stage::Find);
         if let Some(&index) = self.names.get(name) {
-            return Ok(index);
+            return Ok(index as usize);
         }
         if let Some((object, by)) = self.known_by_name(name) {
             tell_known(name, by, &object.tag, report);
@@ -247,8 +247,8 @@ impl<'a> Graph<'a> {
         if let Some(index) = file.id.and_then(|id| self.files.get(&id).copied()) {
             search::close(file.fd, report);
             self.names.insert(name.into(), index);
-            self.nodes[index].names.push(name.into());
-            return Ok(index);
+            self.nodes[index as usize].names.push(name.into());
+            return Ok(index as usize);
         }
         if let Some(object) = self.known_by_file(&file) {
             tell_known(name, SameBy::Inode, &object.tag, report);
@@ -309,7 +309,7 @@ impl<'a> Graph<'a> {
                 self.push(Held::Known(object))
             }
         };
-        self.names.insert(name.into(), index);
+        self.names.insert(name.into(), index as u32);
         index
     }
 
@@ -330,14 +330,14 @@ impl<'a> Graph<'a> {
             _ => name.into(),
         };
         if let Some(file) = object.file {
-            self.files.insert(file, self.nodes.len());
+            self.files.insert(file, self.nodes.len() as u32);
         }
         let index = self.push(Held::New(Arc::new(object)));
         for alias in [Some(name), soname, Some(path)].into_iter().flatten() {
             if !self.nodes[index].names.contains(&alias) {
                 self.nodes[index].names.push(alias.clone());
             }
-            self.names.entry(alias).or_insert(index);
+            self.names.entry(alias).or_insert(index as u32);
         }
         index
     }
