@@ -167,7 +167,8 @@ impl Object {
                 let tables = Tables::new(&dynamic, &memory)?;
                 check_code(&dynamic, &image)?;
                 let symbols = tables.symbols(&dynamic, &memory);
-                let wants = Wants::new(&dynamic, symbols, section, &tag, &path, loaded_by)?;
+                let string = |offset, field| string(symbols, offset, field, section);
+                let wants = Wants::new(&dynamic, &string, &tag, &path, loaded_by)?;
                 (tables, OnceLock::from(wants))
             }
         };
@@ -208,10 +209,11 @@ impl Object {
     /// What it says about other files.
     pub(crate) fn wants(&self) -> &Wants {
         made_once(&self.wants, || {
-            let section = self.image.dynamic().map_or(Vaddr(0), |s| s.vaddr);
+            // Only a host's object gets here: its strings alone are read, not the tables of its symbols.
+            let string = |offset, _| Ok(tables::host_string(&self.dynamic, &self.memory, offset).unwrap_or_default());
             let program = self.host.filter(|h| h.program).map(|_| crate::host::program_path(true));
             let path = program.as_deref().unwrap_or(&self.path);
-            let wants = Wants::new(&self.dynamic, self.symbols(), section, &self.tag, path, None);
+            let wants = Wants::new(&self.dynamic, &string, &self.tag, path, None);
             wants.unwrap_or_default()
         })
     }

@@ -101,8 +101,8 @@ impl<'s> Plain<'s> {
                     }
                 },
             };
-            self.fetch_ahead(&entries[next..]);
             if (self.last.0, self.last.1) != (symbol, class) || symbol == 0 {
+                self.fetch_ahead(&entries[next..]);
                 let Some(address) = self.ask(symbol, class, report) else { break };
                 self.last = (symbol, class, address);
             }

@@ -34,15 +34,14 @@ pub(crate) struct Wants {
 }
 
 impl Wants {
+    /// `string` reads its string table.
     pub(super) fn new(
         dynamic: &Dynamic,
-        symbols: &SymbolTable<'_>,
-        section: Vaddr,
+        string: &dyn Fn(StrOffset, &'static str) -> Result<Arc<str>, ErrorKind>,
         tag: &Tag,
         path: &OsStr,
         loaded_by: Option<&Object>,
     ) -> Result<Wants, ErrorKind> {
-        let string = |offset, field| string(symbols, offset, field, section);
         let needed = dynamic.needed.iter().map(|&n| string(n, "DT_NEEDED")).collect::<Result<_, _>>()?;
         let filters = dynamic.filters.iter().map(|&(n, must)| Ok((string(n, "DT_FILTER")?, must)));
         let filters = filters.collect::<Result<_, _>>()?;
