@@ -16,7 +16,7 @@ use crate::link::scope::{Scope, Unique};
 use crate::link::versions;
 use crate::lock::Lock;
 use crate::memory::{Around, Memory, Watch};
-use crate::namespace::{Bind, Edges, Member, Mode, Namespace, Policy};
+use crate::namespace::{Bind, Edges, Member, Mode, Namespace, OneOfAKind, Policy};
 use crate::object::Object;
 use crate::runtime::{init, lazy, tls};
 
@@ -32,7 +32,7 @@ pub(crate) struct Sealed(Outcomes);
 /// What relocating leaves to be remembered: for each node, and the unique symbols that were chosen.
 pub(crate) struct Outcomes {
     nodes: Vec<Outcome>,
-    unique: Vec<(Box<[u8]>, (u32, u32))>,
+    unique: Vec<OneOfAKind>,
 }
 
 /// The objects of one load, new ones and those that were here, in the order of the local scope.
@@ -131,7 +131,7 @@ impl Batch<Mapped> {
             let local = self.objects();
             let unique = Unique::new(members, host);
             let scope = match deep {
-                false => Scope::new(defined, everybodys, local, unique, references, lock),
+                false => Scope::new(defined, everybodys, local, unique, references, report.closely(), lock),
                 true => Scope::deep(defined, everybodys, local, unique),
             };
             report.tell(|| Kind::Pass { pass: 1, objects: self.tags(order) });

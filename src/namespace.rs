@@ -123,6 +123,15 @@ pub(crate) struct Member {
     pub meaning: Option<Arc<Meaning>>,
 }
 
+/// The one definition of a `STB_GNU_UNIQUE` symbol.
+pub(crate) struct OneOfAKind {
+    pub name: Box<[u8]>,
+    /// The object that has it, by tag.
+    pub object: u32,
+    /// Its symbol there.
+    pub index: u32,
+}
+
 /// What an object keeps in the process, by tag.
 #[derive(Clone)]
 pub(crate) struct Edges {
@@ -341,9 +350,9 @@ impl Members {
     }
 
     /// Notes unique symbols that were bound to for the first time; their objects stay for good.
-    pub(crate) fn add_unique(&mut self, new: Vec<(Box<[u8]>, (u32, u32))>) {
+    pub(crate) fn add_unique(&mut self, new: Vec<OneOfAKind>) {
         self.unique.reserve(new.len());
-        for (name, (object, index)) in new {
+        for OneOfAKind { name, object, index } in new {
             if let Some(member) = self.list.get_mut(&object) {
                 member.pinned = true;
             }

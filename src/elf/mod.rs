@@ -5,7 +5,6 @@
 
 #![forbid(unsafe_code)]
 
-
 pub mod addr;
 pub mod dynamic;
 pub mod gnu_hash;

@@ -13,9 +13,11 @@ use crate::error::{ErrorKind, Where};
 const MAX_ALIGN: u64 = 1 << 30;
 
 /// Up to so many bytes of a file's data are written to as a rule, page by page: tables of functions, the GOT, the end of
-/// the bss. Of 92 libraries that libavcodec needs, 89 are so small; they have 434 pages of data, and relocations write
-/// to 403.
-pub(crate) const SMALL: u64 = 64 * PAGE;
+/// the bss.
+const SMALL: u64 = 16 * PAGE;
+/// Up to so many if most of it is `PT_GNU_RELRO`: what becomes read-only again is what relocations write to. Of 92
+/// libraries that libavcodec needs, 86 are of these two kinds; of their 369 pages of data 358 are written to.
+const LARGE: u64 = 64 * PAGE;
 
 /// One act on the object's future memory. Addresses are `p_vaddr`s on page boundaries, except in
 /// [`Step::Zero`]; lengths are bytes.
@@ -239,6 +241,12 @@ fn check(image: &Image, s: &Segment, last_end: Vaddr) -> Result<Vaddr, ErrorKind
     }
 }
 
+/// Whether the pages of `s` are made the process's own when they are mapped: nearly all of them will be written to.
+pub(crate) fn is_populated(image: &Image, s: &Segment) -> bool {
+    let sealed = image.relro().filter(|relro| relro.vaddr >= s.vaddr).map_or(0, |relro| relro.memsz.min(s.filesz));
+    s.flags.writable() && (s.filesz <= SMALL || s.filesz <= LARGE && sealed >= s.filesz / 4 * 3)
+}
+
 /// `page_up` of an end that [`check`] let through.
 fn round_up(image: &Image, s: &Segment, end: u64) -> Result<u64, ErrorKind> {
     page_up(end).ok_or_else(|| ErrorKind::truncated("p_memsz", image.header_offset(s.index), end, u64::MAX))
@@ -263,7 +271,7 @@ fn place(image: &Image, s: &Segment, pages_end: u64, steps: &mut Vec<Step>) -> R
         let to_zero = if tail > 0 { file_pages_end - file_end } else { 0 };
         let shut = to_zero > 0 && !s.flags.writable();
         let prot = if shut { s.flags.opened() } else { s.flags };
-        let populate = s.flags.writable() && length <= SMALL;
+        let populate = is_populated(image, s);
         steps.push(Step::File { segment: s.index, at: start, length, offset, prot, populate });
         if to_zero > 0 {
             steps.push(Step::Zero { segment: s.index, at: Vaddr(file_end), length: to_zero });

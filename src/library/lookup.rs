@@ -16,7 +16,7 @@ use crate::link::directory::Directory;
 use crate::link::scope::{self, Definition};
 use crate::lock::Lock;
 use crate::memory::{NothingAround, Watch};
-use crate::namespace::Namespace;
+use crate::namespace::{Namespace, OneOfAKind};
 use crate::object::Object;
 use crate::runtime::{ifunc, tls};
 
@@ -132,7 +132,7 @@ fn unique<'o>(found: Definition<'o>, name: &[u8], namespace: &Namespace) -> Resu
         return Ok(Definition { symbol, address: symbol.address(bias), ..found });
     }
     namespace.change(&lock, |members| {
-        members.add_unique([(name.into(), (object.tag.id, found.index))].into_iter().collect())
+        members.add_unique(vec![OneOfAKind { name: name.into(), object: object.tag.id, index: found.index }])
     });
     Ok(found)
 }

@@ -17,13 +17,15 @@
 
 use std::sync::Arc;
 
+use memmap2::{MmapMut, MmapOptions};
+
 use crate::lock::{Guarded, Lock};
 use crate::object::Object;
 
 /// The first object for each hash.
 pub(crate) struct First {
     /// One more than the object's place in the scope, in groups; 0: nobody has it.
-    slots: Box<[u8]>,
+    slots: MmapMut,
     shift: u32,
     /// So many objects share a number that it fits into a byte: 2 to the power of this.
     group: u32,
@@ -49,7 +51,7 @@ impl First {
         let covers = objects.iter().rposition(pays)? + 1;
         let chains: Vec<&[u32]> = objects[..covers].iter().map(|(chains, _)| *chains).collect();
         let exports: usize = chains.iter().map(|words| words.len()).sum();
-        (references * covers * 4 >= exports).then(|| First::new(&chains))
+        (references * covers * 4 >= exports).then(|| First::new(&chains))?
     }
 
     /// The same over everybody's objects: the last one, if they are still the same.
@@ -68,13 +70,14 @@ impl First {
         Some(first)
     }
 
-    fn new(chains: &[&[u32]]) -> First {
+    /// `None` if there is no memory for it. It has a mapping of its own, which goes with it: pages of the heap would stay.
+    fn new(chains: &[&[u32]]) -> Option<First> {
         let exports: usize = chains.iter().map(|words| words.len()).sum();
         // Room enough that few share a slot; but each page of it costs as much as a thousand exports.
         let room = (exports * 4).min(ENOUGH).max(exports * 3 / 2);
         let bits = room.next_power_of_two().trailing_zeros().clamp(6, 31);
         let group = (0_u32..).find(|group| chains.len() >> group < usize::from(u8::MAX)).unwrap_or(0);
-        let slots = vec![0; 1 << bits].into_boxed_slice();
+        let slots = MmapOptions::new().len(1 << bits).populate().map_anon().ok()?;
         let mut first = First { slots, shift: 32 - bits, group, covers: chains.len() };
         // The first comes last and stays.
         for (place, words) in chains.iter().enumerate().rev() {
@@ -84,7 +87,7 @@ impl First {
                 first.slots[slot] = number;
             }
         }
-        first
+        Some(first)
     }
 
     /// Nobody before this place in the scope has a name with this hash; its lowest bit does not count.
@@ -128,7 +131,7 @@ mod tests {
         let hash = |place: u32, i: u32| (place * (each - each / 4) + i).wrapping_mul(0x85eb_ca6b);
         let chains: Vec<Vec<u32>> = (0..objects).map(|place| (0..each).map(|i| hash(place, i)).collect()).collect();
         let words: Vec<&[u32]> = chains.iter().map(|words| &words[..]).collect();
-        let first = First::new(&words);
+        let first = First::new(&words).unwrap();
         let mut exact = 0;
         for hash in chains.iter().flatten() {
             let truly = chains.iter().position(|words| words.iter().any(|word| word >> 1 == hash >> 1)).unwrap();
@@ -142,7 +145,7 @@ mod tests {
 
     #[test]
     fn where_nobody_has_it_those_behind_are_asked() {
-        let first = First::new(&[&[2], &[], &[8]]);
+        let first = First::new(&[&[2], &[], &[8]]).unwrap();
         assert_eq!([2, 8, 12].map(|hash| first.place(hash)), [0, 2, 3]);
     }
 }

@@ -150,7 +150,11 @@ impl<'s> Plain<'s> {
     fn bind(&self, index: u32, class: Class) -> Option<Definition> {
         let symbol = self.symbols.get(index).filter(|_| !self.only_relatives)?;
         if !symbol.is_plain() {
-            return if symbol.is_plain_reference() { self.bind_elsewhere(index, class, symbol.is_weak()) } else { None };
+            return if symbol.is_plain_reference() {
+                self.bind_elsewhere(index, class, symbol.is_weak())
+            } else {
+                None
+            };
         }
         let own = Definition { address: self.bias + symbol.value(), by: None };
         // No name is read here: the hash stands in the object's own chain, all but its lowest bit.

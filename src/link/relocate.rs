@@ -11,7 +11,7 @@ use goblin::elf64::reloc::Rela;
 
 use crate::elf::addr::{Addr, FileOffset, PAGE, Vaddr, Word};
 use crate::elf::dynamic::Table;
-use crate::elf::plan::SMALL;
+use crate::elf::plan::is_populated;
 use crate::elf::reloc::{Entry, RelocKind, SIZEOF_RELA, Value, Write, relr_places};
 use crate::elf::symbol::Class;
 use crate::error::{Error, ErrorKind, Result};
@@ -119,7 +119,7 @@ pub(crate) fn first_pass<'a, P: Probe + ?Sized>(
 
 /// Asks for all pages that relocations will write to at once, where they are many and lie close together. The linker
 /// sorts `R_X86_64_RELATIVE`s by place, so the first and the last tell where; if it did not, nothing is lost but time.
-/// Where they are sparse, most of those pages would be copied for nothing. Small segments were populated when they were
+/// Where they are sparse, most of those pages would be copied for nothing. Most segments were populated when they were
 /// mapped.
 fn populate<P: Probe + ?Sized>(object: &Object, report: Report<'_, P>) {
     /// So many words a page, which has room for 512: then nearly every page has some.
@@ -130,8 +130,8 @@ fn populate<P: Probe + ?Sized>(object: &Object, report: Report<'_, P>) {
     let [first, .., last] = &object.rela()[..count] else { return };
     let range = Vaddr(first.r_offset)..Vaddr(last.r_offset.saturating_add(8));
     let pages = range.end.0.saturating_sub(range.start.0) / PAGE;
-    let is_small = || object.image.loads().all(|s| !s.flags.writable() || s.filesz <= SMALL);
-    if pages >= PAGES && pages * DENSE <= count as u64 && !is_small() {
+    let is_done = || object.image.loads().filter(|s| s.flags.writable()).all(|s| is_populated(&object.image, s));
+    if pages >= PAGES && pages * DENSE <= count as u64 && !is_done() {
         object.memory.populate(range, report);
     }
 }

@@ -17,7 +17,7 @@ use crate::host::Host;
 use crate::link::first::First;
 use crate::link::plain::Plain;
 use crate::lock::Lock;
-use crate::namespace::Members;
+use crate::namespace::{Members, OneOfAKind};
 use crate::object::Object;
 
 /// Symbols that the user gave with `Loader::define`.
@@ -87,10 +87,10 @@ impl<'a> Unique<'a> {
         known.unwrap_or_else(|| *self.fresh.borrow_mut().entry(name).or_insert((object, index)))
     }
 
-    /// What this batch chose: names, objects by tag, symbols.
-    pub(crate) fn chosen(self) -> Vec<(Box<[u8]>, (u32, u32))> {
+    /// What this batch chose.
+    pub(crate) fn chosen(self) -> Vec<OneOfAKind> {
         let chosen = self.fresh.into_inner().into_iter();
-        chosen.map(|(name, (object, index))| (name.into(), (object.tag.id, index))).collect()
+        chosen.map(|(name, (object, index))| OneOfAKind { name: name.into(), object: object.tag.id, index }).collect()
     }
 }
 
@@ -131,13 +131,15 @@ impl Witness for Vec<Candidate> {
 }
 
 impl<'a> Scope<'a> {
-    /// The scope of a batch. `references` says how many symbols will be looked for, about.
+    /// The scope of a batch. `references` says how many symbols will be looked for, about; where it is `watched`, every
+    /// object is asked.
     pub(crate) fn new(
         defined: &'a Defined,
         everybodys: Vec<&'a Object>,
         local: impl Iterator<Item = &'a Object>,
         unique: Unique<'a>,
         references: usize,
+        watched: bool,
         lock: &Lock,
     ) -> Scope<'a> {
         let count = everybodys.len();
@@ -146,7 +148,7 @@ impl<'a> Scope<'a> {
         let others = scope.asked.len().saturating_sub(1);
         let objects = scope.asked.iter().map(|asked| asked.object).take(others);
         scope.first = match others - count.min(others) {
-            _ if references < FEW => None,
+            _ if references < FEW || watched => None,
             0 => First::kept(objects, references, lock),
             _ => First::over(objects, references).map(Arc::new),
         };
