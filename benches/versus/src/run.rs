@@ -118,7 +118,9 @@ impl Runner {
             // Not written over: the page cache would keep the old pieces.
             let _ = fs::remove_file(&installed);
             let copied = fs::copy(built.with_file_name(name), &installed);
-            copied.map(|_| installed).map_err(|e| format!("{name}: {e}"))
+            // On the disk, too: pages that wait to be written would count as the process's own.
+            let written = copied.and_then(|_| fs::File::open(&installed)?.sync_all());
+            written.map(|()| installed).map_err(|e| format!("{name}: {e}"))
         };
         let versus = install(&built.file_name().unwrap_or_default().to_string_lossy())?;
         let [dlopen_rs, start] = [install(OTHERS[0])?, install(OTHERS[1])?];
