@@ -261,6 +261,7 @@ impl Batch<Sealed> {
         let mut root = None;
         namespace.change(lock, |members| {
             let Sealed(Outcomes { nodes: outcomes, unique }) = self.stage;
+            members.reserve(order.len());
             for (at, (node, outcome)) in self.nodes.into_iter().zip(outcomes).enumerate() {
                 let filtees = node.filtees.iter().map(|&filtee| ids[filtee]).collect();
                 let needs = node.needs.iter().map(|&need| ids[need]).collect();

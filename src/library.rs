@@ -244,7 +244,7 @@ impl Library {
 
     /// Where the library was found; the name given, for one from bytes.
     pub fn path(&self) -> &Path {
-        Path::new(&self.root().path)
+        Path::new(self.root().path())
     }
 
     /// Its load bias: addresses minus `p_vaddr`s.
@@ -259,13 +259,13 @@ impl Library {
 
     /// The library and everything that it needs, breadth first, by path.
     pub fn dependencies(&self) -> Vec<PathBuf> {
-        self.scope.iter().map(|o| PathBuf::from(&o.path)).collect()
+        self.scope.iter().map(|o| PathBuf::from(o.path())).collect()
     }
 
     /// The same objects as [`Library::dependencies`], each with where it lies and whose it is.
     pub fn objects(&self) -> Vec<LoadedObject> {
         let loaded =
-            |o: &Arc<Object>| LoadedObject { path: PathBuf::from(&o.path), load_bias: o.bias(), of_host: o.is_host() };
+            |o: &Arc<Object>| LoadedObject { path: PathBuf::from(o.path()), load_bias: o.bias(), of_host: o.is_host() };
         self.scope.iter().map(loaded).collect()
     }
 

@@ -350,7 +350,7 @@ impl Prepared {
 
     /// Where the library was found.
     pub fn path(&self) -> &Path {
-        Path::new(&self.batch.root().path)
+        Path::new(self.batch.root().path())
     }
 
     /// Its load bias: addresses minus `p_vaddr`s.
@@ -365,7 +365,7 @@ impl Prepared {
 
     /// The library and everything that it needs, breadth first, by path.
     pub fn dependencies(&self) -> Vec<PathBuf> {
-        self.batch.objects().map(|o| PathBuf::from(&o.path)).collect()
+        self.batch.objects().map(|o| PathBuf::from(o.path())).collect()
     }
 }
 

@@ -219,6 +219,10 @@ impl Members {
         self.list.is_empty()
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.list.len()
+    }
+
     pub(crate) fn get(&self, id: u32) -> Option<&Member> {
         self.list.get(&id)
     }
@@ -250,6 +254,12 @@ impl Members {
     pub(crate) fn by_file(&self, file: FileId) -> Option<Arc<Object>> {
         let member = self.list.get(self.files.get(&file)?)?;
         (member.life != Life::Closing).then(|| member.object.clone())
+    }
+
+    /// Makes room for so many more, and their names.
+    pub(crate) fn reserve(&mut self, count: usize) {
+        self.files.reserve(count);
+        self.names.reserve(count * 2);
     }
 
     pub(crate) fn insert(&mut self, member: Member) {

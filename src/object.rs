@@ -76,8 +76,8 @@ pub(crate) struct HostPart {
 /// One ELF file in memory with its tables checked. Never changes once it is built, except for its memory.
 pub(crate) struct Object {
     pub tag: Tag,
-    /// Where it was found; empty for the executable.
-    pub path: OsString,
+    /// Where it was found, if that is more than the text of its tag can say.
+    odd_path: Option<OsString>,
     pub file: Option<FileId>,
     pub image: Image,
     pub dynamic: Dynamic,
@@ -192,8 +192,8 @@ impl Object {
             thread_destructors: AtomicUsize::new(0),
             lazy: OnceLock::new(),
             descriptors: Mutex::default(),
+            odd_path: (path != *tag.name).then_some(path),
             tag,
-            path,
             file,
             image,
             dynamic,
@@ -206,13 +206,18 @@ impl Object {
         })
     }
 
+    /// Where it was found.
+    pub(crate) fn path(&self) -> &OsStr {
+        self.odd_path.as_deref().unwrap_or(OsStr::new(&*self.tag.name))
+    }
+
     /// What it says about other files.
     pub(crate) fn wants(&self) -> &Wants {
         made_once(&self.wants, || {
             // Only a host's object gets here: its strings alone are read, not the tables of its symbols.
             let string = |offset, _| Ok(tables::host_string(&self.dynamic, &self.memory, offset).unwrap_or_default());
             let program = self.host.filter(|h| h.program).map(|_| crate::host::program_path(true));
-            let path = program.as_deref().unwrap_or(&self.path);
+            let path = program.as_deref().unwrap_or(self.path());
             let wants = Wants::new(&self.dynamic, &string, &self.tag, path, None);
             wants.unwrap_or_default()
         })

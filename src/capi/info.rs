@@ -70,7 +70,7 @@ unsafe fn info(handle: *mut c_void, request: c_int, argument: *mut c_void, lock:
             LMID => argument.cast::<c_long>().write(number),
             LINKMAP => argument.cast::<*const LinkMap>().write(object.handle()),
             ORIGIN => {
-                let origin = CString::new(object.wants().paths.origin.as_str()).unwrap_or_default();
+                let origin = CString::new(object.wants().paths.origin()).unwrap_or_default();
                 let bytes = origin.as_bytes_with_nul();
                 ptr::copy_nonoverlapping(bytes.as_ptr(), argument.cast(), bytes.len());
             }
@@ -131,7 +131,7 @@ fn search_path(object: &Arc<Object>, host: &Host) -> Vec<String> {
         let executable = executable.iter().flat_map(|e| &e.rpath).filter(|rpath| !paths.rpath.contains(rpath));
         found.extend(own.chain(executable).flat_map(|(_, dirs)| dirs.iter().cloned()));
     }
-    let origin = executable.map_or("", |e| &e.origin);
+    let origin = executable.map_or("", |e| e.origin());
     let list = host::ld_library_path();
     found.extend(list.iter().flat_map(|l| l.split([':', ';'])).map(|dir| directory(dir, origin)));
     found.extend(paths.runpath.iter().flatten().cloned());

@@ -14,6 +14,7 @@ pub const HIDDEN: u16 = 0x8000;
 const VER_FLG_BASE: u16 = 1;
 const VER_FLG_WEAK: u16 = 2;
 const SIZEOF_VERDEF: u64 = 20;
+const SIZEOF_VERNAUX: u64 = 16;
 /// More versions than any library has.
 const MANY: u64 = 256;
 const RULE: &str = "LSB, \"Symbol Versioning\"";
@@ -80,7 +81,7 @@ impl<'a> Versions<'a> {
     /// For as many versions as the dynamic section promises, within reason.
     fn make_room(&mut self, count: u64, bytes: &[u8]) {
         let fit = bytes.len() as u64 / SIZEOF_VERDEF;
-        self.by_index.reserve(count.min(fit).min(MANY) as usize + 2);
+        self.by_index.reserve_exact(count.min(fit).min(MANY) as usize + 2);
     }
 
     /// Reads `DT_VERDEF`: a list of `Verdef`s, each with a list of `Verdaux`es of which the first is its name.
@@ -115,6 +116,14 @@ impl<'a> Versions<'a> {
     /// # Errors
     /// [`ErrorKind::Malformed`] where a part lies outside of `bytes` or `strings`.
     pub fn read_needs(&mut self, bytes: &'a [u8], at: Vaddr, count: u64, strings: &'a [u8]) -> Result<(), ErrorKind> {
+        // Each file says how many versions are wanted of it: so there is room for all of them, and for no more.
+        let mut wanted = 0;
+        walk(bytes, "DT_VERNEED", at, count, |entry| {
+            wanted += u64::from(u16_at(bytes, entry + 2)?);
+            u32_at(bytes, entry + 12)
+        })?;
+        self.make_room(wanted, bytes);
+        self.needs.reserve_exact(wanted.min(bytes.len() as u64 / SIZEOF_VERNAUX).min(MANY) as usize);
         walk(bytes, "DT_VERNEED", at, count, |entry| {
             let versions = u16_at(bytes, entry + 2)?;
             let file = c_str_at(strings, u32_at(bytes, entry + 4)? as usize)?;

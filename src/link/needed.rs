@@ -296,7 +296,7 @@ impl<'a> Graph<'a> {
         own.or_else(|| {
             // The same file has the same program headers, which are in memory: only then is a `stat` worth it.
             let alike = self.around.host.objects.iter().filter(|o| o.image.segments == file.image.segments);
-            alike.into_iter().find(|o| file_id(&o.path) == Some(id)).cloned()
+            alike.into_iter().find(|o| file_id(o.path()) == Some(id)).cloned()
         })
     }
 

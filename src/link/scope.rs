@@ -302,7 +302,9 @@ impl<'a> Scope<'a> {
 
 /// The objects in this order without repetitions: whoever was asked before would say no again.
 fn each_once<'a>(objects: impl Iterator<Item = &'a Object>) -> (Vec<Asked<'a>>, Map<u32, usize>) {
-    let (mut asked, mut places) = (Vec::new(), Map::default());
+    let count = objects.size_hint().0;
+    let mut asked = Vec::with_capacity(count);
+    let mut places = Map::with_capacity_and_hasher(count, Default::default());
     for object in objects {
         places.entry(object.tag.id).or_insert_with(|| {
             asked.push(Asked { gnu: object.gnu_hash(), object });

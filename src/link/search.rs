@@ -78,7 +78,7 @@ impl Search<'_> {
         let mut tried = Tried { paths: Vec::new(), errno: Errno::ENOENT, last: None };
         if self.name.contains('/') {
             let expanded = self.name.contains('$').then(|| {
-                let origin = self.of.map_or("", |o| &o.wants().paths.origin);
+                let origin = self.of.map_or("", |o| o.wants().paths.origin());
                 expand(self.name, origin)
             });
             return match tried.attempt(expanded.as_deref().unwrap_or(self.name), Rule::Path, report)? {
@@ -118,7 +118,7 @@ impl Search<'_> {
             // Empty is as good as not set; only an empty element is the current directory.
             let list = host::ld_library_path().filter(|list| !list.is_empty());
             let program = self.executable.filter(|_| list.as_ref().is_some_and(|list| list.contains('$')));
-            let origin = program.map_or("", |e| &e.wants().paths.origin);
+            let origin = program.map_or("", |e| e.wants().paths.origin());
             let dirs = list.iter().flat_map(|l| l.split([':', ';'])).map(|dir| directory(dir, origin));
             let dirs: Vec<String> = dirs.collect();
             if let Some(file) = self.in_dirs(&dirs, Rule::LdLibraryPath, tried, report)? {

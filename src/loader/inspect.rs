@@ -115,7 +115,7 @@ impl<'i> Inspected<'i> {
 
     /// Where it was found.
     pub fn path(&self) -> &'i Path {
-        Path::new(&self.object.path)
+        Path::new(self.object.path())
     }
 
     /// Whether it was in the process before.

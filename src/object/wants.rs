@@ -18,8 +18,8 @@ pub(crate) struct SearchPaths {
     pub rpath: Vec<(Tag, Vec<String>)>,
     /// Own `DT_RUNPATH`.
     pub runpath: Option<Vec<String>>,
-    /// The directory of the object: `$ORIGIN`.
-    pub origin: String,
+    /// The directory of the object, shared with the object that loaded it if it lies in the same.
+    origin: Option<Arc<str>>,
     /// `DF_1_NODEFLIB`.
     pub no_default_dirs: bool,
 }
@@ -42,7 +42,10 @@ impl Wants {
         path: &OsStr,
         loaded_by: Option<&Object>,
     ) -> Result<Wants, ErrorKind> {
-        let needed = dynamic.needed.iter().map(|&n| string(n, "DT_NEEDED")).collect::<Result<_, _>>()?;
+        let mut needed = Vec::with_capacity(dynamic.needed.len());
+        for &name in &dynamic.needed {
+            needed.push(string(name, "DT_NEEDED")?);
+        }
         let filters = dynamic.filters.iter().map(|&(n, must)| Ok((string(n, "DT_FILTER")?, must)));
         let filters = filters.collect::<Result<_, _>>()?;
         let rpath = dynamic.rpath.map(|s| string(s, "DT_RPATH")).transpose()?;
@@ -69,10 +72,15 @@ impl SearchPaths {
     /// Those of an object; of a host's object that names none, its `$ORIGIN` is left out: nobody would ask for it.
     pub(crate) fn of(object: Option<&Object>) -> &SearchPaths {
         static NONE: SearchPaths =
-            SearchPaths { rpath: Vec::new(), runpath: None, origin: String::new(), no_default_dirs: false };
+            SearchPaths { rpath: Vec::new(), runpath: None, origin: None, no_default_dirs: false };
         let names_some = |d: &Dynamic| d.rpath.is_some() || d.runpath.is_some() || d.flags_1 & DF_1_NODEFLIB != 0;
         let object = object.filter(|o| !o.is_host() || names_some(&o.dynamic));
         object.map_or(&NONE, |o| &o.wants().paths)
+    }
+
+    /// `$ORIGIN`; empty where nobody asks for it.
+    pub(crate) fn origin(&self) -> &str {
+        self.origin.as_deref().unwrap_or_default()
     }
 
     fn new(
@@ -90,14 +98,13 @@ impl SearchPaths {
         if let (Some(rpath), None) = (&rpath, &runpath) {
             chain.push((tag.clone(), dirs(rpath)));
         }
-        if let Some(by) = loaded_by {
-            chain.extend(SearchPaths::of(Some(by)).rpath.iter().cloned());
-        }
+        let by = SearchPaths::of(loaded_by);
+        chain.extend(by.rpath.iter().cloned());
         SearchPaths {
             rpath: chain,
             runpath: runpath.map(|list| dirs(&list)),
             no_default_dirs: flags_1 & DF_1_NODEFLIB != 0,
-            origin,
+            origin: by.origin.clone().filter(|by| **by == *origin).or_else(|| Some(origin.into())),
         }
     }
 }

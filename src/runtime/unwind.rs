@@ -145,6 +145,7 @@ fn fill_without(gone: &[u32], lock: &Lock) {
     let mut sorted = SORTED.borrow(lock);
     sorted.clear();
     for namespace in init::namespaces(lock) {
+        sorted.reserve_exact(namespace.members(lock).len());
         for member in namespace.members(lock).iter().filter(|m| !gone.contains(&m.object.tag.id)) {
             let object = &member.object;
             let span = object.memory.span();
