@@ -77,33 +77,30 @@ impl First {
         let room = (exports * 4).min(ENOUGH).max(exports * 3 / 2);
         let bits = room.next_power_of_two().trailing_zeros().clamp(6, 31);
         let group = (0_u32..).find(|group| chains.len() >> group < usize::from(u8::MAX)).unwrap_or(0);
-        let slots = MmapOptions::new().len(1 << bits).populate().map_anon().ok()?;
-        let mut first = First { slots, shift: 32 - bits, group, covers: chains.len() };
+        let mut slots = MmapOptions::new().len(1 << bits).populate().map_anon().ok()?;
+        let (shift, table) = (32 - bits, &mut slots[..]);
         // The first comes last and stays.
         for (place, words) in chains.iter().enumerate().rev() {
             let number = (place >> group) as u8 + 1;
-            for word in *words {
-                let slot = first.slot(*word);
-                first.slots[slot] = number;
-            }
+            words.iter().for_each(|&word| table[slot(word, shift)] = number);
         }
-        Some(first)
+        Some(First { slots, shift, group, covers: chains.len() })
     }
 
     /// Nobody before this place in the scope has a name with this hash; its lowest bit does not count.
     #[inline(always)]
     pub(crate) fn place(&self, hash: u32) -> usize {
-        match self.slots[self.slot(hash)] {
+        match self.slots[slot(hash, self.shift)] {
             0 => self.covers,
             number => usize::from(number - 1) << self.group,
         }
     }
+}
 
-    #[inline(always)]
-    fn slot(&self, hash: u32) -> usize {
-        // An odd number, whose product spreads what is alike.
-        ((hash >> 1).wrapping_mul(0x9e37_79b1) >> self.shift) as usize
-    }
+#[inline(always)]
+fn slot(hash: u32, shift: u32) -> usize {
+    // An odd number, whose product spreads what is alike.
+    ((hash >> 1).wrapping_mul(0x9e37_79b1) >> shift) as usize
 }
 
 /// The words of an object's hash chains; `None` if it has names, but not there.
