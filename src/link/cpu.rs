@@ -36,10 +36,22 @@ unsafe extern "C" {
     fn __x86_get_cpuid_feature_leaf(leaf: u32) -> *const CpuidLeaf;
 }
 
+/// One leaf, by glibc's number for it. Numbers that it does not know are tables of zeros.
+fn leaf(number: u32) -> CpuidLeaf {
+    // SAFETY: glibc answers every number with a table of zeros or its own, which never changes after start-up.
+    unsafe { __x86_get_cpuid_feature_leaf(number).read() }
+}
+
+/// Whether the system saves the extended state of threads (`OSXSAVE`), and whether the processor has `xsavec`.
+pub(crate) fn saves_state() -> (bool, bool) {
+    // glibc's numbers of the leaves 1, and 13 with ECX = 1.
+    let ([_, _, c1, _], [ad, ..]) = (leaf(0).cpuid, leaf(3).cpuid);
+    (c1 >> 27 & 1 == 1, ad >> 1 & 1 == 1)
+}
+
 /// The level of this processor.
 pub(crate) fn cpu_level() -> Level {
-    // SAFETY: glibc answers every leaf number with a table of zeros or its own.
-    let active = |leaf: u32| unsafe { (*__x86_get_cpuid_feature_leaf(leaf)).active };
+    let active = |number| leaf(number).active;
     // glibc's numbers of the leaves 1, 7 and 0x8000_0001.
     let [[_, _, c1, _], [_, b7, _, _], [_, _, cx, _]] = [active(0), active(1), active(2)];
     let all = |register: u32, bits: &[u32]| bits.iter().all(|bit| register >> bit & 1 == 1);
@@ -60,6 +72,13 @@ pub(crate) fn cpu_level() -> Level {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn glibc_and_the_processor_agree_on_what_saves_state() {
+        use std::arch::x86_64::{__cpuid, __cpuid_count};
+        let asked = (__cpuid(1).ecx >> 27 & 1 == 1, __cpuid_count(13, 1).eax >> 1 & 1 == 1);
+        assert_eq!(saves_state(), asked);
+    }
 
     #[test]
     fn glibc_and_the_processor_agree_on_its_level() {
