@@ -36,8 +36,8 @@ pub enum Step {
         offset: FileOffset,
         /// With which rights.
         prot: Prot,
-        /// Its pages are made the process's own at once: a small segment of data, whose every page is written to
-        /// anyway. That saves two or three page faults of an object, each worth half a system call.
+        /// Its pages are made the process's own at once: a segment of data, small or mostly `PT_GNU_RELRO`, whose
+        /// every page is written to anyway. That saves the page faults, each worth half a system call.
         populate: bool,
     },
     /// Map fresh zero pages: the part of the bss that begins on a page boundary.
