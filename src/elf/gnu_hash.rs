@@ -193,6 +193,12 @@ impl<'a> GnuHash<'a> {
         (pair | pair >> 1) & (word >> ((hash >> self.bloom_shift) % 64)) & 1 == 1 || self.bloom_shift == 0
     }
 
+    /// Whether any symbol has this hash, its lowest bit left open. No name is read.
+    pub(crate) fn has_half(&self, hash: u32) -> bool {
+        let has = |hash| self.find_in_bucket(hash, &mut (), |_, _| true).is_some();
+        self.may_have_half(hash) && (has(hash & !1) || has(hash | 1))
+    }
+
     /// The word of symbol `index` in the chain.
     #[inline]
     pub(crate) fn chain_place(&self, index: u32) -> Option<&'a u32> {

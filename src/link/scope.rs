@@ -56,10 +56,9 @@ impl Asked<'_> {
         self.gnu.as_ref().is_none_or(|gnu| gnu.may_have(hash))
     }
 
-    /// The same for a hash of which the lowest bit is not known.
-    #[inline(always)]
+    /// The same for a hash of which the lowest bit is not known, and more exactly.
     pub fn may_have_half(&self, hash: u32) -> bool {
-        self.gnu.as_ref().is_none_or(|gnu| gnu.may_have_half(hash))
+        self.gnu.as_ref().is_none_or(|gnu| gnu.has_half(hash))
     }
 }
 
