@@ -302,6 +302,7 @@ impl<'a> SymbolTable<'a> {
         let Some(index) = index else { return Simply::No };
         match self.get(index) {
             Some(symbol) if symbol.is_plain() && !alone => Simply::Yes(symbol),
+            Some(symbol) if symbol.is_plain_ifunc() && !alone => Simply::Ifunc(symbol),
             _ => Simply::Perhaps,
         }
     }
@@ -368,6 +369,8 @@ impl<'a> SymbolTable<'a> {
 pub(crate) enum Simply {
     /// A plain definition.
     Yes(Symbol),
+    /// The same, but that its address is a resolver's.
+    Ifunc(Symbol),
     No,
     /// It takes more questions.
     Perhaps,

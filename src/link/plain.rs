@@ -1,10 +1,10 @@
 //! The short way from a reference to an address, for those whom nobody watches.
 //!
 //! Nearly all references are of the simplest kind: to a global symbol, whose definition is plain memory of one object.
-//! They are bound here in few steps. Whatever is not so simple (a symbol that is protected, unique, thread-local,
-//! absolute or indirect, one that is missing, an object with only the older hash table, …) gets no answer here, and goes
-//! the long way, [`Scope::bind`](super::scope::Scope::bind), which knows everything. So without this file the loader
-//! would do the same, more slowly.
+//! They are bound here in few steps. Whatever is not so simple (a symbol that is protected, unique, thread-local or
+//! absolute, one whose resolver cannot be asked yet, one that is missing, an object with only the older hash table, …)
+//! gets no answer here, and goes the long way, [`Scope::bind`](super::scope::Scope::bind), which knows everything. So
+//! without this file the loader would do the same, more slowly.
 
 use std::time::{Duration, Instant};
 
@@ -17,8 +17,9 @@ use crate::elf::addr::{Addr, Bias};
 use crate::elf::gnu_hash::GnuHash;
 use crate::elf::symbol::{Class, Simply, SymbolTable};
 use crate::event::{Probe, Report};
-use crate::memory::{self, DataWords};
+use crate::memory::{self, DataWords, NothingAround, Watch};
 use crate::object::Object;
+use crate::runtime::ifunc;
 
 /// What it takes to bind the plain references of one object: kept at hand while it is relocated.
 pub(crate) struct Plain<'s> {
@@ -135,7 +136,7 @@ impl<'s> Plain<'s> {
     #[inline(always)]
     fn ask<P: Probe + ?Sized>(&mut self, symbol: u32, class: Class, report: Report<'_, P>) -> Option<Addr> {
         let start = report.times_lookups().then(Instant::now);
-        let definition = self.bind(symbol, class);
+        let definition = self.bind(symbol, class, report);
         self.looking_up += start.map_or(Duration::ZERO, |start| start.elapsed());
         let Definition { address, by } = definition?;
         self.count += u64::from(report.listening());
@@ -147,11 +148,11 @@ impl<'s> Plain<'s> {
 
     /// What symbol `index` of the object is bound to.
     #[inline(always)]
-    fn bind(&self, index: u32, class: Class) -> Option<Definition> {
+    fn bind<P: Probe + ?Sized>(&self, index: u32, class: Class, report: Report<'_, P>) -> Option<Definition> {
         let symbol = self.symbols.get(index).filter(|_| !self.only_relatives)?;
         if !symbol.is_plain() {
             return if symbol.is_plain_reference() {
-                self.bind_elsewhere(index, class, symbol.is_weak())
+                self.bind_elsewhere(index, class, symbol.is_weak(), report)
             } else {
                 None
             };
@@ -159,23 +160,39 @@ impl<'s> Plain<'s> {
         let own = Definition { address: self.bias + symbol.value(), by: None };
         // No name is read here: the hash stands in the object's own chain, all but its lowest bit.
         let hash = self.gnu.as_ref()?.half_hash(index)?;
-        if self.start(hash) >= self.before { Some(own) } else { self.bind_unless_others(index, class, hash, own) }
+        if self.start(hash) >= self.before {
+            return Some(own);
+        }
+        self.bind_unless_others(index, class, hash, own, report)
     }
 
     /// The same if somebody before the object may have the name.
     #[inline(never)]
-    fn bind_unless_others(&self, index: u32, class: Class, hash: u32, own: Definition) -> Option<Definition> {
+    fn bind_unless_others<P: Probe + ?Sized>(
+        &self,
+        index: u32,
+        class: Class,
+        hash: u32,
+        own: Definition,
+        report: Report<'_, P>,
+    ) -> Option<Definition> {
         let before = self.asked.get(..self.before)?;
         if !before.get(self.start(hash)..)?.iter().any(|asked| asked.may_have_half(hash)) {
             return Some(own);
         }
-        self.search(index, class, before).ok().map(|found| found.unwrap_or(own))
+        self.search(index, class, before, report).ok().map(|found| found.unwrap_or(own))
     }
 
     /// The same if the object does not define it.
-    fn bind_elsewhere(&self, index: u32, class: Class, weak: bool) -> Option<Definition> {
+    fn bind_elsewhere<P: Probe + ?Sized>(
+        &self,
+        index: u32,
+        class: Class,
+        weak: bool,
+        report: Report<'_, P>,
+    ) -> Option<Definition> {
         let nobody = weak.then_some(Definition { address: Addr(0), by: None });
-        self.search(index, class, self.asked).ok()?.or(nobody)
+        self.search(index, class, self.asked, report).ok()?.or(nobody)
     }
 
     /// Nobody before this place has a name with this hash.
@@ -189,7 +206,13 @@ impl<'s> Plain<'s> {
 
     /// Asks these objects for the name of symbol `index`, in order.
     #[inline(never)]
-    fn search(&self, index: u32, class: Class, objects: &[Asked<'s>]) -> Result<Option<Definition>, NotPlain> {
+    fn search<P: Probe + ?Sized>(
+        &self,
+        index: u32,
+        class: Class,
+        objects: &[Asked<'s>],
+        report: Report<'_, P>,
+    ) -> Result<Option<Definition>, NotPlain> {
         let symbol = self.symbols.get(index).ok_or(NotPlain)?;
         let wanted = self.symbols.wanted(index, &symbol, class);
         // Who asks itself first may have the name in another version.
@@ -203,16 +226,20 @@ impl<'s> Plain<'s> {
                 continue;
             }
             let object = asked.object;
-            match object.symbols().find_simply(gnu, &wanted) {
-                Simply::No => {}
+            let address = match object.symbols().find_simply(gnu, &wanted) {
+                Simply::No => continue,
                 Simply::Yes(_) if object.is_host() && capi::replacement(object, wanted.name).is_some() => {
                     return Err(NotPlain);
                 }
-                Simply::Yes(found) => {
-                    return Ok(Some(Definition { address: object.bias() + found.value(), by: Some(by) }));
+                Simply::Yes(found) => object.bias() + found.value(),
+                Simply::Ifunc(found) if object.is_startup() => {
+                    let resolver = object.bias() + found.value();
+                    // SAFETY: the resolver of a start-up object, complete and relocated.
+                    unsafe { ifunc::resolve(resolver, &NothingAround, &mut Watch::default(), report) }
                 }
-                Simply::Perhaps => return Err(NotPlain),
-            }
+                Simply::Ifunc(_) | Simply::Perhaps => return Err(NotPlain),
+            };
+            return Ok(Some(Definition { address, by: Some(by) }));
         }
         Ok(None)
     }

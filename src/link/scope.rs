@@ -182,6 +182,17 @@ impl<'a> Scope<'a> {
         Plain::new(object, place, &self.asked, self.first.as_deref())
     }
 
+    /// Whether nobody can have the name of symbol `index` of `from`, which defines it, before `from` itself. The name is
+    /// not read for that.
+    fn is_first(&self, from: &Object, index: u32) -> bool {
+        let place = self.places.get(&from.tag.id).copied().filter(|_| self.defined.is_empty());
+        let hash = from.gnu_hash().and_then(|gnu| gnu.half_hash(index));
+        let (Some(place), Some(hash)) = (place, hash) else { return false };
+        let before = if from.dynamic.symbolic { 0 } else { place };
+        let start = self.first.as_ref().map_or(0, |first| first.place(hash)).min(before);
+        !self.asked[start..before].iter().any(|asked| asked.may_have_half(hash))
+    }
+
     /// Binds the reference that symbol `index` of `from` is. `None`: undefined, and weak.
     ///
     /// # Errors
@@ -203,6 +214,9 @@ impl<'a> Scope<'a> {
         let own = Definition { object: Some(from), index, symbol: reference, address: reference.address(from.bias()) };
         if reference.binds_locally() {
             return Ok(Some(own));
+        }
+        if reference.is_unique() && reference.defines(class) && !report.closely() && self.is_first(from, index) {
+            return Ok(Some(self.found(from, index, reference)));
         }
         let wanted = symbols.wanted(index, &reference, class);
         let found = if report.closely() {

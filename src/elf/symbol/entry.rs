@@ -99,8 +99,18 @@ impl Symbol {
     /// in its object, and references may be bound to it without more questions.
     #[inline]
     pub(crate) fn is_plain(&self) -> bool {
+        matches!(self.kind(), STT_NOTYPE | STT_OBJECT | STT_FUNC) && self.is_plain_of_its_kind()
+    }
+
+    /// The same, but that its address is a resolver's.
+    #[inline]
+    pub(crate) fn is_plain_ifunc(&self) -> bool {
+        self.kind() == STT_GNU_IFUNC && self.is_plain_of_its_kind()
+    }
+
+    #[inline(always)]
+    fn is_plain_of_its_kind(&self) -> bool {
         matches!(self.bind(), STB_GLOBAL | STB_WEAK)
-            && matches!(self.kind(), STT_NOTYPE | STT_OBJECT | STT_FUNC)
             && self.visibility() == STV_DEFAULT
             && !self.is_undefined()
             && !self.is_absolute()
