@@ -33,7 +33,7 @@ pub(crate) struct First {
     covers: usize,
 }
 
-/// So many slots are enough, unless there are more exports.
+/// So many slots are enough for few objects, unless there are more exports.
 const ENOUGH: usize = 1 << 16;
 
 /// The last one that was built over everybody's objects, and which these are, by tag.
@@ -73,8 +73,10 @@ impl First {
     /// `None` if there is no memory for it. It has a mapping of its own, which goes with it: pages of the heap would stay.
     fn new(chains: &[&[u32]]) -> Option<First> {
         let exports: usize = chains.iter().map(|words| words.len()).sum();
-        // Room enough that few share a slot; but each page of it costs as much as a thousand exports.
-        let room = (exports * 4).min(ENOUGH).max(exports * 3 / 2);
+        // Room enough that few share a slot: who does is asked about in vain, the more often the more objects there are.
+        // But each page of it costs as much as a thousand exports.
+        let enough = ENOUGH.max(chains.len() * 2048);
+        let room = (exports * 4).min(enough).max(exports * 3 / 2);
         let bits = room.next_power_of_two().trailing_zeros().clamp(6, 31);
         let group = (0_u32..).find(|group| chains.len() >> group < usize::from(u8::MAX)).unwrap_or(0);
         let mut slots = MmapOptions::new().len(1 << bits).populate().map_anon().ok()?;
