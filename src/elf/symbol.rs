@@ -288,7 +288,7 @@ impl<'a> SymbolTable<'a> {
 
     /// The same for those who go on elsewhere where it is not simple, and whom the filter of `gnu`, the object's newer
     /// hash table, has let through.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find_simply(&self, gnu: &GnuHash<'_>, wanted: &Wanted<'_>) -> Simply {
         let mut alone = false;
         let index = gnu.find_in_bucket(wanted.hash, &mut (), |index, _| match self.check(wanted, index, &mut ()) {
@@ -308,7 +308,7 @@ impl<'a> SymbolTable<'a> {
     }
 
     /// What the reference at `index` asks for: its name and the version that `DT_VERSYM` gives it.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn wanted(&self, index: u32, reference: &Symbol, class: Class) -> Wanted<'a> {
         let version = self.version(index).map_or(Want::Oldest, |v| Want::Version(*v));
         Wanted::hashed(self.hashed_name(reference), version, class)
@@ -323,7 +323,7 @@ impl<'a> SymbolTable<'a> {
     }
 
     /// Whether symbol `index` is what is wanted. Each branch is one of glibc's `check_match`.
-    #[inline]
+    #[inline(always)]
     fn check<T: Trail>(&self, wanted: &Wanted<'_>, index: u32, trail: &mut T) -> Check {
         let Some(symbol) = self.get(index) else { return Check::No };
         if !symbol.defines(wanted.class) {
