@@ -159,7 +159,7 @@ impl Object {
         report: Report<'_, P>,
     ) -> Result<Object, ErrorKind> {
         let section = image.dynamic().map_or(Vaddr(0), |s| s.vaddr);
-        let dynamic = Dynamic::new(&mut dynamic_entries(&image, &memory)?, section, pointer)?;
+        let dynamic = Dynamic::new(dynamic_entries(&image, &memory)?, section, pointer)?;
         let (tables, wants) = match host {
             // What the system's loader has accepted is looked at only when somebody asks.
             Some(_) => (Tables::of_host(&dynamic, &memory), OnceLock::new()),

@@ -166,7 +166,7 @@ impl Dynamic {
     /// # Errors
     /// [`ErrorKind::Malformed`] for a value that no loader can work with.
     pub fn new(
-        entries: &mut dyn Iterator<Item = Entry>,
+        entries: impl Iterator<Item = Entry>,
         section: Vaddr,
         pointer: &dyn Fn(u64) -> Vaddr,
     ) -> Result<Dynamic, ErrorKind> {
@@ -298,8 +298,8 @@ mod tests {
     use super::*;
 
     fn parse(entries: &[(u64, u64)]) -> Result<Dynamic, ErrorKind> {
-        let mut entries = entries.iter().map(|&(tag, value)| Entry { tag, value });
-        Dynamic::new(&mut entries, Vaddr(0x3000), &Vaddr)
+        let entries = entries.iter().map(|&(tag, value)| Entry { tag, value });
+        Dynamic::new(entries, Vaddr(0x3000), &Vaddr)
     }
 
     #[test]

@@ -73,7 +73,7 @@ impl<'a> Versions<'a> {
     fn set(&mut self, index: u16, name: Name<'a>) {
         let index = usize::from(index & !HIDDEN);
         if self.by_index.len() <= index {
-            self.by_index.resize(index + 1, None);
+            self.by_index.resize(self.by_index.capacity().max(index + 1), None);
         }
         self.by_index[index] = Some(name);
     }

@@ -93,9 +93,9 @@ unsafe fn find_in(map: &LinkMap, name: &[u8]) -> Option<*mut ()> {
         Entry { tag: d_tag, value: d_val }
     };
     let entries = (0..).map(entry).take_while(|e| e.tag != 0);
-    let mut wanted = entries.filter(|e| matches!(e.tag, DT_SYMTAB | DT_STRTAB | DT_STRSZ | DT_GNU_HASH));
+    let wanted = entries.filter(|e| matches!(e.tag, DT_SYMTAB | DT_STRTAB | DT_STRSZ | DT_GNU_HASH));
     let bias = Bias(map.l_addr);
-    let dynamic = Dynamic::new(&mut wanted, Vaddr(0), &host_pointer(bias, Vaddr(0)..Vaddr(end))).ok()?;
+    let dynamic = Dynamic::new(wanted, Vaddr(0), &host_pointer(bias, Vaddr(0)..Vaddr(end))).ok()?;
     let symbols = SymbolTable::new(&dynamic, &FirstSegment(first)).ok()?;
     let (_, symbol) = symbols.find(&Wanted::new(name, Want::Newest, Class::Plt), &mut ())?;
     Some(std::ptr::with_exposed_provenance_mut(symbol.address(bias).0 as usize))
