@@ -45,6 +45,19 @@ fn build(name: &str, source: &str) -> String {
 }
 
 #[test]
+fn it_is_the_same_library_whether_or_not_somebody_watches_its_relocation() {
+    let names = ["libz.so.1", "libsqlite3.so.0", "libcrypto.so.3", "libstdc++.so.6"];
+    for way in [&[][..], &["--watched"]] {
+        let (results, content) = compare(&[way, &names].concat());
+        assert!(content, "{way:?}");
+        for result in results {
+            assert_eq!(result["verdict"], "agree", "{way:?}: {result:#}");
+            assert!(result["slots"]["compared"].as_u64().unwrap() >= 70, "{way:?}: {result:#}");
+        }
+    }
+}
+
+#[test]
 fn a_good_library_agrees_and_every_part_of_it_was_compared() {
     let (zlib, content) = compare_one(&["libz.so.1"]);
     assert!(content);

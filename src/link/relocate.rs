@@ -248,7 +248,7 @@ impl<'a, P: Probe + ?Sized> Pass<'a, '_, P> {
     ) {
         let Entry { place, addend, .. } = *entry;
         let of = definition.and_then(|d| d.object).unwrap_or(self.object);
-        self.report.tell_each(|| Kind::Deferred { table, index, place, resolver_of: of.tag.clone() });
+        self.report.tell(|| Kind::Deferred { table, index, place, resolver_of: of.tag.clone() });
         self.outcome.deferred.push(Deferred { table, index, place, kind, addend, resolver });
     }
 

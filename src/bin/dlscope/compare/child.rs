@@ -14,17 +14,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::ValueEnum;
 use dlscope::elf::addr::Vaddr;
-use dlscope::event::{Event, Kind, Probe, Tag};
+use dlscope::event::{Detail, Event, Kind, Probe, Tag};
 use dlscope::{ErrorKind, Library, Loader};
 use libloading::os::unix;
 use nix::libc;
 
 use super::comparison::short;
-use super::corrupt::Corrupt;
 use super::file::{ElfFile, Export};
 use super::look::{Loaded, raw_words};
 use super::process::{Maps, Memory, Present, listed};
 use super::snapshot::{Outcome, Role};
+use super::way::Way;
 
 /// Which loader a child uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -52,8 +52,8 @@ pub struct ChildArgs {
     /// Where to write what was seen. Not standard output: libraries print
     out: PathBuf,
     library: String,
-    #[arg(long, value_enum)]
-    corrupt: Option<Corrupt>,
+    #[command(flatten)]
+    way: Way,
 }
 
 /// Runs the subcommand.
@@ -74,11 +74,11 @@ fn attempt(args: &ChildArgs) -> io::Result<Outcome> {
     let start = Start { objects: listed(), folder: env::current_dir()? };
     let loaded = match args.loader {
         Which::System => by_system(&args.library, start)?,
-        Which::Dlscope => by_dlscope(&args.library, start)?,
+        Which::Dlscope => by_dlscope(&args.library, start, args.way.watched)?,
     };
     match loaded {
         Ok(mut loaded) => {
-            if let Some(corrupt) = args.corrupt {
+            if let Some(corrupt) = args.way.corrupt {
                 corrupt.carry_out(&mut loaded)?;
             }
             loaded.snapshot().map(Outcome::Loaded)
@@ -171,8 +171,8 @@ fn closure(root: &str, new: &[Present]) -> Vec<bool> {
 
 // ── ours ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-fn by_dlscope(name: &str, start: Start) -> Attempt {
-    let probe = Arc::new(Witness::new()?);
+fn by_dlscope(name: &str, start: Start, watched: bool) -> Attempt {
+    let probe = Arc::new(Witness::new(watched)?);
     let loader = Loader::new().probe(probe.clone());
     // SAFETY: the user asks for this library's code to run, in this process that is made for it.
     let library = match unsafe { loader.open(name) } {
@@ -228,9 +228,11 @@ struct Untouched {
 
 /// Looks at every new object when all is relocated that needs no code of the library.
 ///
-/// Then it stops listening: the stream tells what foreign code changes, and for that all writable memory is copied
+/// It wants to hear only of stages, so that relocations are carried out as for those whom nobody watches, unless
+/// it is told otherwise. Then it stops listening: the stream tells what foreign code changes, and for that all writable memory is copied
 /// around each call.
 struct Witness {
+    watched: bool,
     listening: AtomicBool,
     memory: Memory,
     seen: Mutex<Seen>,
@@ -246,8 +248,8 @@ struct Seen {
 }
 
 impl Witness {
-    fn new() -> io::Result<Witness> {
-        Ok(Witness { listening: AtomicBool::new(true), memory: Memory::open()?, seen: Mutex::default() })
+    fn new(watched: bool) -> io::Result<Witness> {
+        Ok(Witness { watched, listening: AtomicBool::new(true), memory: Memory::open()?, seen: Mutex::default() })
     }
 
     fn look(&self, seen: &mut Seen) {
@@ -269,6 +271,10 @@ impl Witness {
 impl Probe for Witness {
     fn listening(&self) -> bool {
         self.listening.load(Ordering::Relaxed)
+    }
+
+    fn detail(&self) -> Detail {
+        if self.watched { Detail::Everything } else { Detail::Stages }
     }
 
     fn event(&self, event: &Event) {

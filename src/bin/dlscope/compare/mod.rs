@@ -23,12 +23,13 @@ mod report;
 mod snapshot;
 mod thread_local;
 mod verdict;
+mod way;
 
 pub use child::{ChildArgs, run as run_child};
 use comparison::Comparison;
-use corrupt::Corrupt;
 pub use pool::{how, wait};
 use report::{Bar, Report, table};
+use way::Way;
 
 use crate::Failure;
 
@@ -69,9 +70,8 @@ pub struct Args {
     /// How to tell it
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// Spoil what dlscope made of the library, to see that it is noticed: for tests
-    #[arg(long, value_enum, hide = true)]
-    corrupt: Option<Corrupt>,
+    #[command(flatten)]
+    way: Way,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -89,7 +89,7 @@ pub fn run(args: &Args) -> Result<bool, Failure> {
     let report = Report::new(args.format == Format::Json, libraries.len());
     let mut results = Vec::new();
     let mut bar = Bar::new(libraries.len());
-    pool::compare_all(&libraries, jobs, args.corrupt, |result| {
+    pool::compare_all(&libraries, jobs, args.way, |result| {
         bar.clear()?;
         report.tell(&result)?;
         results.push(result);

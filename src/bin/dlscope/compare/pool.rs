@@ -17,9 +17,9 @@ use tempfile::TempDir;
 
 use super::child::Which;
 use super::comparison::Comparison;
-use super::corrupt::Corrupt;
 use super::names::FileNames;
 use super::verdict::{End, judge};
+use super::way::Way;
 
 /// How long a child may take.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -28,7 +28,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 pub fn compare_all(
     libraries: &[String],
     jobs: usize,
-    corrupt: Option<Corrupt>,
+    way: Way,
     mut each: impl FnMut(Comparison) -> io::Result<()>,
 ) -> io::Result<()> {
     let folder = folder()?;
@@ -42,7 +42,7 @@ pub fn compare_all(
                     { Some(next.fetch_add(1, Ordering::Relaxed)) }.and_then(|at| Some((at, libraries.get(at)?)))
                 {
                     // A receiver that is gone wants no more.
-                    if sender.send((at, compare(library, corrupt, folder, at))).is_err() {
+                    if sender.send((at, compare(library, way, folder, at))).is_err() {
                         break;
                     }
                 }
@@ -64,26 +64,27 @@ pub fn compare_all(
 
 /// Compares one library.
 pub fn compare_one(library: &str) -> io::Result<Comparison> {
-    compare(library, None, &folder()?, 0)
+    compare(library, Way::default(), &folder()?, 0)
 }
 
 fn folder() -> io::Result<TempDir> {
     tempfile::Builder::new().prefix("dlscope-").tempdir()
 }
 
-fn compare(library: &str, corrupt: Option<Corrupt>, folder: &TempDir, at: usize) -> io::Result<Comparison> {
-    let system = run(Which::System, library, None, &folder.path().join(format!("{at}-system")))?;
-    let dlscope = run(Which::Dlscope, library, corrupt, &folder.path().join(format!("{at}-dlscope")))?;
+fn compare(library: &str, way: Way, folder: &TempDir, at: usize) -> io::Result<Comparison> {
+    let system = run(Which::System, library, Way::default(), &folder.path().join(format!("{at}-system")))?;
+    let dlscope = run(Which::Dlscope, library, way, &folder.path().join(format!("{at}-dlscope")))?;
     Ok(judge(library, &system, &dlscope, &FileNames::default()))
 }
 
 /// One child.
-fn run(which: Which, library: &str, corrupt: Option<Corrupt>, out: &Path) -> io::Result<End> {
+fn run(which: Which, library: &str, way: Way, out: &Path) -> io::Result<End> {
     let complaints = out.with_extension("stderr");
     // This very program, even if its file has been replaced meanwhile.
     let mut command = Command::new("/proc/self/exe");
     command.arg("compare-child").arg(which.name()).arg(out);
-    if let Some(corrupt) = corrupt {
+    command.args(way.watched.then_some("--watched"));
+    if let Some(corrupt) = way.corrupt {
         command.args(["--corrupt", corrupt.name()]);
     }
     command.arg("--").arg(library);
