@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use goblin::elf64::reloc::{R_X86_64_64, R_X86_64_GLOB_DAT, R_X86_64_JUMP_SLOT, Rela};
 
 use super::first::First;
-use super::scope::Asked;
+use super::scope::{Asked, nobody_has};
 use crate::capi;
 use crate::elf::addr::{Addr, Bias};
 use crate::elf::gnu_hash::GnuHash;
@@ -29,10 +29,8 @@ pub(crate) struct Plain<'s> {
     bias: Bias,
     /// Its calls are left for their first time.
     lazy: bool,
-    /// No references, since the user gave symbols.
-    only_relatives: bool,
-    /// So many objects are asked before it.
-    before: usize,
+    /// The objects that are asked before it. `None`: no references are bound here.
+    before: Option<&'s [Asked<'s>]>,
     /// It asks itself first.
     symbolic: bool,
     asked: &'s [Asked<'s>],
@@ -59,10 +57,10 @@ struct Definition {
 struct NotPlain;
 
 impl<'s> Plain<'s> {
-    /// For `object`, which stands at `place` in the scope. `None` if it has no data.
+    /// For `object`, before which so many are asked. `None` if it has no data.
     pub(super) fn new(
         object: &'s Object,
-        place: Option<usize>,
+        before: Option<usize>,
         asked: &'s [Asked<'s>],
         first: Option<&'s First>,
     ) -> Option<Plain<'s>> {
@@ -72,8 +70,7 @@ impl<'s> Plain<'s> {
             words: object.memory.data_words()?,
             bias: object.bias(),
             lazy: object.lazy.get().is_some(),
-            only_relatives: place.is_none(),
-            before: if object.dynamic.symbolic { 0 } else { place.unwrap_or(0) },
+            before: before.and_then(|before| asked.get(..before)),
             symbolic: object.dynamic.symbolic,
             asked,
             first,
@@ -149,7 +146,7 @@ impl<'s> Plain<'s> {
     /// What symbol `index` of the object is bound to.
     #[inline(always)]
     fn bind<P: Probe + ?Sized>(&self, index: u32, class: Class, report: Report<'_, P>) -> Option<Definition> {
-        let symbol = self.symbols.get(index).filter(|_| !self.only_relatives)?;
+        let (symbol, before) = (self.symbols.get(index)?, self.before?);
         if !symbol.is_plain() {
             return if symbol.is_plain_reference() {
                 self.bind_elsewhere(index, class, symbol.is_weak(), report)
@@ -160,24 +157,7 @@ impl<'s> Plain<'s> {
         let own = Definition { address: self.bias + symbol.value(), by: None };
         // No name is read here: the hash stands in the object's own chain, all but its lowest bit.
         let hash = self.gnu.as_ref()?.half_hash(index)?;
-        if self.start(hash) >= self.before {
-            return Some(own);
-        }
-        self.bind_unless_others(index, class, hash, own, report)
-    }
-
-    /// The same if somebody before the object may have the name.
-    #[inline(never)]
-    fn bind_unless_others<P: Probe + ?Sized>(
-        &self,
-        index: u32,
-        class: Class,
-        hash: u32,
-        own: Definition,
-        report: Report<'_, P>,
-    ) -> Option<Definition> {
-        let before = self.asked.get(..self.before)?;
-        if !before.get(self.start(hash)..)?.iter().any(|asked| asked.may_have_half(hash)) {
+        if nobody_has(before, self.first, hash) {
             return Some(own);
         }
         self.search(index, class, before, report).ok().map(|found| found.unwrap_or(own))
@@ -195,15 +175,6 @@ impl<'s> Plain<'s> {
         self.search(index, class, self.asked, report).ok()?.or(nobody)
     }
 
-    /// Nobody before this place has a name with this hash.
-    #[inline(always)]
-    fn start(&self, hash: u32) -> usize {
-        match self.first {
-            Some(first) => first.place(hash),
-            None => 0,
-        }
-    }
-
     /// Asks these objects for the name of symbol `index`, in order.
     #[inline(never)]
     fn search<P: Probe + ?Sized>(
@@ -219,7 +190,7 @@ impl<'s> Plain<'s> {
         if self.symbolic && self.gnu.is_none_or(|gnu| gnu.may_have(wanted.hash)) {
             return Err(NotPlain);
         }
-        let start = self.start(wanted.hash);
+        let start = self.first.map_or(0, |first| first.place(wanted.hash));
         for (asked, by) in objects.get(start..).unwrap_or_default().iter().zip(start..) {
             let gnu = asked.gnu.as_ref().ok_or(NotPlain)?;
             if !gnu.may_have(wanted.hash) {

@@ -146,10 +146,12 @@ impl<'a> Scope<'a> {
         // Where all others do not have a name, the last one is asked.
         let others = scope.asked.len().saturating_sub(1);
         let objects = scope.asked.iter().map(|asked| asked.object).take(others);
-        scope.first = match others - count.min(others) {
-            _ if references < FEW || watched => None,
-            0 => First::kept(objects, references, lock),
-            _ => First::over(objects, references).map(Arc::new),
+        scope.first = if references < FEW || watched {
+            None
+        } else if others <= count {
+            First::kept(objects, references, lock)
+        } else {
+            First::over(objects, references).map(Arc::new)
         };
         scope
     }
@@ -178,19 +180,21 @@ impl<'a> Scope<'a> {
 
     /// The short way for what is plain in `object`.
     pub(crate) fn plain<'s>(&'s self, object: &'s Object) -> Option<Plain<'s>> {
-        let place = self.places.get(&object.tag.id).copied().filter(|_| self.defined.is_empty());
-        Plain::new(object, place, &self.asked, self.first.as_deref())
+        Plain::new(object, self.before(object), &self.asked, self.first.as_deref())
     }
 
-    /// Whether nobody can have the name of symbol `index` of `from`, which defines it, before `from` itself. The name is
-    /// not read for that.
+    /// How many objects are asked for a name before `object`, where it needs it. `None` if it is not in the scope, or
+    /// the user gave symbols, which come before all.
+    fn before(&self, object: &Object) -> Option<usize> {
+        let place = self.places.get(&object.tag.id).copied().filter(|_| self.defined.is_empty())?;
+        Some(if object.dynamic.symbolic { 0 } else { place })
+    }
+
+    /// Whether nobody can have the name of symbol `index` of `from`, which defines it, before `from` itself.
     fn is_first(&self, from: &Object, index: u32) -> bool {
-        let place = self.places.get(&from.tag.id).copied().filter(|_| self.defined.is_empty());
+        let before = self.before(from).and_then(|before| self.asked.get(..before));
         let hash = from.gnu_hash().and_then(|gnu| gnu.half_hash(index));
-        let (Some(place), Some(hash)) = (place, hash) else { return false };
-        let before = if from.dynamic.symbolic { 0 } else { place };
-        let start = self.first.as_ref().map_or(0, |first| first.place(hash)).min(before);
-        !self.asked[start..before].iter().any(|asked| asked.may_have_half(hash))
+        before.zip(hash).is_some_and(|(before, hash)| nobody_has(before, self.first.as_deref(), hash))
     }
 
     /// Binds the reference that symbol `index` of `from` is. `None`: undefined, and weak.
@@ -311,6 +315,14 @@ impl<'a> Scope<'a> {
         let (first, index) = self.unique.first(object, index, &symbol);
         definition(first, index, first.symbols().get(index).unwrap_or(symbol))
     }
+}
+
+/// Whether none of these objects, the first of a scope, can have a name with this hash, of which the lowest bit is not
+/// known. No name is read for that.
+#[inline(always)]
+pub(super) fn nobody_has(objects: &[Asked<'_>], first: Option<&First>, hash: u32) -> bool {
+    let start = first.map_or(0, |first| first.place(hash));
+    start >= objects.len() || !objects[start..].iter().any(|asked| asked.may_have_half(hash))
 }
 
 /// The objects in this order without repetitions: whoever was asked before would say no again.
