@@ -21,8 +21,7 @@ use crate::object::Object;
 use crate::runtime::init;
 
 mod lookup;
-pub(crate) use lookup::find_in_scope;
-use lookup::{address, no_such_symbol};
+pub(crate) use lookup::{address, no_such_symbol};
 
 /// A library that stays loaded as long as this value lives (or another open of it does). Shaped like
 /// `libloading::Library`.

@@ -13,7 +13,7 @@ use super::{is, program_name, replacement};
 use crate::elf::addr::Addr;
 use crate::event::{Request, Silent, Stage};
 use crate::host::{self, Host};
-use crate::library::find_in_scope;
+use crate::library::{address, no_such_symbol};
 use crate::link::scope::c_name;
 use crate::loader::Loader;
 use crate::lock::Lock;
@@ -110,7 +110,11 @@ fn find<P: crate::event::Probe + ?Sized>(
     request: &Request,
 ) -> crate::Result<Addr> {
     let report = request.report(probe, Stage::Lookup);
-    find_in_scope(namespace, &meaning.scope, &meaning.directory, name, version, report)
+    let Meaning { scope, directory, .. } = meaning;
+    address(namespace, scope, directory, name, version, report)?.ok_or_else(|| {
+        let label = scope.first().map_or(String::new(), |o| o.label());
+        no_such_symbol(name, version, label, directory.names(scope))
+    })
 }
 
 /// The objects that are searched, and whose scope it is, for an error.

@@ -21,7 +21,7 @@ use crate::object::Object;
 use crate::runtime::{ifunc, tls};
 
 /// The refusal for a name that no object of a scope defines.
-pub(super) fn no_such_symbol(
+pub(crate) fn no_such_symbol(
     symbol: &[u8],
     version: Option<&[u8]>,
     object: String,
@@ -31,24 +31,9 @@ pub(super) fn no_such_symbol(
     ErrorKind::NoSuchSymbol { symbol: text(symbol), version: version.map(text), searched }.of(object, Stage::Lookup)
 }
 
-/// The address of `symbol` in the first object of `scope` that defines it.
-pub(crate) fn find_in_scope<P: Probe + ?Sized>(
-    namespace: &Namespace,
-    scope: &[Arc<Object>],
-    directory: &Directory,
-    symbol: &[u8],
-    version: Option<&[u8]>,
-    report: Report<'_, P>,
-) -> Result<Addr> {
-    address(namespace, scope, directory, symbol, version, report)?.ok_or_else(|| {
-        let label = scope.first().map_or(String::new(), |o| o.label());
-        no_such_symbol(symbol, version, label, directory.names(scope))
-    })
-}
-
-/// The same; `None` where no object defines it.
+/// The address of `symbol` in the first object of `scope` that defines it; `None` where no object does.
 #[inline(never)] // a stage: see docs/gdb.md
-pub(super) fn address<P: Probe + ?Sized>(
+pub(crate) fn address<P: Probe + ?Sized>(
     namespace: &Namespace,
     scope: &[Arc<Object>],
     directory: &Directory,
