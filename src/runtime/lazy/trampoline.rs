@@ -53,13 +53,13 @@ fn state() -> Option<State> {
     }
     // SAFETY: OSXSAVE says that the instruction is there.
     let mask = unsafe { enabled() } & KEPT;
-    let ends = PARTS.iter().filter(|(part, _)| mask >> part & 1 == 1).map(|&(part, size)| match compact {
+    let parts = PARTS.iter().filter(|(part, _)| mask >> part & 1 == 1);
+    let size = match compact {
         // One after the other. All sizes are multiples of 64, the largest alignment there is.
-        true => size,
+        true => LEGACY + parts.map(|(_, size)| size).sum::<u64>(),
         // Where in the whole area each lies is the processor's choice.
-        false => u64::from(__cpuid_count(0xd, part).ebx) + size,
-    });
-    let size = if compact { LEGACY + ends.sum::<u64>() } else { ends.fold(LEGACY, u64::max) };
+        false => parts.map(|&(part, size)| u64::from(__cpuid_count(0xd, part).ebx) + size).fold(LEGACY, u64::max),
+    };
     Some(State { size: size.next_multiple_of(64), mask, compact })
 }
 

@@ -229,8 +229,8 @@ struct Untouched {
 /// Looks at every new object when all is relocated that needs no code of the library.
 ///
 /// It wants to hear only of stages, so that relocations are carried out as for those whom nobody watches, unless
-/// it is told otherwise. Then it stops listening: the stream tells what foreign code changes, and for that all writable memory is copied
-/// around each call.
+/// it is told otherwise. Then it stops listening: the stream tells what foreign code changes, and for that all writable
+/// memory is copied around each call.
 struct Witness {
     watched: bool,
     listening: AtomicBool,
