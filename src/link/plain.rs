@@ -35,22 +35,11 @@ pub(crate) struct Plain<'s> {
     symbolic: bool,
     asked: &'s [Asked<'s>],
     first: Option<&'s First>,
-    /// The last symbol, what for, and its address: linkers sort relocations so that those of one symbol follow each
-    /// other. Symbol 0 is none.
-    last: (u32, Class, Addr),
     /// Who was found to have something, by place.
     used: Vec<bool>,
     /// How often a symbol was asked for, and how long the answers took, if someone wants to know.
     pub count: u64,
     pub looking_up: Duration,
-}
-
-/// What a plain reference is bound to.
-#[derive(Clone, Copy)]
-struct Definition {
-    address: Addr,
-    /// Where the object that has it stands among those that are asked, if it is another.
-    by: Option<usize>,
 }
 
 /// Not so simple: the long way knows.
@@ -74,7 +63,6 @@ impl<'s> Plain<'s> {
             symbolic: object.dynamic.symbolic,
             asked,
             first,
-            last: (0, Class::Address, Addr(0)),
             used: vec![false; asked.len()],
             count: 0,
             looking_up: Duration::ZERO,
@@ -85,12 +73,13 @@ impl<'s> Plain<'s> {
     /// plain symbol. Returns how many that were.
     pub(crate) fn relocate<P: Probe + ?Sized>(&mut self, entries: &[Rela], report: Report<'_, P>) -> usize {
         let mut next = 0;
+        // Linkers sort relocations so that those of one symbol follow each other. Kind 0 is none.
+        let (mut last, mut address) = (0, Addr(0));
         while let Some(entry) = entries.get(next) {
-            let (symbol, kind) = ((entry.r_info >> 32) as u32, entry.r_info as u32);
-            let (class, addend) = match kind {
-                R_X86_64_64 => (Class::Address, entry.r_addend),
-                R_X86_64_GLOB_DAT => (Class::Address, 0),
-                R_X86_64_JUMP_SLOT if !self.lazy => (Class::Plt, 0),
+            let addend = match entry.r_info as u32 {
+                R_X86_64_64 => entry.r_addend,
+                R_X86_64_GLOB_DAT => 0,
+                R_X86_64_JUMP_SLOT if !self.lazy => 0,
                 _ => match self.words.store_relatives(&entries[next..]) {
                     0 => break,
                     done => {
@@ -99,12 +88,13 @@ impl<'s> Plain<'s> {
                     }
                 },
             };
-            if (self.last.0, self.last.1) != (symbol, class) || symbol == 0 {
+            if entry.r_info != last {
                 self.fetch_ahead(&entries[next..]);
-                let Some(address) = self.ask(symbol, class, report) else { break };
-                self.last = (symbol, class, address);
+                let class = if entry.r_info as u32 == R_X86_64_JUMP_SLOT { Class::Plt } else { Class::Address };
+                let Some(found) = self.ask((entry.r_info >> 32) as u32, class, report) else { break };
+                (last, address) = (entry.r_info, found);
             }
-            if !self.words.store(entry.r_offset, self.last.2.0.wrapping_add_signed(addend)) {
+            if !self.words.store(entry.r_offset, address.0.wrapping_add_signed(addend)) {
                 break;
             }
             next += 1;
@@ -132,58 +122,45 @@ impl<'s> Plain<'s> {
 
     #[inline(always)]
     fn ask<P: Probe + ?Sized>(&mut self, symbol: u32, class: Class, report: Report<'_, P>) -> Option<Addr> {
-        let start = report.times_lookups().then(Instant::now);
-        let definition = self.bind(symbol, class, report);
-        self.looking_up += start.map_or(Duration::ZERO, |start| start.elapsed());
-        let Definition { address, by } = definition?;
-        self.count += u64::from(report.listening());
-        if let Some(used) = by.and_then(|by| self.used.get_mut(by)) {
-            *used = true;
+        if !report.listening() {
+            return self.bind(symbol, class, report);
         }
-        Some(address)
+        let start = report.times_lookups().then(Instant::now);
+        let address = self.bind(symbol, class, report);
+        self.looking_up += start.map_or(Duration::ZERO, |start| start.elapsed());
+        self.count += u64::from(address.is_some());
+        address
     }
 
     /// What symbol `index` of the object is bound to.
     #[inline(always)]
-    fn bind<P: Probe + ?Sized>(&self, index: u32, class: Class, report: Report<'_, P>) -> Option<Definition> {
+    fn bind<P: Probe + ?Sized>(&mut self, index: u32, class: Class, report: Report<'_, P>) -> Option<Addr> {
         let (symbol, before) = (self.symbols.get(index)?, self.before?);
         if !symbol.is_plain() {
-            return if symbol.is_plain_reference() {
-                self.bind_elsewhere(index, class, symbol.is_weak(), report)
-            } else {
-                None
-            };
+            if !symbol.is_plain_reference() {
+                return None;
+            }
+            let nobody = if symbol.is_weak() { Some(Addr(0)) } else { None };
+            return self.search(index, class, self.asked, report).ok()?.or(nobody);
         }
-        let own = Definition { address: self.bias + symbol.value(), by: None };
+        let own = self.bias + symbol.value();
         // No name is read here: the hash stands in the object's own chain, all but its lowest bit.
         let hash = self.gnu.as_ref()?.half_hash(index)?;
         if nobody_has(before, self.first, hash) {
             return Some(own);
         }
-        self.search(index, class, before, report).ok().map(|found| found.unwrap_or(own))
+        self.search(index, class, before, report).ok()?.or(Some(own))
     }
 
-    /// The same if the object does not define it.
-    fn bind_elsewhere<P: Probe + ?Sized>(
-        &self,
-        index: u32,
-        class: Class,
-        weak: bool,
-        report: Report<'_, P>,
-    ) -> Option<Definition> {
-        let nobody = weak.then_some(Definition { address: Addr(0), by: None });
-        self.search(index, class, self.asked, report).ok()?.or(nobody)
-    }
-
-    /// Asks these objects for the name of symbol `index`, in order.
+    /// Asks these objects for the name of symbol `index`, in order. `None`: nobody has it.
     #[inline(never)]
     fn search<P: Probe + ?Sized>(
-        &self,
+        &mut self,
         index: u32,
         class: Class,
         objects: &[Asked<'s>],
         report: Report<'_, P>,
-    ) -> Result<Option<Definition>, NotPlain> {
+    ) -> Result<Option<Addr>, NotPlain> {
         let symbol = self.symbols.get(index).ok_or(NotPlain)?;
         let wanted = self.symbols.wanted(index, &symbol, class);
         // Who asks itself first may have the name in another version.
@@ -210,7 +187,10 @@ impl<'s> Plain<'s> {
                 }
                 Simply::Ifunc(_) | Simply::Perhaps => return Err(NotPlain),
             };
-            return Ok(Some(Definition { address, by: Some(by) }));
+            if let Some(used) = self.used.get_mut(by) {
+                *used = true;
+            }
+            return Ok(Some(address));
         }
         Ok(None)
     }
