@@ -116,7 +116,7 @@ impl Plan {
     /// that would be writable and executable at once.
     #[inline(never)] // a stage: see docs/gdb.md
     pub fn new(image: &Image) -> Result<Plan, ErrorKind> {
-        let mut steps = Vec::with_capacity(image.loads().count() + 2);
+        let mut steps = Vec::with_capacity(image.segments.len());
         let mut span: Option<Range<Vaddr>> = None;
         let mut align = PAGE;
         let mut last_end = Vaddr(0);
