@@ -10,10 +10,10 @@ pub const HEAD: &str = "# Performance\n\n\
     cargo run --release --manifest-path benches/versus/Cargo.toml -- --scaling -o docs/performance.md\n\
     ```\n\n\
     Every sample is a fresh process on one CPU; the contenders take turns (A B C A B C …) and are all given the same \
-    path. The program is copied to where it runs, as an installation does: what a linker wrote lies in the page cache in \
-    smaller pieces, and its page faults are dearer. glibc is `dlopen` with `RTLD_NOW` if nothing else is said; *fails* \
-    means that a loader refuses the library, crashes, or hangs. Ratios are to glibc: less is faster. One table, or one \
-    library, is measured alone in seconds: see `--help`.\n\n\
+    path. The programs are built with `codegen-units = 1`, and copied to where they run, as an installation does: what a \
+    linker wrote lies in the page cache in smaller pieces, and its page faults are dearer. glibc is `dlopen` with \
+    `RTLD_NOW` if nothing else is said; *fails* means that a loader refuses the library, crashes, or hangs. Ratios are \
+    to glibc: less is faster. One table, or one library, is measured alone in seconds: see `--help`.\n\n\
     The inner parts (the hash of a name, a lookup with and without an index, the loop over `R_X86_64_RELATIVE`s, the \
     plan) have benches of their own, `cargo bench --bench inner`. There the loop is also held against one without a word \
     of events in it, and under a probe that does not listen: that is what probes cost when nobody listens.\n";
