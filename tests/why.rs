@@ -446,7 +446,7 @@ fn what_is_no_library_is_called_by_its_name() {
         ("/etc/passwd", "passwd cannot be loaded: it is not an ELF file.", "`file /etc/passwd`"),
         ("/usr/lib", "it is a folder", "Name a file in it"),
         (program.to_str().unwrap(), "it is a program, not a library", "Run it instead"),
-        ("./libnone.so", "there is no such file", "is opened as it is"),
+        ("./libofnofolderhere.so", "there is no such file", "is opened as it is"),
         (
             "libpgn16.so.16",
             "no file of that name",
