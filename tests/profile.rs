@@ -269,6 +269,26 @@ impl Probe for Coarse {
     }
 }
 
+/// The short way through relocation, which is taken where nobody listens to every event, asks as often as the long one.
+#[test]
+fn symbols_are_asked_for_as_often_whoever_listens() {
+    in_own_process("symbols_are_asked_for_as_often_whoever_listens", || {
+        // C++: symbols of several kinds of relocations, and unique ones, which go the long way, among plain ones.
+        let Some(path) = library("libstdc++.so.6") else { return };
+        let asked = [Detail::Stages, Detail::Everything].map(|detail| {
+            let probe = Arc::new(Coarse(detail, Recorder::with_capacity(1 << 16)));
+            Loader::new().probe(probe.clone()).prepare(&path).unwrap();
+            let relocated = probe.1.take().into_iter().filter_map(|e| match e.kind {
+                Kind::Relocated { pass: 1, symbols, .. } => Some(symbols),
+                _ => None,
+            });
+            relocated.collect::<Vec<_>>()
+        });
+        assert!(asked[0].iter().sum::<u64>() > 1000, "{asked:?}");
+        assert_eq!(asked[0], asked[1]);
+    });
+}
+
 #[test]
 fn who_wants_the_stages_only_hears_of_no_single_entry() {
     in_own_process("who_wants_the_stages_only_hears_of_no_single_entry", || {

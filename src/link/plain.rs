@@ -35,6 +35,9 @@ pub(crate) struct Plain<'s> {
     symbolic: bool,
     asked: &'s [Asked<'s>],
     first: Option<&'s First>,
+    /// The last symbol, what for, and its address: linkers sort relocations so that those of one symbol follow each
+    /// other. Symbol 0 is none.
+    last: (u32, Class, Addr),
     /// Who was found to have something, by place.
     used: Vec<bool>,
     /// How often a symbol was asked for, and how long the answers took, if someone wants to know.
@@ -63,6 +66,7 @@ impl<'s> Plain<'s> {
             symbolic: object.dynamic.symbolic,
             asked,
             first,
+            last: (0, Class::Address, Addr(0)),
             used: vec![false; asked.len()],
             count: 0,
             looking_up: Duration::ZERO,
@@ -73,13 +77,12 @@ impl<'s> Plain<'s> {
     /// plain symbol. Returns how many that were.
     pub(crate) fn relocate<P: Probe + ?Sized>(&mut self, entries: &[Rela], report: Report<'_, P>) -> usize {
         let mut next = 0;
-        // Linkers sort relocations so that those of one symbol follow each other. Kind 0 is none.
-        let (mut last, mut address) = (0, Addr(0));
         while let Some(entry) = entries.get(next) {
-            let addend = match entry.r_info as u32 {
-                R_X86_64_64 => entry.r_addend,
-                R_X86_64_GLOB_DAT => 0,
-                R_X86_64_JUMP_SLOT if !self.lazy => 0,
+            let (symbol, kind) = ((entry.r_info >> 32) as u32, entry.r_info as u32);
+            let (class, addend) = match kind {
+                R_X86_64_64 => (Class::Address, entry.r_addend),
+                R_X86_64_GLOB_DAT => (Class::Address, 0),
+                R_X86_64_JUMP_SLOT if !self.lazy => (Class::Plt, 0),
                 _ => match self.words.store_relatives(&entries[next..]) {
                     0 => break,
                     done => {
@@ -88,13 +91,12 @@ impl<'s> Plain<'s> {
                     }
                 },
             };
-            if entry.r_info != last {
+            if (self.last.0, self.last.1) != (symbol, class) || symbol == 0 {
                 self.fetch_ahead(&entries[next..]);
-                let class = if entry.r_info as u32 == R_X86_64_JUMP_SLOT { Class::Plt } else { Class::Address };
-                let Some(found) = self.ask((entry.r_info >> 32) as u32, class, report) else { break };
-                (last, address) = (entry.r_info, found);
+                let Some(address) = self.ask(symbol, class, report) else { break };
+                self.last = (symbol, class, address);
             }
-            if !self.words.store(entry.r_offset, address.0.wrapping_add_signed(addend)) {
+            if !self.words.store(entry.r_offset, self.last.2.0.wrapping_add_signed(addend)) {
                 break;
             }
             next += 1;
@@ -122,13 +124,10 @@ impl<'s> Plain<'s> {
 
     #[inline(always)]
     fn ask<P: Probe + ?Sized>(&mut self, symbol: u32, class: Class, report: Report<'_, P>) -> Option<Addr> {
-        if !report.listening() {
-            return self.bind(symbol, class, report);
-        }
         let start = report.times_lookups().then(Instant::now);
         let address = self.bind(symbol, class, report);
         self.looking_up += start.map_or(Duration::ZERO, |start| start.elapsed());
-        self.count += u64::from(address.is_some());
+        self.count += u64::from(report.listening() && address.is_some());
         address
     }
 
@@ -140,7 +139,7 @@ impl<'s> Plain<'s> {
             if !symbol.is_plain_reference() {
                 return None;
             }
-            let nobody = if symbol.is_weak() { Some(Addr(0)) } else { None };
+            let nobody = symbol.is_weak().then_some(Addr(0));
             return self.search(index, class, self.asked, report).ok()?.or(nobody);
         }
         let own = self.bias + symbol.value();
