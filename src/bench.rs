@@ -1,29 +1,33 @@
 //! Inner parts, one at a time, for `benches/inner.rs`. Not for programs.
 
+use std::sync::Arc;
+
 use crate::elf::symbol::{Class, Want, Wanted};
 use crate::error::Result;
 use crate::event::{Probe, Request, Stage};
+use crate::host;
 use crate::library::Library;
-use crate::link::relocate;
-use crate::link::scope::{Scope, Unique, ask_in_turn};
+use crate::load::relocate;
 use crate::loader::Prepared;
 use crate::lock::Lock;
-use crate::namespace::{Members, Policy};
-use crate::{event, host};
+use crate::lookup::scope::{Scope, Unique, ask_in_turn};
+use crate::namespace::{Members, Namespace};
+use crate::policy::{Mode, Policy};
 
 /// Pass 1 of the relocations of a library that was through it before; what it stores, it stored already. The scope is
 /// the library and what it needs.
 ///
 /// # Errors
 /// As it had then.
-pub fn relocate<P: Probe + ?Sized>(library: &Prepared, probe: &P) -> Result<()> {
+pub fn relocate(library: &Prepared, probe: Option<&dyn Probe>) -> Result<()> {
     let lock = Lock::acquire();
     let host = host::look_silently(&lock)?;
-    let (members, defined) = (Members::default(), Default::default());
-    let batch = library.batch();
-    let scope = Scope::over(&defined, Vec::new(), batch.objects(), Unique::new(&members, &host));
-    let report: event::Report<'_, P> = Request::current().report(probe, Stage::Relocate);
-    relocate::first_pass(batch.root(), &scope, &Policy::default(), report).map(drop)
+    let namespace = Arc::new(Namespace::new(Policy::default(), None));
+    let (members, batch) = (Members::default(), library.batch());
+    let unique = Unique::new(&members, &host);
+    let scope = Scope::new(&namespace.policy, Vec::new(), batch.objects(), false, unique);
+    let report = Request::current().report(probe, Stage::Relocate);
+    relocate::first_pass(batch.root(), &scope, &namespace, Mode::default(), report).map(drop)
 }
 
 /// Whether a library or what it needs defines `name`: asked one after the other, without an index.

@@ -5,7 +5,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::elf::addr::{FileOffset, Vaddr};
-use crate::event::Stage;
 
 /// This crate's result.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -21,6 +20,86 @@ pub struct Error {
     pub stage: Stage,
     /// What was wrong.
     pub kind: ErrorKind,
+}
+
+/// The stages of the pipeline (see the crate's front page), and what happens outside of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+pub enum Stage {
+    /// 1: from a name to an open file.
+    Find,
+    /// 2: the file header and program headers.
+    Read,
+    /// 3: from `PT_LOAD`s to steps.
+    Plan,
+    /// 4: the steps carried out.
+    Map,
+    /// 5: `PT_DYNAMIC` and the tables it names.
+    Dynamic,
+    /// 6: dependencies, breadth first.
+    Needed,
+    /// 7: every needed version is there.
+    Versions,
+    /// 8: relocations, in two passes.
+    Relocate,
+    /// 9: `PT_GNU_RELRO` becomes read-only.
+    Seal,
+    /// 10: the objects enter the namespace.
+    Publish,
+    /// 11: constructors.
+    Init,
+    /// A symbol by name, for the user.
+    Lookup,
+    /// A function that was called for the first time, lazily bound.
+    Bind,
+    /// Destructors and unmapping.
+    Close,
+    /// What was in the process before: adopted, never mapped.
+    Host,
+}
+
+impl Stage {
+    /// The stages of an open, in order.
+    pub const PIPELINE: [Stage; 11] = [
+        Stage::Find,
+        Stage::Read,
+        Stage::Plan,
+        Stage::Map,
+        Stage::Dynamic,
+        Stage::Needed,
+        Stage::Versions,
+        Stage::Relocate,
+        Stage::Seal,
+        Stage::Publish,
+        Stage::Init,
+    ];
+
+    /// Its number in the pipeline, from 1; `None` for what happens outside of an open.
+    pub fn number(self) -> Option<usize> {
+        Stage::PIPELINE.iter().position(|&s| s == self).map(|at| at + 1)
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Stage::Find => "find",
+            Stage::Read => "read",
+            Stage::Plan => "plan",
+            Stage::Map => "map",
+            Stage::Dynamic => "dynamic",
+            Stage::Needed => "needed",
+            Stage::Versions => "versions",
+            Stage::Relocate => "relocate",
+            Stage::Seal => "seal",
+            Stage::Publish => "publish",
+            Stage::Init => "init",
+            Stage::Lookup => "lookup",
+            Stage::Bind => "bind",
+            Stage::Close => "close",
+            Stage::Host => "host",
+        })
+    }
 }
 
 /// Where the wrong thing stands.
@@ -240,6 +319,13 @@ fn tried_list(tried: &[String]) -> String {
     let mut text: String = tried.iter().map(|t| format!("\n       tried {t}")).collect();
     text.push_str("\n       install it, or set LD_LIBRARY_PATH to its folder; a path with a '/' is opened as it is");
     text
+}
+
+impl Error {
+    /// The first line of the message, without the advice that follows it.
+    pub(crate) fn first_line(&self) -> String {
+        self.to_string().lines().next().unwrap_or_default().into()
+    }
 }
 
 impl fmt::Display for Error {

@@ -4,8 +4,7 @@
 //! whoever wants to see it gives a [`Probe`] to a [`Loader`](crate::Loader). Views (the command's `trace`,
 //! a test, your own program) only read events.
 //!
-//! Without a probe, every stage is compiled with [`Silent`], whose [`Probe::listening`] is the constant
-//! `false`: no event is built, and the code is the same as without any.
+//! Without a probe no event is built: each place that would tell one tests whether somebody listens, and goes on.
 
 use std::cell::Cell;
 use std::fmt;
@@ -16,7 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::elf::addr::{Addr, Bias, FileOffset, Vaddr, Word};
 use crate::elf::image::{Prot, Segment};
 use crate::elf::plan::Plan;
-use crate::elf::symbol::Probing;
+use crate::elf::trail::Probing;
+pub use crate::error::Stage;
 
 mod kind;
 mod parts;
@@ -36,7 +36,7 @@ pub trait Probe: Send + Sync {
     /// One event, as it happens.
     fn event(&self, event: &Event);
 
-    /// Whether events are wanted at all. Asked often; cheap and constant.
+    /// Whether events are wanted at all. Asked once for each request.
     fn listening(&self) -> bool {
         true
     }
@@ -58,19 +58,6 @@ pub enum Detail {
     Stages,
     /// The same, and each search for a symbol is timed: `looking_up` in [`Kind::Relocated`].
     Lookups,
-}
-
-/// The probe of those who do not listen: everything about events compiles to nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Silent;
-
-impl Probe for Silent {
-    #[inline(always)]
-    fn event(&self, _: &Event) {}
-    #[inline(always)]
-    fn listening(&self) -> bool {
-        false
-    }
 }
 
 /// Keeps every event, in a buffer allocated beforehand.
@@ -186,86 +173,6 @@ impl Source {
     }
 }
 
-/// The stages of the pipeline (see the crate's front page), and what happens outside of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
-pub enum Stage {
-    /// 1: from a name to an open file.
-    Find,
-    /// 2: the file header and program headers.
-    Read,
-    /// 3: from `PT_LOAD`s to steps.
-    Plan,
-    /// 4: the steps carried out.
-    Map,
-    /// 5: `PT_DYNAMIC` and the tables it names.
-    Dynamic,
-    /// 6: dependencies, breadth first.
-    Needed,
-    /// 7: every needed version is there.
-    Versions,
-    /// 8: relocations, in two passes.
-    Relocate,
-    /// 9: `PT_GNU_RELRO` becomes read-only.
-    Seal,
-    /// 10: the objects enter the namespace.
-    Publish,
-    /// 11: constructors.
-    Init,
-    /// A symbol by name, for the user.
-    Lookup,
-    /// A function that was called for the first time, lazily bound.
-    Bind,
-    /// Destructors and unmapping.
-    Close,
-    /// What was in the process before: adopted, never mapped.
-    Host,
-}
-
-impl Stage {
-    /// The stages of an open, in order.
-    pub const PIPELINE: [Stage; 11] = [
-        Stage::Find,
-        Stage::Read,
-        Stage::Plan,
-        Stage::Map,
-        Stage::Dynamic,
-        Stage::Needed,
-        Stage::Versions,
-        Stage::Relocate,
-        Stage::Seal,
-        Stage::Publish,
-        Stage::Init,
-    ];
-
-    /// Its number in the pipeline, from 1; `None` for what happens outside of an open.
-    pub fn number(self) -> Option<usize> {
-        Stage::PIPELINE.iter().position(|&s| s == self).map(|at| at + 1)
-    }
-}
-
-impl fmt::Display for Stage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Stage::Find => "find",
-            Stage::Read => "read",
-            Stage::Plan => "plan",
-            Stage::Map => "map",
-            Stage::Dynamic => "dynamic",
-            Stage::Needed => "needed",
-            Stage::Versions => "versions",
-            Stage::Relocate => "relocate",
-            Stage::Seal => "seal",
-            Stage::Publish => "publish",
-            Stage::Init => "init",
-            Stage::Lookup => "lookup",
-            Stage::Bind => "bind",
-            Stage::Close => "close",
-            Stage::Host => "host",
-        })
-    }
-}
-
 static SEQ: AtomicU64 = AtomicU64::new(1);
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 static NEXT_LOAD: AtomicU64 = AtomicU64::new(1);
@@ -302,9 +209,11 @@ impl Request {
         Request { load, parent }
     }
 
-    /// The way to tell events of this request to `probe`.
-    pub(crate) fn report<'p, P: Probe + ?Sized>(&self, probe: &'p P, stage: Stage) -> Report<'p, P> {
-        Report { probe, load: self.load, parent: self.parent, stage, object: None, detail: probe.detail() }
+    /// The way to tell events of this request to `probe`, if there is one that listens.
+    pub(crate) fn report<'p>(&self, probe: Option<&'p dyn Probe>, stage: Stage) -> Report<'p> {
+        let probe = probe.filter(|probe| probe.listening());
+        let detail = probe.map_or(Detail::Stages, |probe| probe.detail());
+        Report { probe, load: self.load, parent: self.parent, stage, object: None, detail }
     }
 }
 
@@ -328,10 +237,14 @@ impl Drop for Entered {
     }
 }
 
-/// A probe together with what every event says about its circumstances. Handed down by value through the
-/// stages; for [`Silent`] all of it is dead code.
-pub(crate) struct Report<'p, P: Probe + ?Sized> {
-    probe: &'p P,
+/// Who listens, if anybody does, and what every event says about its circumstances. Stages hand it down by value.
+///
+/// Where nobody listens, `tell` is the test of one word: what builds an event stands out of line, in functions marked
+/// as cold.
+#[derive(Clone, Copy)]
+pub(crate) struct Report<'p> {
+    /// `None`: nobody listens.
+    probe: Option<&'p dyn Probe>,
     load: LoadId,
     parent: Option<LoadId>,
     stage: Stage,
@@ -339,14 +252,12 @@ pub(crate) struct Report<'p, P: Probe + ?Sized> {
     detail: Detail,
 }
 
-impl<P: Probe + ?Sized> Clone for Report<'_, P> {
-    fn clone(&self) -> Self {
-        *self
+impl<'p> Report<'p> {
+    /// The report of something that nobody needs to hear of.
+    pub(crate) fn silent() -> Report<'static> {
+        Request::current().report(None, Stage::Host)
     }
-}
-impl<P: Probe + ?Sized> Copy for Report<'_, P> {}
 
-impl<'p, P: Probe + ?Sized> Report<'p, P> {
     /// The same, from another stage.
     #[inline(always)]
     pub(crate) fn at(self, stage: Stage) -> Self {
@@ -355,7 +266,7 @@ impl<'p, P: Probe + ?Sized> Report<'p, P> {
 
     /// The same, about `object`.
     #[inline(always)]
-    pub(crate) fn about<'q>(self, object: &'q Tag) -> Report<'q, P>
+    pub(crate) fn about<'q>(self, object: &'q Tag) -> Report<'q>
     where
         'p: 'q,
     {
@@ -369,19 +280,19 @@ impl<'p, P: Probe + ?Sized> Report<'p, P> {
 
     #[inline(always)]
     pub(crate) fn listening(&self) -> bool {
-        self.probe.listening()
+        self.probe.is_some()
     }
 
     /// Whether someone wants to hear of every single entry.
     #[inline(always)]
     pub(crate) fn closely(&self) -> bool {
-        self.detail == Detail::Everything && self.probe.listening()
+        self.listening() && self.detail == Detail::Everything
     }
 
     /// Whether someone wants to know how long symbols are looked for.
     #[inline(always)]
     pub(crate) fn times_lookups(&self) -> bool {
-        self.detail == Detail::Lookups && self.probe.listening()
+        self.listening() && self.detail == Detail::Lookups
     }
 
     /// [`Report::tell`] for events of which an object has hundreds: only for those who listen closely.
@@ -389,7 +300,7 @@ impl<'p, P: Probe + ?Sized> Report<'p, P> {
     #[inline(always)]
     pub(crate) fn tell_each(&self, kind: impl FnOnce() -> Kind) {
         if self.closely() {
-            self.emit(Location::caller(), kind());
+            self.build_and_emit(Location::caller(), kind);
         }
     }
 
@@ -397,13 +308,21 @@ impl<'p, P: Probe + ?Sized> Report<'p, P> {
     #[track_caller]
     #[inline(always)]
     pub(crate) fn tell(&self, kind: impl FnOnce() -> Kind) {
-        if self.probe.listening() {
-            self.emit(Location::caller(), kind());
+        if self.listening() {
+            self.build_and_emit(Location::caller(), kind);
         }
+    }
+
+    /// Out of line, so that the code of those who do not listen lies together.
+    #[cold]
+    #[inline(never)]
+    fn build_and_emit(&self, at: &'static Location<'static>, kind: impl FnOnce() -> Kind) {
+        self.emit(at, kind());
     }
 
     #[cold]
     fn emit(&self, at: &'static Location<'static>, kind: Kind) {
+        let Some(probe) = self.probe else { return };
         if IN_PROBE.replace(true) {
             DROPPED.fetch_add(1, Ordering::Relaxed);
             return;
@@ -416,7 +335,7 @@ impl<'p, P: Probe + ?Sized> Report<'p, P> {
             }
         }
         let _leave = Leave;
-        self.probe.event(&Event {
+        probe.event(&Event {
             seq: SEQ.fetch_add(1, Ordering::Relaxed),
             load: self.load,
             parent: self.parent,

@@ -18,29 +18,54 @@
 //!
 //! # The map
 //!
-//! A load falls through these stages once, top to bottom. `Loader::load` in `src/loader.rs` is their list; each
-//! is one file, one group of events and one chapter in `docs/chapters/`.
+//! `examples/minimal.rs` has the whole idea in one file: read it first. A load falls through these stages once, top to
+//! bottom. `src/load/mod.rs` calls them by name; each is one file, one group of events and one chapter in
+//! `docs/chapters/`.
 //!
 //! | # | stage | file | what it does | specification | glibc / musl |
 //! |---|---|---|---|---|---|
-//! | 1 | find | `link/search.rs`, `link/tokens.rs`, `link/ldcache.rs` | name → path → open file | ld.so(8) | `_dl_map_object` / `load_library` |
-//! | 2 | read | `link/search.rs`, `elf/image.rs` | the file header and program headers | gABI "ELF Header", "Program Header" | `open_verify` / `map_library` |
-//! | 3 | plan | `elf/plan.rs` | `PT_LOAD`s → mapping steps | gABI "Program Loading" | `_dl_map_segments` / `map_library` |
-//! | 4 | map | `memory.rs` | the steps, carried out | mmap(2) | the same |
-//! | 5 | dynamic | `elf/dynamic.rs`, `object.rs` | `PT_DYNAMIC` → checked tables | gABI "Dynamic Section" | `elf_get_dynamic_info` / `decode_dyn` |
-//! | 6 | needed | `link/needed.rs` | `DT_NEEDED`, breadth first, each once | gABI "Shared Object Dependencies" | `_dl_map_object_deps` / `load_deps` |
-//! | 7 | versions | `link/versions.rs`, `elf/version.rs` | every needed version is there | LSB "Symbol Versioning" | `_dl_check_map_versions` / – |
-//! | 8 | relocate | `link/relocate.rs`, `link/scope.rs`, `elf/reloc.rs` | patch what depends on addresses | psABI "Relocation" | `_dl_relocate_object` / `reloc_all` |
-//! | 9 | seal | `memory.rs` | `PT_GNU_RELRO` → read-only | | `_dl_protect_relro` |
-//! | 10 | publish | `batch.rs`, `namespace.rs` | the objects enter the namespace | dlopen(3) | `update_scopes` / `dlopen` |
-//! | 11 | init | `runtime/init.rs` | constructors, dependencies first | gABI "Initialization and Termination" | `_dl_init` / `do_init_fini` |
-//! | – | lookup | `library.rs`, `elf/symbol.rs`, `elf/gnu_hash.rs`, `elf/sysv_hash.rs`, `link/index.rs` | a symbol by name | gABI "Hash Table" | `do_lookup_x` / `find_sym2` |
-//! | – | close | `runtime/init.rs`, `namespace.rs` | destructors, unmapping | | `_dl_close_worker` |
+//! | 1 | find | `load/find.rs` | name → path → open file | ld.so(8) | `_dl_map_object` / `load_library` |
+//! | 2 | read | `load/read.rs`, `elf/image.rs` | the file header and program headers | gABI "ELF Header", "Program Header" | `open_verify` / `map_library` |
+//! | 3 | plan | `load/plan.rs`, `elf/plan.rs` | `PT_LOAD`s → mapping steps | gABI "Program Loading" | `_dl_map_segments` / `map_library` |
+//! | 4 | map | `load/map.rs`, `memory.rs` | the steps, carried out | mmap(2) | the same |
+//! | 5 | dynamic | `load/dynamic.rs`, `elf/dynamic.rs`, `object.rs` | `PT_DYNAMIC` → checked tables | gABI "Dynamic Section" | `elf_get_dynamic_info` / `decode_dyn` |
+//! | 6 | needed | `load/needed.rs` | `DT_NEEDED`, breadth first, each once | gABI "Shared Object Dependencies" | `_dl_map_object_deps` / `load_deps` |
+//! | 7 | versions | `load/versions.rs`, `elf/version.rs` | every needed version is there | LSB "Symbol Versioning" | `_dl_check_map_versions` / – |
+//! | 8 | relocate | `load/relocate.rs`, `lookup/scope.rs`, `elf/reloc.rs` | fill in every pointer that was unknown until now | psABI "Relocation" | `_dl_relocate_object` / `reloc_all` |
+//! | 9 | seal | `load/seal.rs` | `PT_GNU_RELRO` → read-only | | `_dl_protect_relro` |
+//! | 10 | publish | `load/publish.rs`, `namespace/` | the objects enter the namespace | dlopen(3) | `update_scopes` / `dlopen` |
+//! | 11 | init | `load/init.rs` | constructors, dependencies first | gABI "Initialization and Termination" | `_dl_init` / `do_init_fini` |
+//! | – | lookup | `library.rs`, `library/lookup.rs`, `elf/symbol.rs`, `elf/gnu_hash.rs` | a symbol by name | gABI "Hash Table" | `do_lookup_x` / `find_sym2` |
+//! | – | close | `load/close.rs` | destructors, unmapping | | `_dl_close_worker` |
 //!
-//! If you touch an object's memory you are in `memory.rs`; what only the specification says is in `elf/` (pure,
-//! no `unsafe`); what chooses between objects is in `link/`; the host's objects are in `host.rs`. To read the
-//! minimal loader, follow [`Library::open`] through `loader`, `elf/`, `memory`, `link/relocate` and `library`:
-//! every other chapter hangs off one named call that can be stepped over.
+//! To read the minimal loader, follow [`Library::open`] through `load/`: every chapter of `runtime/` hangs off one named
+//! call that can be stepped over. A silent load of the smallest library, a lookup in it and its close execute 2,800 lines
+//! in 48 files at most, of which a test keeps count (`tests/minimal_lines.rs`).
+//!
+//! # The floors
+//!
+//! ```text
+//! loader.rs, loader/, bench.rs        what users meet: a namespace with its policy, and the ways to load into it
+//! capi/                               the C ABI: dlopen, dlsym and their kin over our namespaces
+//! library.rs, library/                an open library: get, call, close
+//! load/                               the story: all eleven stages, and the way back
+//! runtime/                            chapters: thread-local storage, lazy binding, unwinding, IFUNCs, debuggers
+//! lookup/                             who is asked for a symbol, in which order, and what makes that fast
+//! namespace/                          what is loaded, what needs what, and in which orders
+//! host/                               the objects that the system's loader mapped
+//! object.rs, object/                  one mapped file with its tables
+//! memory.rs, memory/                  everything that happens to an object's memory
+//! policy.rs                           what the user decided
+//! replay.rs                           memory as it was at any event
+//! lock.rs                             one lock for the process, and what it takes to fork
+//! event.rs, event/                    what the loader says while it works
+//! elf/                                what the file says: pure, without `unsafe`
+//! error.rs                            what can go wrong, and the names of the stages
+//! elf/addr.rs                         addresses, each kind a type of its own
+//! hash.rs                             tables by name
+//! ```
+//!
+//! A file imports what stands on its own floor or on one below; `tests/floor_plan.rs` holds that.
 //!
 //! # Limits
 //!
@@ -53,7 +78,6 @@
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu")))]
 compile_error!("dlscope loads x86_64 libraries into glibc processes on Linux: other targets are not supported");
 
-mod batch;
 #[doc(hidden)]
 pub mod bench;
 pub mod capi;
@@ -63,12 +87,14 @@ pub mod event;
 mod hash;
 mod host;
 mod library;
-mod link;
+mod load;
 mod loader;
 mod lock;
+mod lookup;
 mod memory;
 mod namespace;
 mod object;
+mod policy;
 pub mod replay;
 mod runtime;
 
@@ -76,7 +102,7 @@ mod runtime;
 pub use runtime::unwind;
 
 pub use error::{Error, ErrorKind, Result, Where};
-pub use event::{Event, Probe, Recorder, Silent};
+pub use event::{Event, Probe, Recorder};
 pub use library::{Export, Library, LoadedObject, Symbol};
 pub use loader::{Inspected, Inspection, Loader, Prepared};
-pub use namespace::Bind;
+pub use policy::Bind;

@@ -1,6 +1,5 @@
 //! A loaded library: find symbols in it, call them, close it.
 
-use std::ffi::OsStr;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -10,15 +9,11 @@ use std::sync::Arc;
 use crate::elf::addr::{Addr, Bias};
 use crate::elf::symbol::{SymbolBinding, SymbolType};
 use crate::error::{Error, Result};
-use crate::event::{Asked, Kind, Probe, Report, Request, Silent, Stage};
-use crate::link::directory::Directory;
-use crate::link::index::Known;
-use crate::link::needed::Target;
-use crate::loader::Loader;
-use crate::lock::Lock;
-use crate::namespace::{Mode, Namespace};
+use crate::load::{Opened, close};
+use crate::lookup::directory::Directory;
+use crate::lookup::index::Known;
+use crate::namespace::Namespace;
 use crate::object::Object;
-use crate::runtime::init;
 
 mod lookup;
 pub(crate) use lookup::{address, no_such_symbol};
@@ -49,53 +44,9 @@ pub struct Library {
 }
 
 impl Library {
-    pub(crate) fn of(namespace: Arc<Namespace>, root: Arc<Object>, scope: Arc<[Arc<Object>]>) -> Library {
+    pub(crate) fn of(namespace: Arc<Namespace>, opened: Opened) -> Library {
+        let Opened { root, scope } = opened;
         Library { namespace, root: Some(root), scope, directory: Directory::default() }
-    }
-
-    /// Loads a library into the process-wide namespace; see [`Loader::open`].
-    ///
-    /// # Errors
-    /// See [`Loader::open`].
-    ///
-    /// # Safety
-    /// Runs code of the library: its constructors now, its destructors later.
-    pub unsafe fn open(name: impl AsRef<OsStr>) -> Result<Library> {
-        // SAFETY: the caller's.
-        unsafe { Loader::process_wide().open(name) }
-    }
-
-    /// The same as [`Library::open`], under the name that `libloading` has for it.
-    ///
-    /// # Errors
-    /// See [`Loader::open`].
-    ///
-    /// # Safety
-    /// As [`Library::open`].
-    pub unsafe fn new(name: impl AsRef<OsStr>) -> Result<Library> {
-        // SAFETY: the caller's.
-        unsafe { Library::open(name) }
-    }
-
-    /// Loads a library from bytes into the process-wide namespace; see [`Loader::open_bytes`].
-    ///
-    /// ```
-    /// # let path = dlscope::Loader::new().prepare("libz.so.1")?.path().to_owned();
-    /// let bytes = std::fs::read(path).unwrap();
-    /// // SAFETY: zlib's constructors do nothing surprising.
-    /// let zlib = unsafe { dlscope::Library::from_bytes("my-zlib", &bytes)? };
-    /// assert_eq!(zlib.path(), std::path::Path::new("my-zlib"));
-    /// # Ok::<(), dlscope::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// See [`Loader::open`].
-    ///
-    /// # Safety
-    /// As [`Library::open`].
-    pub unsafe fn from_bytes(name: &str, bytes: &[u8]) -> Result<Library> {
-        // SAFETY: the caller's.
-        unsafe { Loader::process_wide().open_target(Target::Bytes(name, bytes), Mode::default(), None) }
     }
 
     /// Finds a function or variable by name, in the library and then in its dependencies, as `dlsym` does. A
@@ -170,41 +121,7 @@ impl Library {
 
     #[inline(never)]
     fn find_wanted(&self, symbol: &[u8], version: Option<&[u8]>) -> Result<Option<Addr>> {
-        match &self.namespace.probe {
-            None => self.address(symbol, version, Request::current().report(&Silent, Stage::Lookup)),
-            Some(probe) => self.address_told(symbol, version, &**probe),
-        }
-    }
-
-    fn address_told<P: Probe + ?Sized>(
-        &self,
-        symbol: &[u8],
-        version: Option<&[u8]>,
-        probe: &P,
-    ) -> Result<Option<Addr>> {
-        let request = Request::begin();
-        let report = request.report(probe, Stage::Lookup);
-        report.tell(|| Kind::Begin {
-            request: Asked::Lookup,
-            name: String::from_utf8_lossy(symbol).into_owned(),
-            caller: None,
-        });
-        let result = self.address(symbol, version, report);
-        report.tell(|| {
-            let missing = || first_line(&self.no_such_symbol(symbol, version));
-            let error = result.as_ref().map_or_else(|e| Some(first_line(e)), |found| found.is_none().then(missing));
-            Kind::End { error }
-        });
-        result
-    }
-
-    fn address<P: Probe + ?Sized>(
-        &self,
-        symbol: &[u8],
-        version: Option<&[u8]>,
-        report: Report<'_, P>,
-    ) -> Result<Option<Addr>> {
-        address(&self.namespace, &self.scope, &self.directory, symbol, version, report)
+        address(&self.namespace, &self.scope, &self.directory, symbol, version, &|| self.root().label())
     }
 
     #[cold]
@@ -226,7 +143,10 @@ impl Library {
         // Before the lock: what is held here must not keep memory alive.
         self.scope = Arc::new([]);
         self.directory = Directory::default();
-        end(&self.namespace, root)
+        // SAFETY: whoever opened the library promised that its destructors may run; symbols of it cannot outlive the
+        // `Library`.
+        unsafe { close::close(&self.namespace, root) };
+        Ok(())
     }
 
     pub(crate) fn scope(&self) -> &[Arc<Object>] {
@@ -267,48 +187,11 @@ impl Library {
             |o: &Arc<Object>| LoadedObject { path: PathBuf::from(o.path()), load_bias: o.bias(), of_host: o.is_host() };
         self.scope.iter().map(loaded).collect()
     }
-
-    /// The handle that C functions know this library by. It begins like a `link_map` (`<link.h>`).
-    pub(crate) fn into_handle(mut self) -> *const crate::object::LinkMap {
-        let handle = self.root().handle();
-        // Given away: `dlclose` ends this use.
-        self.root = None;
-        handle
-    }
-}
-
-/// Ends one use of the object `root`: what closing a library and `dlclose` have in common.
-pub(crate) fn end(namespace: &Namespace, root: u32) -> Result<()> {
-    match &namespace.probe {
-        None => run_end(namespace, root, &Silent),
-        Some(probe) => run_end(namespace, root, &**probe),
-    }
-}
-
-fn run_end<P: Probe + ?Sized>(namespace: &Namespace, root: u32, probe: &P) -> Result<()> {
-    let lock = Lock::acquire();
-    let request = Request::begin();
-    let report = request.report(probe, Stage::Close);
-    report.tell(|| {
-        let members = namespace.members(&lock);
-        let name = members.get(root).map_or(String::new(), |m| m.object.label());
-        Kind::Begin { request: Asked::Close, name, caller: None }
-    });
-    // SAFETY: whoever opened the library promised that its destructors may run; symbols of it cannot outlive
-    // the `Library` (or, in C, must not be used after `dlclose`).
-    let result = unsafe { init::close(namespace, root, &lock, report) };
-    report.tell(|| Kind::End { error: None });
-    result
 }
 
 #[inline]
 fn strip_nul(symbol: &[u8]) -> &[u8] {
     symbol.strip_suffix(b"\0").unwrap_or(symbol)
-}
-
-/// What `Kind::End` says of an error.
-pub(crate) fn first_line(error: &Error) -> String {
-    error.to_string().lines().next().unwrap_or_default().into()
 }
 
 impl Drop for Library {

@@ -1,24 +1,21 @@
-//! The story: what `dlopen` does, from the first line to the last.
+//! [`Loader`]: a namespace with its policy, and the ways to load a library into it.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use crate::batch::{Batch, Bound, Mapped, Published};
+use crate::capi;
 use crate::elf::addr::{Addr, Bias};
-use crate::error::{Error, Result};
-use crate::event::{Asked, Kind, Probe, Report, Request, Silent, Stage};
-use crate::host::{self, Host};
-use crate::library::{Export, Library, exports, first_line};
-use crate::link::needed::{self, Around, Target};
-use crate::lock::{Lock, made_once};
-use crate::memory;
-use crate::namespace::{Bind, Mode, Namespace, Policy};
-use crate::object::Object;
-use crate::runtime::init;
+use crate::error::Result;
+use crate::event::{Asked, Probe};
+use crate::library::{Export, Library, exports};
+use crate::load::batch::{Batch, Bound};
+use crate::load::needed::Target;
+use crate::load::{self};
+use crate::namespace::{self, Namespace};
+use crate::policy::{Bind, Mode, Policy};
 
 mod inspect;
-pub(crate) use inspect::Faults;
 pub use inspect::{Inspected, Inspection};
 
 /// A namespace with its policy: where to search, which symbols to give, who watches.
@@ -37,8 +34,6 @@ pub struct Loader {
     pub(crate) namespace: Arc<Namespace>,
 }
 
-static PROCESS_WIDE: OnceLock<Loader> = OnceLock::new();
-
 impl Default for Loader {
     fn default() -> Self {
         Loader::new()
@@ -48,23 +43,14 @@ impl Default for Loader {
 impl Loader {
     /// An empty namespace.
     pub fn new() -> Loader {
-        Loader { namespace: Arc::new(Namespace::new(Policy::default(), None)) }
-    }
-
-    /// The namespace of [`Library::open`] and of the C functions, one for the process.
-    pub(crate) fn process_wide() -> &'static Loader {
-        made_once(&PROCESS_WIDE, Loader::new)
+        let policy = Policy { stand_ins: capi::STAND_INS, ..Policy::default() };
+        Loader { namespace: Arc::new(Namespace::new(policy, None)) }
     }
 
     /// Makes this the namespace of [`Library::open`] and of the C functions: with its policy and its probe. Too late
     /// (`false`) once one of them was used.
     pub fn make_process_wide(self) -> bool {
-        PROCESS_WIDE.set(self).is_ok()
-    }
-
-    /// The same policy and probe, in a new, empty namespace.
-    pub(crate) fn sibling(&self) -> Loader {
-        self.clone().with(|_, _| {})
+        namespace::make_process_wide(self.namespace)
     }
 
     /// The same policy and more, in a new, empty namespace.
@@ -126,7 +112,7 @@ impl Loader {
     pub unsafe fn open(&self, name: impl AsRef<OsStr>) -> Result<Library> {
         let name = name.as_ref().to_string_lossy();
         // SAFETY: the caller's.
-        unsafe { self.open_target(Target::Name(&name), Mode::default(), None) }
+        unsafe { self.open_target(Target::Name(&name), Mode::default()) }
     }
 
     /// The same, and the library with all that it needs becomes part of everybody's scope: libraries that are
@@ -141,7 +127,7 @@ impl Loader {
         let name = name.as_ref().to_string_lossy();
         let mode = Mode { global: true, ..Mode::default() };
         // SAFETY: the caller's.
-        unsafe { self.open_target(Target::Name(&name), mode, None) }
+        unsafe { self.open_target(Target::Name(&name), mode) }
     }
 
     /// Loads a library from bytes; `name` stands for it in events and errors.
@@ -153,7 +139,7 @@ impl Loader {
     /// As [`Loader::open`].
     pub unsafe fn open_bytes(&self, name: &str, bytes: &[u8]) -> Result<Library> {
         // SAFETY: the caller's.
-        unsafe { self.open_target(Target::Bytes(name, bytes), Mode::default(), None) }
+        unsafe { self.open_target(Target::Bytes(name, bytes), Mode::default()) }
     }
 
     /// Loads a library as far as it goes without running any of its code: mapped, and relocated but for what
@@ -169,173 +155,71 @@ impl Loader {
     /// As [`Loader::open`].
     pub fn prepare(&self, name: impl AsRef<OsStr>) -> Result<Prepared> {
         let name = name.as_ref().to_string_lossy();
-        match &self.namespace.probe {
-            None => self.run_prepare(&name, &Silent),
-            Some(probe) => self.run_prepare(&name, &**probe),
+        match load::prepare(Asked::Prepare, &self.namespace, &name)? {
+            Some(batch) => Ok(Prepared { batch }),
+            None => unreachable!("only a load that is inspected goes on after a fault"),
         }
     }
 
-    /// Every way to open ends here: the one place where it is decided whether anybody listens.
-    ///
     /// # Safety
     /// As [`Loader::open`].
-    pub(crate) unsafe fn open_target(&self, target: Target<'_>, mode: Mode, caller: Option<Addr>) -> Result<Library> {
-        match &self.namespace.probe {
-            // SAFETY: the caller's.
-            None => unsafe { self.run_open(target, mode, caller, &Silent) },
-            // SAFETY: the caller's.
-            Some(probe) => unsafe { self.run_open(target, mode, caller, &**probe) },
-        }
+    unsafe fn open_target(&self, target: Target<'_>, mode: Mode) -> Result<Library> {
+        // SAFETY: the caller's.
+        let opened = unsafe { load::open(&self.namespace, target, mode, None) }?;
+        Ok(Library::of(self.namespace.clone(), opened))
     }
 
-    unsafe fn run_open<P: Probe + ?Sized>(
-        &self,
-        target: Target<'_>,
-        mode: Mode,
-        caller: Option<Addr>,
-        probe: &P,
-    ) -> Result<Library> {
-        let lock = Lock::acquire();
-        let request = Request::begin();
-        let report = request.report(probe, Stage::Find);
-        let result = (|| {
-            let host = look_around(&lock, report)?;
-            let caller = self.caller(caller, &host, &lock);
-            tell_begin(Asked::Open, target.name(), caller.as_deref(), report);
-            // SAFETY: the caller's.
-            unsafe { self.load(target, mode, caller.as_deref(), &host, &lock, report) }
-        })();
-        tell_end(result.as_ref().err(), report);
-        result
+    /// The loader of the process-wide namespace.
+    fn process_wide() -> Loader {
+        Loader { namespace: namespace::process_wide(capi::STAND_INS).clone() }
     }
+}
 
-    /// `dlopen`. Every line is a stage, every stage a file and a chapter.
-    ///
-    /// # Safety
-    /// As [`Loader::open`].
-    unsafe fn load<P: Probe + ?Sized>(
-        &self,
-        target: Target<'_>,
-        mode: Mode,
-        caller: Option<&Object>,
-        host: &Host,
-        lock: &Lock,
-        report: Report<'_, P>,
-    ) -> Result<Library> {
-        let namespace = &*self.namespace;
-        let batch = self.gather(target, caller, host, lock, report)?; // 1 find, 2 read, 3 plan, 4 map, 5 dynamic, 6 needed
-        let scope = batch.scope();
-        if batch.is_empty() {
-            return Ok(Library::of(self.namespace.clone(), self.already_here(batch, mode, lock), scope));
-        }
-        batch.check_versions(&namespace.policy, report)?; // 7 versions
-        let bound = batch.bind(&self.namespace, self.binding(mode), host, mode.deep, lock, report)?; // 8 relocate, pass 1
-        // SAFETY: the caller agreed to run the library's code.
-        let relocated = unsafe { bound.resolve(report) }?; // 8 relocate, pass 2
-        let sealed = relocated.seal(report)?; // 9 seal
-        sealed.install_tls(host, report)?;
-        let Published { root, init_order } = sealed.publish(&self.namespace, mode, lock, report); // 10 publish
-        // SAFETY: as above; everything is relocated and published, and no borrow is held.
-        unsafe { init::run(namespace, &init_order, lock, report.at(Stage::Init)) }; // 11 init
-        Ok(Library::of(self.namespace.clone(), root, scope))
-    }
-
-    fn run_prepare<P: Probe + ?Sized>(&self, name: &str, probe: &P) -> Result<Prepared> {
-        let lock = Lock::acquire();
-        let request = Request::begin();
-        let report = request.report(probe, Stage::Find);
-        let result = self.stop_before_code(Asked::Prepare, name, &lock, report);
-        tell_end(result.as_ref().err(), report);
-        result
-    }
-
-    /// [`Loader::load`] as far as it goes without running code of the library: up to pass 1 of stage 8.
-    fn stop_before_code<P: Probe + ?Sized>(
-        &self,
-        asked: Asked,
-        name: &str,
-        lock: &Lock,
-        report: Report<'_, P>,
-    ) -> Result<Prepared> {
-        let host = look_around(lock, report)?;
-        let caller = self.caller(None, &host, lock);
-        tell_begin(asked, name, caller.as_deref(), report);
-        let batch = self.gather(Target::Name(name), caller.as_deref(), &host, lock, report)?;
-        batch.check_versions(&self.namespace.policy, report)?;
-        let bind = self.binding(Mode::default());
-        Ok(Prepared { batch: batch.bind(&self.namespace, bind, &host, false, lock, report)? })
-    }
-
-    /// When the calls of what is loaded are bound: `RTLD_LAZY` or the loader's own policy.
-    fn binding(&self, mode: Mode) -> Bind {
-        if mode.lazy { Bind::Lazy } else { self.namespace.policy.bind }
-    }
-
-    fn gather<P: Probe + ?Sized>(
-        &self,
-        target: Target<'_>,
-        caller: Option<&Object>,
-        host: &Host,
-        lock: &Lock,
-        report: Report<'_, P>,
-    ) -> Result<Batch<Mapped>> {
-        let members = self.namespace.members(lock);
-        let around = Around {
-            members: &members,
-            host,
-            policy: &self.namespace.policy,
-            probe: self.namespace.probe.as_ref(),
-            lock,
-        };
-        let nodes = needed::gather(target, caller, &around, report)?;
-        let batch = Batch::new(nodes);
-        needed::refuse_noopen(batch.root())?;
-        needed::refuse_program(batch.root())?;
-        Ok(batch)
-    }
-
-    /// Whether `name` means an object that is here already: `RTLD_NOLOAD`.
+impl Library {
+    /// Loads a library into the process-wide namespace; see [`Loader::open`].
     ///
     /// # Errors
-    /// Where no such file can be found.
-    pub(crate) fn has(&self, name: &str, caller: Option<Addr>, host: &Host, lock: &Lock) -> Result<bool> {
-        let caller = self.caller(caller, host, lock);
-        let members = self.namespace.members(lock);
-        let around = Around { members: &members, host, policy: &self.namespace.policy, probe: None, lock };
-        needed::is_here(name, caller.as_deref(), &around)
+    /// See [`Loader::open`].
+    ///
+    /// # Safety
+    /// Runs code of the library: its constructors now, its destructors later.
+    pub unsafe fn open(name: impl AsRef<OsStr>) -> Result<Library> {
+        // SAFETY: the caller's.
+        unsafe { Loader::process_wide().open(name) }
     }
 
-    /// The library was loaded before: one more use of it.
-    fn already_here(&self, batch: Batch<Mapped>, mode: Mode, lock: &Lock) -> Arc<Object> {
-        let ids = batch.ids();
-        let root = batch.into_root();
-        self.namespace.change(lock, |members| members.opened(root.tag.id, &ids, mode));
-        root
+    /// The same as [`Library::open`], under the name that `libloading` has for it.
+    ///
+    /// # Errors
+    /// See [`Loader::open`].
+    ///
+    /// # Safety
+    /// As [`Library::open`].
+    pub unsafe fn new(name: impl AsRef<OsStr>) -> Result<Library> {
+        // SAFETY: the caller's.
+        unsafe { Library::open(name) }
     }
 
-    /// On whose behalf names are searched: the object that holds the calling code; for Rust callers, the one
-    /// that dlscope is linked into.
-    fn caller(&self, address: Option<Addr>, host: &Host, lock: &Lock) -> Option<Arc<Object>> {
-        let here = Addr(Loader::process_wide as *const () as u64);
-        let address = address.unwrap_or(here);
-        // It belongs to one of them; the host's are few.
-        let own = || self.namespace.members(lock).objects().find(|o| o.memory.contains(address));
-        host.owner(address).cloned().or_else(own)
+    /// Loads a library from bytes into the process-wide namespace; see [`Loader::open_bytes`].
+    ///
+    /// ```
+    /// # let path = dlscope::Loader::new().prepare("libz.so.1")?.path().to_owned();
+    /// let bytes = std::fs::read(path).unwrap();
+    /// // SAFETY: zlib's constructors do nothing surprising.
+    /// let zlib = unsafe { dlscope::Library::from_bytes("my-zlib", &bytes)? };
+    /// assert_eq!(zlib.path(), std::path::Path::new("my-zlib"));
+    /// # Ok::<(), dlscope::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// See [`Loader::open`].
+    ///
+    /// # Safety
+    /// As [`Library::open`].
+    pub unsafe fn from_bytes(name: &str, bytes: &[u8]) -> Result<Library> {
+        // SAFETY: the caller's.
+        unsafe { Loader::process_wide().open_bytes(name, bytes) }
     }
-}
-
-/// What every request does first.
-fn look_around<P: Probe + ?Sized>(lock: &Lock, report: Report<'_, P>) -> Result<Host> {
-    memory::retry_abandoned(report.at(Stage::Close));
-    host::look(lock, report)
-}
-
-fn tell_begin<P: Probe + ?Sized>(request: Asked, name: &str, caller: Option<&Object>, report: Report<'_, P>) {
-    report.tell(|| Kind::Begin { request, name: name.into(), caller: caller.map(|o| o.tag.clone()) });
-}
-
-fn tell_end<P: Probe + ?Sized>(error: Option<&Error>, report: Report<'_, P>) {
-    report.tell(|| Kind::End { error: error.map(first_line) });
 }
 
 /// A library that is mapped and relocated, but of which no code has run. Dropping it unmaps it.

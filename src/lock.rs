@@ -5,8 +5,7 @@
 //! runs. [`Guarded`] checks the latter: a borrow that is still held when foreign code comes back in is a panic
 //! here, not a corrupted list.
 
-use std::any::Any;
-use std::cell::{Cell, RefCell, RefMut};
+use std::cell::{RefCell, RefMut};
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -120,11 +119,18 @@ static FORKING: AtomicUsize = AtomicUsize::new(0);
 /// Borrows that live.
 static BORROWS: AtomicU32 = AtomicU32::new(0);
 
-thread_local! {
-    /// Small locks of other parts, held by the forking thread over the fork: a `Box<Box<dyn Any>>`. A bare pointer,
-    /// because a thread-local variable with a destructor is registered when it is first used, and where that function
-    /// is ours it would wait for this fork.
-    static HELD: Cell<*mut Box<dyn Any>> = const { Cell::new(std::ptr::null_mut()) };
+/// What other files have to put right in a forked child.
+static IN_CHILD: Shared<[Option<fn()>; 4]> = Shared::new([None; 4]);
+
+/// Has `mend` called in every forked child, where only the forking thread lives on.
+///
+/// # Panics
+/// If more than a few files need this.
+pub(crate) fn in_child(mend: fn()) {
+    IN_CHILD.with(|all| match all.iter_mut().find(|one| one.is_none()) {
+        Some(free) => *free = Some(mend),
+        None => panic!("no place is left for another one"),
+    });
 }
 
 extern "C" fn before_fork() {
@@ -134,27 +140,21 @@ extern "C" fn before_fork() {
     while BORROWS.load(Ordering::SeqCst) > 0 {
         std::thread::yield_now();
     }
-    let held: Box<dyn Any> = Box::new((crate::memory::hold(), crate::runtime::tls::hold()));
-    HELD.set(Box::into_raw(Box::new(held)));
 }
 
 extern "C" fn after_fork_in_parent() {
-    let held = HELD.replace(std::ptr::null_mut());
-    if !held.is_null() {
-        // SAFETY: made by `before_fork` of this thread, and taken out by nobody else.
-        drop(unsafe { Box::from_raw(held) });
-    }
     FORKING.store(0, Ordering::SeqCst);
 }
 
 extern "C" fn after_fork_in_child() {
     WAITERS.store(0, Ordering::SeqCst);
-    crate::runtime::tls::forked();
     if OWNER.load(Ordering::SeqCst) != me() {
         DEPTH.store(0, Ordering::SeqCst);
         OWNER.store(0, Ordering::SeqCst);
     }
-    after_fork_in_parent();
+    let mend = IN_CHILD.with(|all| *all);
+    mend.into_iter().flatten().for_each(|mend| mend());
+    FORKING.store(0, Ordering::SeqCst);
 }
 
 /// State that only the holder of the lock can reach.

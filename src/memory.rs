@@ -8,8 +8,8 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::sys::mman::{self, MapFlags, ProtFlags};
@@ -19,6 +19,7 @@ use crate::elf::image::{Image, Prot};
 use crate::elf::plan::{Ground, Plan, Step};
 use crate::error::ErrorKind;
 use crate::event::{Kind, Probe, ProtectReason, Report, Request, Stage, Tag};
+use crate::lock::Shared;
 
 mod foreign;
 mod patch;
@@ -55,13 +56,13 @@ struct Owned {
 impl Memory {
     /// Carries out `plan` for the file `fd`. The tag and probe serve the day when it is unmapped again.
     #[inline(never)] // a stage: see docs/gdb.md
-    pub(crate) fn map<P: Probe + ?Sized>(
+    pub(crate) fn map(
         plan: &Plan,
         image: &Image,
         fd: BorrowedFd<'_>,
         tag: &Tag,
         probe: Option<Arc<dyn Probe>>,
-        report: Report<'_, P>,
+        report: Report<'_>,
     ) -> Result<Memory, ErrorKind> {
         let start = match plan.ground {
             Ground::Nothing => reserve(plan.length(), plan.align, plan.span.start, report)?,
@@ -99,12 +100,7 @@ impl Memory {
         }
     }
 
-    fn carry_out<P: Probe + ?Sized>(
-        &self,
-        step: &Step,
-        fd: BorrowedFd<'_>,
-        report: Report<'_, P>,
-    ) -> Result<(), ErrorKind> {
+    fn carry_out(&self, step: &Step, fd: BorrowedFd<'_>, report: Report<'_>) -> Result<(), ErrorKind> {
         match *step {
             Step::File { at, length, offset, prot, populate, .. } => {
                 let address = self.bias + at;
@@ -223,7 +219,7 @@ impl Memory {
 
     /// `DT_TEXTREL`: makes every segment writable, and not executable, until [`Memory::shut_text`].
     #[track_caller]
-    pub(crate) fn open_text<P: Probe + ?Sized>(&self, report: Report<'_, P>) -> Result<(), ErrorKind> {
+    pub(crate) fn open_text(&self, report: Report<'_>) -> Result<(), ErrorKind> {
         for region in self.regions.iter().filter(|r| !r.prot.writable()) {
             self.protect(pages(&region.range), region.prot.opened(), ProtectReason::TextOpen, report)?;
         }
@@ -233,7 +229,7 @@ impl Memory {
 
     /// Gives the segments that [`Memory::open_text`] opened their own rights again.
     #[track_caller]
-    pub(crate) fn shut_text<P: Probe + ?Sized>(&self, report: Report<'_, P>) -> Result<(), ErrorKind> {
+    pub(crate) fn shut_text(&self, report: Report<'_>) -> Result<(), ErrorKind> {
         self.text_open.store(false, Ordering::Relaxed);
         for region in self.regions.iter().filter(|r| !r.prot.writable()) {
             self.protect(pages(&region.range), region.prot, ProtectReason::TextShut, report)?;
@@ -245,7 +241,7 @@ impl Memory {
     /// are rounded down, so that a page shared with ordinary data stays writable.
     #[track_caller]
     #[inline(never)] // a stage: see docs/gdb.md
-    pub(crate) fn seal<P: Probe + ?Sized>(&self, range: Range<Vaddr>, report: Report<'_, P>) -> Result<(), ErrorKind> {
+    pub(crate) fn seal(&self, range: Range<Vaddr>, report: Report<'_>) -> Result<(), ErrorKind> {
         let pages = range.start.page_down()..range.end.page_down();
         if pages.start >= pages.end {
             return Ok(());
@@ -265,12 +261,12 @@ impl Memory {
     }
 
     #[track_caller]
-    fn protect<P: Probe + ?Sized>(
+    fn protect(
         &self,
         range: Range<Vaddr>,
         prot: Prot,
         reason: ProtectReason,
-        report: Report<'_, P>,
+        report: Report<'_>,
     ) -> Result<(), ErrorKind> {
         let (address, length) = (self.bias + range.start, range.end.0 - range.start.0);
         let event = Kind::Protect { address, length, prot, reason };
@@ -296,17 +292,14 @@ impl Drop for Memory {
         let Some(owned) = &self.owned else { return };
         let request = Request::current();
         let (address, length) = (self.bias + self.span.start, self.span.end.0 - self.span.start.0);
-        match &owned.probe {
-            None => unmap(address, length, request.report(&crate::event::Silent, Stage::Close).about(&owned.tag)),
-            Some(probe) => unmap(address, length, request.report(&**probe, Stage::Close).about(&owned.tag)),
-        }
+        unmap(address, length, request.report(owned.probe.as_deref(), Stage::Close).about(&owned.tag));
     }
 }
 
 /// Ranges that the kernel would not unmap: it can run out of map entries when a mapping is split.
-static ABANDONED: Mutex<Vec<(Addr, u64)>> = Mutex::new(Vec::new());
+static ABANDONED: Shared<Vec<(Addr, u64)>> = Shared::new(Vec::new());
 
-fn unmap<P: Probe + ?Sized>(address: Addr, length: u64, report: Report<'_, P>) {
+fn unmap(address: Addr, length: u64, report: Report<'_>) {
     // SAFETY: the range is a reservation of ours, and its last user is gone: no object refers to it any more.
     match unsafe { mman::munmap(raw(address), length as usize) } {
         Ok(()) => report.tell(|| Kind::Unmap { address, length, error: None }),
@@ -317,26 +310,20 @@ fn unmap<P: Probe + ?Sized>(address: Addr, length: u64, report: Report<'_, P>) {
             if unsafe { mman::mprotect(raw(address), length as usize, ProtFlags::PROT_NONE) }.is_ok() {
                 report.tell(|| Kind::Protect { address, length, prot, reason: ProtectReason::Abandoned });
             }
-            ABANDONED.lock().unwrap_or_else(PoisonError::into_inner).push((address, length));
+            ABANDONED.with(|ranges| ranges.push((address, length)));
         }
     }
 }
 
-/// Held while the process forks, so that the child finds the list whole.
-pub(crate) fn hold() -> impl Sized {
-    ABANDONED.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Tries again to unmap what an earlier rollback could not.
-pub(crate) fn retry_abandoned<P: Probe + ?Sized>(report: Report<'_, P>) {
-    let ranges = std::mem::take(&mut *ABANDONED.lock().unwrap_or_else(PoisonError::into_inner));
-    for (address, length) in ranges {
+pub(crate) fn retry_abandoned(report: Report<'_>) {
+    for (address, length) in ABANDONED.with(std::mem::take) {
         unmap(address, length, report);
     }
 }
 
 /// Address space without access: `length` bytes whose start plus `first` gives a multiple of `align`.
-fn reserve<P: Probe + ?Sized>(length: u64, align: u64, first: Vaddr, report: Report<'_, P>) -> Result<Addr, ErrorKind> {
+fn reserve(length: u64, align: u64, first: Vaddr, report: Report<'_>) -> Result<Addr, ErrorKind> {
     let extra = if align > PAGE { align } else { 0 };
     let total = length + extra;
     let call = || format!("mmap(NULL, {total}, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0)");
@@ -364,12 +351,12 @@ fn reserve<P: Probe + ?Sized>(length: u64, align: u64, first: Vaddr, report: Rep
 }
 
 /// Address space filled with the file's pages from `offset` on.
-fn map_whole<P: Probe + ?Sized>(
+fn map_whole(
     length: u64,
     prot: Prot,
     fd: BorrowedFd<'_>,
     offset: FileOffset,
-    report: Report<'_, P>,
+    report: Report<'_>,
 ) -> Result<Addr, ErrorKind> {
     let event = |address| Kind::MapWhole { address, length, prot, fd: fd.as_raw_fd(), offset };
     // SAFETY: a fresh mapping at an address of the kernel's choice touches nothing that exists.

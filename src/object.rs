@@ -1,27 +1,23 @@
 //! One mapped ELF file: ours or the host's.
 
-use std::ffi::{CString, OsStr, OsString, c_char};
-use std::os::fd::AsFd;
+use std::ffi::{CStr, CString, OsStr, OsString, c_char};
 use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use goblin::elf64::program_header::ProgramHeader;
 use goblin::elf64::reloc::Rela;
 
-use crate::elf::addr::{Bias, FileOffset, Vaddr, Word};
+use crate::elf::addr::{Bias, FileOffset, Vaddr};
 use crate::elf::dynamic::{Dynamic, Entry, SIZEOF_DYN};
 use crate::elf::gnu_hash::GnuHash;
 use crate::elf::image::{Image, Segment};
-use crate::elf::plan::Plan;
 use crate::elf::symbol::SymbolTable;
 use crate::error::{ErrorKind, Result};
-use crate::event::{Kind, Probe, Report, Request, Silent, Stage, Tag};
-use crate::link::search::{self, OpenFile};
+use crate::event::Tag;
 use crate::lock::made_once;
 use crate::memory::Memory;
-use crate::runtime::{gdb, lazy, tls, unwind};
 
 mod tables;
 mod wants;
@@ -73,6 +69,14 @@ pub(crate) struct HostPart {
     pub link_map: usize,
 }
 
+/// Where an object came from.
+struct Origin {
+    tag: Tag,
+    path: OsString,
+    file: Option<FileId>,
+    host: Option<HostPart>,
+}
+
 /// One ELF file in memory with its tables checked. Never changes once it is built, except for its memory.
 pub(crate) struct Object {
     pub tag: Tag,
@@ -83,20 +87,14 @@ pub(crate) struct Object {
     pub dynamic: Dynamic,
     pub soname: Option<Arc<str>>,
     wants: OnceLock<Wants>,
+    /// Where files are looked for on its behalf, once that was asked. `load::find::paths` fills this in.
+    pub paths: OnceLock<SearchPaths>,
     pub host: Option<HostPart>,
-    /// Its unwind table, while the unwinder knows it.
-    pub frames: Mutex<Option<unwind::Registered>>,
-    /// Its thread-local variables, if it is ours and has some.
-    pub tls: Option<tls::Owned>,
+    /// The module id of its thread-local storage, if it is ours and has some. glibc: `l_tls_modid`.
+    pub tls_module: Option<u64>,
     /// Destructors of thread-local variables that wait for the end of their thread: they keep the object here.
     pub thread_destructors: AtomicUsize,
-    /// What the first calls of its lazily bound functions need, if there are any.
-    pub lazy: OnceLock<Box<lazy::Binder>>,
-    /// What its TLS descriptors point to.
-    descriptors: Mutex<Vec<tls::Argument>>,
     tables: Tables,
-    /// Dropped before its name and its memory.
-    _debugger: Option<gdb::Told>,
     /// `None`: the system's loader has made one.
     handle: Option<Box<Handle>>,
     /// Dropped last: `tables` refer to it.
@@ -110,100 +108,72 @@ unsafe impl Send for Object {}
 unsafe impl Sync for Object {}
 
 impl Object {
-    /// Stages 3 to 5: plan, map, dynamic. The file is closed once it is mapped.
-    pub(crate) fn load<P: Probe + ?Sized>(
-        file: OpenFile,
-        loaded_by: Option<&Object>,
-        probe: Option<Arc<dyn Probe>>,
-        report: Report<'_, P>,
-    ) -> Result<Object> {
-        let OpenFile { path, fd, id, image } = file;
-        let tag = Tag::new(&path.to_string_lossy());
-        let name = tag.name.clone();
-        let at = |stage| {
-            let name = &*name;
-            move |kind: ErrorKind| kind.of(name, stage)
-        };
-        let mapped = {
-            let report = report.about(&tag);
-            plan(&image, report.at(Stage::Plan)).map_err(at(Stage::Plan)).and_then(|plan| {
-                Memory::map(&plan, &image, fd.as_fd(), &tag, probe, report.at(Stage::Map)).map_err(at(Stage::Map))
-            })
-        };
-        search::close(fd, report.at(Stage::Map).about(&tag));
-        let built = tag.clone();
-        let report = report.at(Stage::Dynamic).about(&built);
-        Object::build(path, id, image, tag, mapped?, None, loaded_by, &Vaddr, report).map_err(at(Stage::Dynamic))
-    }
-
-    /// An object that the system's loader mapped.
-    pub(crate) fn adopt(tag: Tag, path: OsString, bias: Bias, image: Image, host: HostPart) -> Result<Object> {
+    /// An object that the system's loader mapped. What that loader has accepted is looked at only when somebody asks.
+    pub(crate) fn adopt(
+        tag: Tag,
+        path: OsString,
+        bias: Bias,
+        image: Image,
+        host: HostPart,
+    ) -> Result<Object, ErrorKind> {
         let memory = Memory::of_host(bias, &image);
         let pointer = crate::elf::dynamic::host_pointer(bias, memory.span());
-        let name = tag.name.clone();
-        let silent = Request::current();
-        Object::build(path, None, image, tag, memory, Some(host), None, &pointer, silent.report(&Silent, Stage::Host))
-            .map_err(|kind| kind.of(&*name, Stage::Host))
+        let dynamic = Dynamic::new(dynamic_entries(&image, &memory)?, section(&image), &pointer)?;
+        let tables = Tables::of_host(&dynamic, &memory);
+        let soname = dynamic.soname.and_then(|offset| tables::host_string(&dynamic, &memory, offset));
+        let origin = Origin { tag, path, file: None, host: Some(host) };
+        Ok(Object::of(origin, image, dynamic, tables, soname, memory))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the two ways in, and nobody else, meet here")]
-    fn build<P: Probe + ?Sized>(
+    /// An object that was mapped by us: its dynamic section and every table that it names are checked.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Malformed`] with the tag whose value no loader can work with.
+    pub(crate) fn new(
+        tag: Tag,
         path: OsString,
         file: Option<FileId>,
         image: Image,
-        tag: Tag,
         memory: Memory,
-        host: Option<HostPart>,
-        loaded_by: Option<&Object>,
-        pointer: &dyn Fn(u64) -> Vaddr,
-        report: Report<'_, P>,
     ) -> Result<Object, ErrorKind> {
-        let section = image.dynamic().map_or(Vaddr(0), |s| s.vaddr);
-        let dynamic = Dynamic::new(dynamic_entries(&image, &memory)?, section, pointer)?;
-        let (tables, wants) = match host {
-            // What the system's loader has accepted is looked at only when somebody asks.
-            Some(_) => (Tables::of_host(&dynamic, &memory), OnceLock::new()),
-            None => {
-                let tables = Tables::new(&dynamic, &memory)?;
-                check_code(&dynamic, &image)?;
-                let symbols = tables.symbols(&dynamic, &memory);
-                let string = |offset, field| string(symbols, offset, field, section);
-                let wants = Wants::new(&dynamic, &string, &tag, &path, loaded_by)?;
-                (tables, OnceLock::from(wants))
-            }
-        };
-        let soname = match (dynamic.soname, host) {
-            (None, _) => None,
-            (Some(offset), Some(_)) => tables::host_string(&dynamic, &memory, offset),
-            (Some(offset), None) => Some(string(tables.symbols(&dynamic, &memory), offset, "DT_SONAME", section)?),
-        };
-        if report.closely() {
-            tell_entries(dynamic_entries(&image, &memory)?, section, tables.symbols(&dynamic, &memory), report);
-        }
-        let handle = host.is_none().then(|| Handle::new(&path, memory.bias(), section));
-        let tls = match image.tls().filter(|_| host.is_none()) {
-            Some(segment) => Some(thread_locals(segment, &image, &memory)?),
-            None => None,
-        };
-        Ok(Object {
-            _debugger: handle.as_ref().map(|handle| gdb::tell(&handle.name, memory.bias())),
-            tls,
-            frames: Mutex::default(),
+        let section = section(&image);
+        let dynamic = Dynamic::new(dynamic_entries(&image, &memory)?, section, &Vaddr)?;
+        let tables = Tables::new(&dynamic, &memory)?;
+        check_code(&dynamic, &image)?;
+        let symbols = tables.symbols(&dynamic, &memory);
+        let wants = Wants::new(&dynamic, &|offset, field| string(symbols, offset, field, section))?;
+        let soname = dynamic.soname.map(|offset| string(symbols, offset, "DT_SONAME", section)).transpose()?;
+        let origin = Origin { tag, path, file, host: None };
+        let object = Object::of(origin, image, dynamic, tables, soname, memory);
+        let _ = object.wants.set(wants);
+        Ok(object)
+    }
+
+    fn of(
+        origin: Origin,
+        image: Image,
+        dynamic: Dynamic,
+        tables: Tables,
+        soname: Option<Arc<str>>,
+        memory: Memory,
+    ) -> Object {
+        let Origin { tag, path, file, host } = origin;
+        Object {
+            handle: host.is_none().then(|| Handle::new(&path, memory.bias(), section(&image))),
+            tls_module: None,
             thread_destructors: AtomicUsize::new(0),
-            lazy: OnceLock::new(),
-            descriptors: Mutex::default(),
             odd_path: (path != *tag.name).then_some(path),
             tag,
             file,
             image,
             dynamic,
             soname,
-            wants,
+            wants: OnceLock::new(),
+            paths: OnceLock::new(),
             host,
             tables,
-            handle,
             memory,
-        })
+        }
     }
 
     /// Where it was found.
@@ -216,10 +186,7 @@ impl Object {
         made_once(&self.wants, || {
             // Only a host's object gets here: its strings alone are read, not the tables of its symbols.
             let string = |offset, _| Ok(tables::host_string(&self.dynamic, &self.memory, offset).unwrap_or_default());
-            let program = self.host.filter(|h| h.program).map(|_| crate::host::program_path(true));
-            let path = program.as_deref().unwrap_or(self.path());
-            let wants = Wants::new(&self.dynamic, &string, &self.tag, path, None);
-            wants.unwrap_or_default()
+            Wants::new(&self.dynamic, &string).unwrap_or_default()
         })
     }
 
@@ -261,11 +228,6 @@ impl Object {
         self.memory.bias()
     }
 
-    /// Keeps what a TLS descriptor points to as long as the object.
-    pub(crate) fn keep_descriptor(&self, argument: Option<tls::Argument>) {
-        self.descriptors.lock().unwrap_or_else(PoisonError::into_inner).extend(argument);
-    }
-
     /// In the process before us.
     pub(crate) fn is_host(&self) -> bool {
         self.host.is_some()
@@ -274,6 +236,11 @@ impl Object {
     /// In everybody's scope already.
     pub(crate) fn is_startup(&self) -> bool {
         self.host.is_some_and(|h| h.startup)
+    }
+
+    /// The path of an object of ours as C has it; it lives as long as the object.
+    pub(crate) fn c_path(&self) -> &CStr {
+        self.handle.as_ref().map_or(c"", |handle| &handle.name)
     }
 
     /// What a C caller of `dlopen` gets: points at a `link_map`.
@@ -307,33 +274,20 @@ impl Object {
         self.image.loads().find(holds).map(|s| FileOffset(at.0 - s.vaddr.0 + s.offset.0))
     }
 
-    /// Every definition has an address; this is the object's own word for a library: path, else soname.
+    /// What errors call it: the path it was found at, or the name it was given.
     pub(crate) fn label(&self) -> String {
         self.tag.name.to_string()
     }
 }
 
-fn plan<P: Probe + ?Sized>(image: &Image, report: Report<'_, P>) -> Result<Plan, ErrorKind> {
-    refuse_executable_stack(image)?;
-    let plan = Plan::new(image)?;
-    report.tell(|| Kind::Planned { plan: Arc::new(plan.clone()) });
-    Ok(plan)
-}
-
-fn refuse_executable_stack(image: &Image) -> Result<(), ErrorKind> {
-    if !image.wants_executable_stack() {
-        return Ok(());
-    }
-    Err(ErrorKind::Policy {
-        what: "PT_GNU_STACK".into(),
-        found: "p_flags RWX, an executable stack,".into(),
-        reason: "it would make every stack of the process executable; relink with -z noexecstack, and give assembly files a .note.GNU-stack section".into(),
-    })
+/// Where the dynamic section lies.
+fn section(image: &Image) -> Vaddr {
+    image.dynamic().map_or(Vaddr(0), |segment| segment.vaddr)
 }
 
 /// `PT_DYNAMIC`, word by word: it lies in memory that relocations write to.
 #[inline(never)] // a stage: see docs/gdb.md
-fn dynamic_entries(image: &Image, memory: &Memory) -> Result<impl Iterator<Item = Entry>, ErrorKind> {
+pub(crate) fn dynamic_entries(image: &Image, memory: &Memory) -> Result<impl Iterator<Item = Entry>, ErrorKind> {
     let segment = image
         .dynamic()
         .ok_or_else(|| ErrorKind::malformed("PT_DYNAMIC", Vaddr(0), "none", "one", "gABI, \"Dynamic Section\""))?;
@@ -345,32 +299,6 @@ fn dynamic_entries(image: &Image, memory: &Memory) -> Result<impl Iterator<Item 
     })?;
     let entries = std::iter::from_fn(move || Some(Entry { tag: words.next()?, value: words.next()? }));
     Ok(entries.take_while(|e| e.tag != 0))
-}
-
-/// Checks `PT_TLS`, and takes note of it.
-fn thread_locals(segment: &Segment, image: &Image, memory: &Memory) -> Result<tls::Owned, ErrorKind> {
-    let rule = "ELF Handling For Thread-Local Storage, \"Program Header\"";
-    let bad = |field: &str, found: String, expected: &str| {
-        Err(ErrorKind::malformed(format!("PT_TLS: {field}"), segment.vaddr, found, expected, rule))
-    };
-    if segment.filesz > segment.memsz {
-        return bad("p_filesz", format!("{:#x}", segment.filesz), "at most p_memsz");
-    }
-    if segment.align > 1 && !segment.align.is_power_of_two() || segment.align > 1 << 20 {
-        return bad("p_align", format!("{:#x}", segment.align), "a power of two up to 1 MiB");
-    }
-    if segment.memsz > 1 << 30 {
-        return bad("p_memsz", format!("{:#x}", segment.memsz), "at most 1 GiB in every thread");
-    }
-    let holds = |s: &Segment| {
-        segment.vaddr >= s.vaddr
-            && s.flags.readable()
-            && s.memsz - (segment.vaddr.0 - s.vaddr.0).min(s.memsz) >= segment.filesz
-    };
-    if segment.filesz > 0 && !image.loads().any(holds) {
-        return bad("p_vaddr", segment.vaddr.to_string(), "an image inside one readable PT_LOAD");
-    }
-    Ok(tls::Module::register(segment, memory.bias() + segment.vaddr))
 }
 
 /// Constructors and destructors lie in executable memory of the object, their arrays inside a segment.
@@ -391,29 +319,4 @@ fn check_code(dynamic: &Dynamic, image: &Image) -> Result<(), ErrorKind> {
         }
     }
     Ok(())
-}
-
-fn tell_entries<P: Probe + ?Sized>(
-    entries: impl Iterator<Item = Entry>,
-    section: Vaddr,
-    symbols: &SymbolTable<'_>,
-    report: Report<'_, P>,
-) {
-    for (index, entry) in entries.enumerate() {
-        report.tell_each(|| Kind::DynamicEntry {
-            vaddr: Vaddr(section.0 + index as u64 * SIZEOF_DYN),
-            tag: entry.tag_name(),
-            value: Word(entry.value),
-            text: entry
-                .names_string()
-                .then(|| symbols.string(entry.value).map(String::from_utf8_lossy))
-                .flatten()
-                .map(Into::into),
-        });
-    }
-    report.tell(|| Kind::Tables {
-        hash: symbols.hash_tables(),
-        symbols: symbols.count().into(),
-        versions: symbols.versions.defined.iter().map(|v| String::from_utf8_lossy(v.text).into_owned()).collect(),
-    });
 }

@@ -35,12 +35,107 @@ pub struct Page {
     pub prot: Prot,
     /// Its content; zeros where the rights allow nobody to look.
     pub bytes: Arc<[u8; PAGE as usize]>,
+    /// The file that it was mapped from, whatever was written to it since; `None` for a page that began as zeros.
+    pub origin: Option<Origin>,
+}
+
+/// A page of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The path of the file, as in its event.
+    pub path: Arc<str>,
+    /// Where the page begins in the file.
+    pub offset: FileOffset,
 }
 
 impl Page {
     fn zero(prot: Prot) -> Page {
-        Page { prot, bytes: Arc::new([0; PAGE as usize]) }
+        Page { prot, bytes: Arc::new([0; PAGE as usize]), origin: None }
     }
+
+    /// The page `at` bytes behind `offset`; it is zero from the end of the file on.
+    fn of_file(file: &OpenFile, prot: Prot, offset: FileOffset, at: u64) -> Page {
+        let offset = FileOffset(offset.0 + at);
+        let mut page = [0; PAGE as usize];
+        let rest = file.content.get(offset.0 as usize..).unwrap_or_default();
+        let length = rest.len().min(page.len());
+        page[..length].copy_from_slice(&rest[..length]);
+        Page { prot, bytes: Arc::new(page), origin: Some(Origin { path: file.path.clone(), offset }) }
+    }
+}
+
+/// What one event did to the memory of objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effect {
+    /// The first address that it concerns.
+    pub address: Addr,
+    /// How many bytes it concerns.
+    pub length: u64,
+    /// What became of them.
+    pub change: Change,
+}
+
+/// What became of a range of memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Pages of zeros were mapped, with these rights.
+    Zeros(Prot),
+    /// Pages of a file were mapped.
+    File {
+        /// Their rights.
+        prot: Prot,
+        /// The descriptor of the file.
+        fd: i32,
+        /// Where the first page begins in the file.
+        offset: FileOffset,
+    },
+    /// Bytes were written.
+    Bytes {
+        /// What must have stood there, where the event says so.
+        before: Option<Vec<u8>>,
+        /// What stands there now.
+        after: Vec<u8>,
+    },
+    /// Pages got these rights.
+    Protect(Prot),
+    /// Nothing is mapped there any more.
+    Unmap,
+}
+
+impl Effect {
+    /// The effect of an event of this kind; `None` if it has none on the memory of objects.
+    pub fn of(kind: &Kind) -> Option<Effect> {
+        let (&address, length, change) = match kind {
+            Kind::Reserve { address, length } => (address, *length, Change::Zeros(Prot::NONE)),
+            Kind::MapZero { address, length, prot } => (address, *length, Change::Zeros(*prot)),
+            Kind::Map { address, length, prot, fd, offset, .. }
+            | Kind::MapWhole { address, length, prot, fd, offset } => {
+                (address, *length, Change::File { prot: *prot, fd: *fd, offset: *offset })
+            }
+            Kind::Zero { address, length } => {
+                (address, *length, Change::Bytes { before: None, after: vec![0; *length as usize] })
+            }
+            Kind::Store { address, before, after, size } => {
+                let bytes = |word: &Word| word.0.to_le_bytes()[..usize::from(*size)].to_vec();
+                (address, u64::from(*size), Change::Bytes { before: Some(bytes(before)), after: bytes(after) })
+            }
+            // Loads that the foreign code started itself may have changed `before` in the meantime.
+            Kind::Changed { address, after, .. } => {
+                (address, after.0.len() as u64, Change::Bytes { before: None, after: after.0.clone() })
+            }
+            Kind::Protect { address, length, prot, .. } => (address, *length, Change::Protect(*prot)),
+            Kind::Unmap { address, length, error: None } => (address, *length, Change::Unmap),
+            _ => return None,
+        };
+        Some(Effect { address, length, change })
+    }
+}
+
+/// A file that events told of.
+#[derive(Clone, Debug)]
+struct OpenFile {
+    path: Arc<str>,
+    content: Arc<[u8]>,
 }
 
 /// Why an event does not fit what came before it: the stream is incomplete or was damaged.
@@ -64,16 +159,16 @@ enum Undo {
     /// The bytes of one store.
     Bytes(Addr, Vec<u8>),
     /// What a descriptor meant before.
-    Descriptor(i32, Option<Arc<[u8]>>),
+    Descriptor(i32, Option<OpenFile>),
 }
 
 /// Modelled memory that follows a stream of events, forwards and backwards.
 pub struct Replay<F> {
     files: F,
     /// What an open descriptor means.
-    open: HashMap<i32, Arc<[u8]>>,
+    open: HashMap<i32, OpenFile>,
     /// Files that were read, by path: the same one is often opened again.
-    read: HashMap<String, Arc<[u8]>>,
+    read: HashMap<String, OpenFile>,
     pages: BTreeMap<u64, Page>,
     done: Vec<Undo>,
 }
@@ -111,8 +206,8 @@ impl<F: FnMut(&str) -> io::Result<Vec<u8>>> Replay<F> {
                 }
             }
             Some(Undo::Bytes(address, bytes)) => self.write(address, &bytes),
-            Some(Undo::Descriptor(fd, Some(content))) => {
-                self.open.insert(fd, content);
+            Some(Undo::Descriptor(fd, Some(file))) => {
+                self.open.insert(fd, file);
             }
             Some(Undo::Descriptor(fd, None)) => {
                 self.open.remove(&fd);
@@ -123,43 +218,39 @@ impl<F: FnMut(&str) -> io::Result<Vec<u8>>> Replay<F> {
 
     fn effect(&mut self, kind: &Kind) -> Result<Undo, String> {
         match kind {
-            Kind::Open { path, fd: Ok(fd) } => self.open_file(*fd, path),
-            Kind::MemoryFile { name, fd, .. } => self.open_file(*fd, name),
-            Kind::CloseFile { fd } => Ok(Undo::Descriptor(*fd, self.open.remove(fd))),
-            Kind::Reserve { address, length } => Ok(self.fill(*address, *length, |_| Page::zero(Prot::NONE))),
-            Kind::MapZero { address, length, prot } => Ok(self.fill(*address, *length, |_| Page::zero(*prot))),
-            Kind::Map { address, length, prot, fd, offset, .. }
-            | Kind::MapWhole { address, length, prot, fd, offset } => {
-                let file = self.open.get(fd).ok_or_else(|| format!("no file is open as {fd}"))?.clone();
-                Ok(self.fill(*address, *length, |at| Page { prot: *prot, bytes: file_page(&file, *offset, at) }))
+            Kind::Open { path, fd: Ok(fd) } => return self.open_file(*fd, path),
+            Kind::MemoryFile { name, fd, .. } => return self.open_file(*fd, name),
+            Kind::CloseFile { fd } => return Ok(Undo::Descriptor(*fd, self.open.remove(fd))),
+            _ => {}
+        }
+        let Some(Effect { address, length, change }) = Effect::of(kind) else { return Ok(Undo::Nothing) };
+        match change {
+            Change::Zeros(prot) => Ok(self.fill(address, length, |_| Page::zero(prot))),
+            Change::File { prot, fd, offset } => {
+                let file = self.open.get(&fd).ok_or_else(|| format!("no file is open as {fd}"))?.clone();
+                Ok(self.fill(address, length, |at| Page::of_file(&file, prot, offset, at)))
             }
-            Kind::Zero { address, length } => self.overwrite(*address, &vec![0; *length as usize], None),
-            Kind::Store { address, before, after, size } => {
-                let bytes = |word: &Word| word.0.to_le_bytes()[..usize::from(*size)].to_vec();
-                self.overwrite(*address, &bytes(after), Some(&bytes(before)))
-            }
-            // What foreign code found there may have been changed by loads that it started itself.
-            Kind::Changed { address, after, .. } => self.overwrite(*address, &after.0, None),
-            Kind::Protect { address, length, prot, .. } => self.protect(*address, *length, *prot),
+            Change::Bytes { before, after } => self.overwrite(address, &after, before.as_deref()),
+            Change::Protect(prot) => self.protect(address, length, prot),
             // A view of the cache was never modelled, so its end changes nothing.
-            Kind::Unmap { address, length, error: None } => {
-                let before = pages_of(*address, *length).map(|at| (at, self.pages.remove(&at))).collect();
+            Change::Unmap => {
+                let before = pages_of(address, length).map(|at| (at, self.pages.remove(&at))).collect();
                 Ok(Undo::Pages(before))
             }
-            _ => Ok(Undo::Nothing),
         }
     }
 
     fn open_file(&mut self, fd: i32, path: &str) -> Result<Undo, String> {
-        let content = match self.read.get(path) {
-            Some(content) => content.clone(),
+        let file = match self.read.get(path) {
+            Some(file) => file.clone(),
             None => {
-                let content: Arc<[u8]> = (self.files)(path).map_err(|e| format!("{path}: {e}"))?.into();
-                self.read.insert(path.into(), content.clone());
-                content
+                let content = (self.files)(path).map_err(|e| format!("{path}: {e}"))?;
+                let file = OpenFile { path: path.into(), content: content.into() };
+                self.read.insert(path.into(), file.clone());
+                file
             }
         };
-        Ok(Undo::Descriptor(fd, self.open.insert(fd, content)))
+        Ok(Undo::Descriptor(fd, self.open.insert(fd, file)))
     }
 }
 
@@ -219,7 +310,7 @@ impl<F> Replay<F> {
 
     /// The bytes of a file that events told of, by the path in them; also after it was closed.
     pub fn file(&self, path: &str) -> Option<&[u8]> {
-        self.read.get(path).map(|bytes| &**bytes)
+        self.read.get(path).map(|file| &*file.content)
     }
 
     /// The page that holds `address`, if one is mapped.
@@ -243,15 +334,6 @@ impl<F> Replay<F> {
         }
         regions
     }
-}
-
-/// The page of the file `at` bytes behind `offset`; what lies behind its end is zero.
-fn file_page(file: &[u8], offset: FileOffset, at: u64) -> Arc<[u8; PAGE as usize]> {
-    let mut page = [0; PAGE as usize];
-    let rest = file.get((offset.0 + at) as usize..).unwrap_or_default();
-    let length = rest.len().min(page.len());
-    page[..length].copy_from_slice(&rest[..length]);
-    Arc::new(page)
 }
 
 /// The addresses of the pages that a range touches.

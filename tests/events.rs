@@ -236,7 +236,7 @@ fn the_line_of_an_event_is_a_line_of_dlscope() {
                 event.source.line
             );
             if matches!(event.kind, Kind::Store { .. }) {
-                assert_eq!(event.source.file, "src/link/relocate.rs", "the line that decided, not the one that stores");
+                assert_eq!(event.source.file, "src/load/relocate.rs", "the line that decided, not the one that stores");
                 assert!(line.contains("store"), "{line}");
             }
         }

@@ -59,7 +59,7 @@ fn keys_lead_to_a_symbol_a_type_a_stage_an_address_and_an_event() {
     terminal.wait("the first RELATIVE again", |s| s == first);
     assert_ne!(first, second);
     terminal.press(&format!("{HOME}]]]"));
-    terminal.wait_for("src/link/search.rs");
+    terminal.wait_for("src/load/find.rs");
     terminal.press("[[[");
     terminal.wait_for("event 1 of ");
     terminal.press("g17\r");
@@ -69,7 +69,7 @@ fn keys_lead_to_a_symbol_a_type_a_stage_an_address_and_an_event() {
     terminal.press("gnonsense\r");
     terminal.wait_for("is no event number");
     terminal.press("/no such thing\r");
-    terminal.wait_for("no event says");
+    terminal.wait_for("no event contains");
     terminal.press(END);
     terminal.wait_for("no object is mapped");
     terminal.press(RIGHT);

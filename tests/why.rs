@@ -349,7 +349,7 @@ test!(a_circle_loads_and_is_called_no_harm, {
     let (text, status) = why(&fixture("cycle"));
     assert_eq!(status, 0, "{text}");
     let words = flat(&text);
-    assert!(words.starts_with("libcycle.so loads: 3 objects, 1 already in the process; a circle"), "{text}");
+    assert!(words.starts_with("libcycle.so loads: 3 objects, 1 already in the process; the circle"), "{text}");
     assert!(words.contains("libcycle.so → libother.so → libcycle.so"), "{text}");
     assert!(!words.contains("What would make it work"), "{text}");
 });
@@ -442,10 +442,10 @@ fn what_is_no_library_is_called_by_its_name() {
     fs::write(&script, "/* GNU ld script */\nGROUP ( /lib/libreal.so.6 AS_NEEDED ( /lib/ld.so.2 ) )\n").unwrap();
     let program = env::current_exe().unwrap();
     for (path, first, cure) in [
-        (script.to_str().unwrap(), "is a linker script", "Open the library that it names: /lib/libreal.so.6"),
+        (script.to_str().unwrap(), "is a linker script", "Open the library that the script names: /lib/libreal.so.6"),
         ("/etc/passwd", "passwd cannot be loaded: it is not an ELF file.", "`file /etc/passwd`"),
-        ("/usr/lib", "it is a folder", "Name a file in it"),
-        (program.to_str().unwrap(), "it is a program, not a library", "Run it instead"),
+        ("/usr/lib", "it is a folder", "Name a file in the folder"),
+        (program.to_str().unwrap(), "it is a program, not a library", "Run the program instead"),
         ("./libofnofolderhere.so", "there is no such file", "is opened as it is"),
         (
             "libpgn16.so.16",
@@ -477,7 +477,10 @@ fn the_exit_status_tells_usage_from_failure_and_help_has_examples() {
     assert_eq!(dlscope(&[""], |_| {}).status.code(), Some(2));
     assert_eq!(dlscope(&["libz.so.1", "--format", "yaml"], |_| {}).status.code(), Some(2));
     let help = String::from_utf8(dlscope(&["--help"], |_| {}).stdout).unwrap();
-    assert!(help.contains("dlscope why ./libmine.so") && help.contains("Exit status: 0 it would load"), "{help}");
+    assert!(
+        help.contains("dlscope why ./libmine.so") && help.contains("Exit status: 0 the library would load"),
+        "{help}"
+    );
 }
 
 #[test]

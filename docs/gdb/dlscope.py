@@ -61,19 +61,19 @@ class Info(gdb.Command):
 
 # Each stage of the pipeline begins in one function.
 STAGES = {
-    "find": "link::search::Search::run",
-    "read": "link::search::read",
-    "plan": "elf::plan::Plan::new",
-    "map": "memory::Memory::map",
-    "dynamic": "object::dynamic_entries",
-    "needed": "link::needed::gather",
-    "versions": "link::versions::check",
-    "relocate": "link::relocate::first_pass",
-    "seal": "memory::Memory::seal",
-    "publish": "runtime::init::remember",
-    "init": "runtime::init::run",
+    "find": "load::find::Search::run",
+    "read": "load::read::headers",
+    "plan": "load::plan::plan",
+    "map": "load::map::map",
+    "dynamic": "load::dynamic::object",
+    "needed": "load::needed::Needed::next",
+    "versions": "load::versions::check",
+    "relocate": "load::relocate::first_pass",
+    "seal": "load::seal::seal",
+    "publish": "load::publish::publish",
+    "init": "load::init::run",
     "lookup": "library::lookup::address",
-    "close": "runtime::init::close",
+    "close": "load::close::release",
 }
 
 
@@ -89,15 +89,7 @@ class BreakStage(gdb.Command):
     def invoke(self, argument, from_tty):
         if argument not in STAGES:
             raise gdb.GdbError("the stages are: " + " ".join(STAGES))
-        name = "dlscope::" + STAGES[argument]
-        # A generic function is there once for those who listen, and once for silence.
-        generic = [name + "<dlscope::event::Silent>", name + "<dyn dlscope::event::Probe>"]
-        here = [form for form in generic if gdb.lookup_static_symbols(form)]
-        if not here and gdb.lookup_global_symbol(name):
-            here = [name]
-        # Not in the program yet, but in a preload: all of them wait for it.
-        for form in here or [name] + generic:
-            gdb.execute("break '%s'" % form)
+        gdb.execute("break dlscope::%s" % STAGES[argument])
 
 
 gdb.execute("set breakpoint pending on")

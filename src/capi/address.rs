@@ -10,8 +10,8 @@ use nix::libc;
 use crate::elf::addr::Addr;
 use crate::host;
 use crate::lock::Lock;
+use crate::namespace::namespaces;
 use crate::object::{LinkMap, Object};
-use crate::runtime::init;
 
 /// `RTLD_DL_SYMENT` and `RTLD_DL_LINKMAP` of `<dlfcn.h>`.
 const SYMENT: c_int = 1;
@@ -65,8 +65,7 @@ pub unsafe extern "C" fn dladdr1(
 
 /// The object that an address belongs to, ours or the host's.
 pub(super) fn owner(address: Addr, lock: &Lock) -> Option<Arc<Object>> {
-    let own =
-        init::namespaces(lock).into_iter().find_map(|n| n.members(lock).objects().find(|o| o.memory.contains(address)));
+    let own = namespaces(lock).into_iter().find_map(|n| n.members(lock).objects().find(|o| o.memory.contains(address)));
     own.or_else(|| host::look_silently(lock).ok()?.owner(address).cloned())
 }
 

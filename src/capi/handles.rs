@@ -7,17 +7,35 @@
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::{errors, replacement};
 use crate::elf::addr::Addr;
 use crate::elf::symbol::{Class, Want, Wanted};
-use crate::link::directory::Directory;
-use crate::link::index::Known;
+use crate::lock::Shared;
+use crate::lookup::directory::Directory;
+use crate::lookup::index::Known;
 use crate::namespace;
 use crate::object::Object;
 
-/// What the handle of a loaded library means. The library's member of its namespace owns it.
+/// What the handles of loaded libraries mean, by the tag of the library. The library's member of its namespace owns each,
+/// so that it ends with the library.
+static MEANINGS: Shared<Vec<(u32, Weak<Meaning>)>> = Shared::new(Vec::new());
+
+/// What the handle of the library with this tag means, if that was found out before.
+pub(super) fn meaning(tag: u32) -> Option<Arc<Meaning>> {
+    MEANINGS.with(|all| all.iter().find(|(of, _)| *of == tag)?.1.upgrade())
+}
+
+/// Notes what was found out.
+pub(super) fn note_meaning(tag: u32, meaning: &Arc<Meaning>) {
+    MEANINGS.with(|all| {
+        all.retain(|(_, meaning)| meaning.strong_count() > 0);
+        all.push((tag, Arc::downgrade(meaning)));
+    });
+}
+
+/// What the handle of a loaded library means.
 #[derive(Default)]
 pub(crate) struct Meaning {
     /// The library and its dependencies, breadth first.

@@ -9,11 +9,12 @@ use nix::libc;
 use super::errors::{fail, forget, wording};
 use super::{is, open};
 use crate::host::{self, Host};
-use crate::link::search::default_dirs;
-use crate::link::tokens::directory;
+use crate::load::find::tokens::directory;
+use crate::load::find::{default_dirs, search_paths};
 use crate::lock::{Lock, without_fork};
+use crate::namespace::namespaces;
 use crate::object::{LinkMap, Object};
-use crate::runtime::{init, tls};
+use crate::runtime::tls;
 
 /// The requests of `<dlfcn.h>`.
 const LMID: c_int = 1;
@@ -56,7 +57,7 @@ pub unsafe extern "C" fn dlinfo(handle: *mut c_void, request: c_int, argument: *
 unsafe fn info(handle: *mut c_void, request: c_int, argument: *mut c_void, lock: &Lock) -> Result<c_int, String> {
     let host = host::look_silently(lock).map_err(|e| wording(&e))?;
     let mut number = 0;
-    let own = init::namespaces(lock).into_iter().find_map(|namespace| {
+    let own = namespaces(lock).into_iter().find_map(|namespace| {
         number = open::number_of(&namespace, lock);
         namespace.members(lock).iter().find(|m| is(&m.object, handle)).map(|m| m.object.clone())
     });
@@ -70,7 +71,7 @@ unsafe fn info(handle: *mut c_void, request: c_int, argument: *mut c_void, lock:
             LMID => argument.cast::<c_long>().write(number),
             LINKMAP => argument.cast::<*const LinkMap>().write(object.handle()),
             ORIGIN => {
-                let origin = CString::new(object.wants().paths.origin()).unwrap_or_default();
+                let origin = CString::new(search_paths(&object).origin()).unwrap_or_default();
                 let bytes = origin.as_bytes_with_nul();
                 ptr::copy_nonoverlapping(bytes.as_ptr(), argument.cast(), bytes.len());
             }
@@ -90,12 +91,12 @@ unsafe fn info(handle: *mut c_void, request: c_int, argument: *mut c_void, lock:
 
 /// The id of the object's thread-local storage.
 fn module(object: &Object, host: &Host) -> Option<u64> {
-    object.tls.as_ref().map(|tls| tls.id).or_else(|| host.tls_module(object))
+    object.tls_module.or_else(|| host.tls_module(object))
 }
 
 /// The calling thread's block, if it has one already.
 fn block(object: &Object, host: &Host) -> *mut c_void {
-    match &object.tls {
+    match object.tls_module {
         Some(module) => tls::existing(module).cast(),
         None => match host.tls_offset(object) {
             Some(offset) => tls::below_thread_pointer(offset).cast(),
@@ -117,14 +118,14 @@ fn block_of_glibc(module: usize) -> *mut c_void {
     }
     let mut wanted = (module, ptr::null_mut());
     // SAFETY: the callback takes this argument, and calls nothing.
-    without_fork(|| unsafe { host::real_iterate()(Some(visit), (&raw mut wanted).cast()) });
+    without_fork(|| unsafe { host::real::iterate()(Some(visit), (&raw mut wanted).cast()) });
     wanted.1
 }
 
 /// The directories that are searched for what the object needs, in order. glibc `_dl_rtld_di_serinfo`.
 fn search_path(object: &Arc<Object>, host: &Host) -> Vec<String> {
-    let paths = &object.wants().paths;
-    let executable = host.startup().first().map(|o| &o.wants().paths);
+    let paths = search_paths(object);
+    let executable = host.startup().first().map(|o| search_paths(o));
     let mut found = Vec::new();
     if paths.runpath.is_none() {
         let own = paths.rpath.iter();

@@ -8,17 +8,16 @@ use std::sync::Arc;
 use nix::libc;
 
 use super::errors::{fail, forget, wording};
-use super::is;
+use super::{is, process_wide};
 use crate::elf::addr::Addr;
 use crate::host::{self, Host};
-use crate::library;
-use crate::link::needed::Target;
-use crate::link::scope::c_name;
-use crate::loader::Loader;
+use crate::load;
+use crate::load::needed::Target;
 use crate::lock::{Guarded, Lock};
-use crate::namespace::{Mode, Namespace};
+use crate::lookup::scope::c_name;
+use crate::namespace::{Namespace, namespaces};
 use crate::object::{LinkMap, Object};
-use crate::runtime::init;
+use crate::policy::Mode;
 
 /// `LM_ID_BASE` and `LM_ID_NEWLM` of `<dlfcn.h>`.
 const BASE: c_long = 0;
@@ -39,8 +38,8 @@ pub unsafe extern "C" fn dlopen_from(file: *const c_char, mode: c_int, from: *co
     let name = unsafe { c_name(file) }.map(String::from_utf8_lossy);
     forget();
     let lock = Lock::acquire();
-    let loader = loader_of(Addr(from as u64), &lock);
-    answer(open(loader, name.as_deref().unwrap_or_default(), mode, Addr(from as u64), &lock))
+    let namespace = namespace_of(Addr(from as u64), &lock);
+    answer(open(&namespace, name.as_deref().unwrap_or_default(), mode, Addr(from as u64), &lock))
 }
 
 /// `dlmopen`, with the return address of the caller. A new namespace shares the host's objects with all others: a
@@ -75,7 +74,7 @@ fn answer(opened: Result<*const LinkMap, Option<String>>) -> *mut c_void {
 
 fn open_in(space: c_long, name: &str, mode: c_int, from: Addr, lock: &Lock) -> Result<*const LinkMap, Option<String>> {
     if space == BASE {
-        return open(Loader::process_wide().clone(), name, mode, from, lock);
+        return open(process_wide(), name, mode, from, lock);
     }
     if name.is_empty() {
         return Err(Some("invalid namespace: Invalid argument".into()));
@@ -84,16 +83,17 @@ fn open_in(space: c_long, name: &str, mode: c_int, from: Addr, lock: &Lock) -> R
         return Err(Some(format!("{name}: invalid mode for dlopen(): Invalid argument")));
     }
     if space == NEW {
-        let loader = Loader::process_wide().sibling();
+        let (policy, probe) = (process_wide().policy.clone(), process_wide().probe.clone());
+        let namespace = Arc::new(Namespace::new(policy, probe));
         // Before its constructors, which may ask for its number.
-        MORE.borrow(lock).push(loader.namespace.clone());
-        return open(loader.clone(), name, mode, from, lock).inspect_err(|_| {
-            MORE.borrow(lock).retain(|n| !Arc::ptr_eq(n, &loader.namespace));
+        MORE.borrow(lock).push(namespace.clone());
+        return open(&namespace, name, mode, from, lock).inspect_err(|_| {
+            MORE.borrow(lock).retain(|n| !Arc::ptr_eq(n, &namespace));
         });
     }
     let known = usize::try_from(space - 1).ok().and_then(|at| MORE.borrow(lock).get(at).cloned());
     let namespace = known.ok_or_else(|| format!("{name}: invalid target namespace in dlmopen(): Invalid argument"))?;
-    open(Loader { namespace }, name, mode, from, lock)
+    open(&namespace, name, mode, from, lock)
 }
 
 /// The number of a namespace: `RTLD_DI_LMID`.
@@ -103,7 +103,13 @@ pub(super) fn number_of(namespace: &Arc<Namespace>, lock: &Lock) -> c_long {
 }
 
 /// `Err(None)`: not there, and with `RTLD_NOLOAD` that is no error.
-fn open(loader: Loader, name: &str, mode: c_int, from: Addr, lock: &Lock) -> Result<*const LinkMap, Option<String>> {
+fn open(
+    namespace: &Arc<Namespace>,
+    name: &str,
+    mode: c_int,
+    from: Addr,
+    lock: &Lock,
+) -> Result<*const LinkMap, Option<String>> {
     if mode & (libc::RTLD_NOW | libc::RTLD_LAZY) == 0 {
         let colon = if name.is_empty() { "" } else { ": " };
         return Err(Some(format!("{name}{colon}invalid mode for dlopen(): Invalid argument")));
@@ -115,7 +121,9 @@ fn open(loader: Loader, name: &str, mode: c_int, from: Addr, lock: &Lock) -> Res
         used(program, &host, lock);
         return Ok(program.handle());
     }
-    if mode & libc::RTLD_NOLOAD != 0 && !loader.has(name, Some(from), &host, lock).map_err(|e| wording(&e))? {
+    if mode & libc::RTLD_NOLOAD != 0
+        && !load::is_here(namespace, name, Some(from), &host, lock).map_err(|e| wording(&e))?
+    {
         return Err(None);
     }
     let mode = Mode {
@@ -125,8 +133,8 @@ fn open(loader: Loader, name: &str, mode: c_int, from: Addr, lock: &Lock) -> Res
         lazy: mode & libc::RTLD_NOW == 0,
     };
     // SAFETY: whoever calls `dlopen` answers for what it opens.
-    let library = unsafe { loader.open_target(Target::Name(name), mode, Some(from)) }.map_err(|e| wording(&e))?;
-    let handle = library.into_handle();
+    let opened = unsafe { load::open(namespace, Target::Name(name), mode, Some(from)) }.map_err(|e| wording(&e))?;
+    let handle = opened.root.handle();
     if let Some(object) = host.objects.iter().find(|o| is(o, handle.cast_mut().cast())) {
         used(object, &host, lock);
     }
@@ -134,12 +142,9 @@ fn open(loader: Loader, name: &str, mode: c_int, from: Addr, lock: &Lock) -> Res
 }
 
 /// The namespace of the calling library; of anyone else, the process-wide one.
-pub(super) fn loader_of(from: Addr, lock: &Lock) -> Loader {
+pub(super) fn namespace_of(from: Addr, lock: &Lock) -> Arc<Namespace> {
     let has_caller = |n: &Arc<Namespace>| n.members(lock).iter().any(|m| m.object.memory.contains(from));
-    match init::namespaces(lock).into_iter().find(has_caller) {
-        Some(namespace) => Loader { namespace },
-        None => Loader::process_wide().clone(),
-    }
+    namespaces(lock).into_iter().find(has_caller).unwrap_or_else(|| process_wide().clone())
 }
 
 /// `dlclose`.
@@ -160,7 +165,7 @@ pub unsafe extern "C" fn dlclose(handle: *mut c_void) -> c_int {
 
 fn close(handle: *mut c_void, lock: &Lock) -> Result<(), String> {
     let not_open = |object: &Object| format!("{}: shared object not open", object.label());
-    for namespace in init::namespaces(lock) {
+    for namespace in namespaces(lock) {
         let members = namespace.members(lock);
         let Some(member) = members.iter().find(|m| is(&m.object, handle)) else { continue };
         return match member.opens {
@@ -170,7 +175,9 @@ fn close(handle: *mut c_void, lock: &Lock) -> Result<(), String> {
             _ => {
                 let id = member.object.tag.id;
                 drop(members);
-                library::end(&namespace, id).map_err(|error| wording(&error))
+                // SAFETY: whoever calls `dlclose` uses nothing of the library any more.
+                unsafe { load::close::close(&namespace, id) };
+                Ok(())
             }
         };
     }

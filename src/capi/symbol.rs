@@ -8,18 +8,15 @@ use nix::libc;
 
 use super::errors::{fail, forget, wording};
 use super::handles::{self, Meaning};
-use super::open::loader_of;
-use super::{is, program_name, replacement};
+use super::open::namespace_of;
+use super::{is, process_wide, program_name, replacement};
 use crate::elf::addr::Addr;
-use crate::event::{Request, Silent, Stage};
 use crate::host::{self, Host};
 use crate::library::{address, no_such_symbol};
-use crate::link::scope::c_name;
-use crate::loader::Loader;
 use crate::lock::Lock;
-use crate::namespace::Namespace;
+use crate::lookup::scope::c_name;
+use crate::namespace::{Namespace, namespaces};
 use crate::object::Object;
-use crate::runtime::init;
 
 /// `dlsym`, with the return address of the caller.
 ///
@@ -61,13 +58,13 @@ pub unsafe extern "C" fn dlvsym_from(
 fn symbol(handle: *mut c_void, name: &[u8], version: Option<&[u8]>, from: Addr) -> Result<Addr, String> {
     let (namespace, Asked { meaning, whose }) = {
         let lock = Lock::acquire();
-        (loader_of(from, &lock).namespace, scope_of(handle, from, &lock)?)
+        (namespace_of(from, &lock), scope_of(handle, from, &lock)?)
     };
-    let request = Request::current();
-    let found = match &namespace.probe {
-        None => find(&namespace, &meaning, name, version, &Silent, &request),
-        Some(probe) => find(&namespace, &meaning, name, version, &**probe, &request),
-    };
+    let Meaning { scope, directory } = &*meaning;
+    let label = || scope.first().map_or(String::new(), |o| o.label());
+    let found = address(&namespace, scope, directory, name, version, &label);
+    let found =
+        found.and_then(|found| found.ok_or_else(|| no_such_symbol(name, version, label(), directory.names(scope))));
     let address = found.map_err(|mut error| {
         error.object = whose;
         wording(&error)
@@ -101,22 +98,6 @@ fn keep(owner: &Object, namespace: &Namespace, from: Addr) {
     });
 }
 
-fn find<P: crate::event::Probe + ?Sized>(
-    namespace: &Namespace,
-    meaning: &Meaning,
-    name: &[u8],
-    version: Option<&[u8]>,
-    probe: &P,
-    request: &Request,
-) -> crate::Result<Addr> {
-    let report = request.report(probe, Stage::Lookup);
-    let Meaning { scope, directory, .. } = meaning;
-    address(namespace, scope, directory, name, version, report)?.ok_or_else(|| {
-        let label = scope.first().map_or(String::new(), |o| o.label());
-        no_such_symbol(name, version, label, directory.names(scope))
-    })
-}
-
 /// The objects that are searched, and whose scope it is, for an error.
 struct Asked {
     meaning: Arc<Meaning>,
@@ -142,21 +123,21 @@ fn scope_of(handle: *mut c_void, from: Addr, lock: &Lock) -> Result<Asked, Strin
         return Ok(Asked::once(default_scope(&host, from, lock), whose));
     }
     if host.startup().first().is_some_and(|o| is(o, handle)) {
-        return Ok(Asked::once(everybodys(&host, &Loader::process_wide().namespace, lock), program_name()));
+        return Ok(Asked::once(everybodys(&host, process_wide(), lock), program_name()));
     }
     if handle == libc::RTLD_NEXT {
         return next_scope(&host, from, lock)
             .map(|(scope, object)| Asked::once(scope, whose(Some(&object))))
             .ok_or_else(|| "RTLD_NEXT used in code not dynamically loaded".into());
     }
-    for namespace in init::namespaces(lock) {
+    for namespace in namespaces(lock) {
         let found = namespace.members(lock).iter().find(|m| is(&m.object, handle)).map(|m| m.object.clone());
         if let Some(object) = found {
             return Ok(Asked { meaning: meaning_of(&object, handle, &namespace, &host, lock), whose: object.label() });
         }
     }
     let object = host.objects.iter().find(|o| is(o, handle)).ok_or("invalid handle")?;
-    let scope = Loader::process_wide().namespace.members(lock).closure(object, &host);
+    let scope = process_wide().members(lock).closure(object, &host);
     Ok(Asked::once(scope, whose(Some(object))))
 }
 
@@ -169,16 +150,16 @@ fn meaning_of(
     lock: &Lock,
 ) -> Arc<Meaning> {
     let when = crate::namespace::changes();
-    let members = namespace.members(lock);
-    if let Some(known) = members.get(object.tag.id).and_then(|member| member.meaning.clone()) {
+    if let Some(known) = handles::meaning(object.tag.id) {
         handles::remember(handle, &known, when);
         return known;
     }
-    let made = Arc::new(Meaning { scope: members.closure(object, host), ..Meaning::default() });
-    drop(members);
+    let scope = namespace.members(lock).closure(object, host);
+    let made = Arc::new(Meaning { scope, ..Meaning::default() });
+    handles::note_meaning(object.tag.id, &made);
     namespace.change(lock, |members| {
         if let Some(member) = members.get_mut(object.tag.id) {
-            member.meaning = Some(made.clone());
+            member.kept.push(made.clone());
         }
     });
     made
@@ -186,7 +167,7 @@ fn meaning_of(
 
 /// The loaded library that holds the calling code, and its namespace; else the process-wide one.
 fn caller(from: Addr, lock: &Lock) -> (Option<Arc<Object>>, Arc<Namespace>) {
-    let namespace = loader_of(from, lock).namespace;
+    let namespace = namespace_of(from, lock);
     let own = namespace.members(lock).iter().find(|m| m.object.memory.contains(from)).map(|m| m.object.clone());
     (own, namespace)
 }

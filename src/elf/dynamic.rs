@@ -159,6 +159,16 @@ struct Halves {
 }
 
 impl Dynamic {
+    /// Which hash tables there are, by tag.
+    pub fn hash_tables(&self) -> &'static str {
+        match (self.gnu_hash, self.sysv_hash) {
+            (Some(_), Some(_)) => "DT_GNU_HASH, DT_HASH",
+            (Some(_), None) => "DT_GNU_HASH",
+            (None, Some(_)) => "DT_HASH",
+            (None, None) => "none",
+        }
+    }
+
     /// Sorts the entries of the section at `section` by meaning. Those after `DT_NULL` do not count.
     /// `pointer` turns a `d_ptr` into a `p_vaddr`: the identity for a file that we mapped ourselves, see
     /// [`host_pointer`] for others.

@@ -13,6 +13,7 @@ pub mod plan;
 pub mod reloc;
 pub mod symbol;
 pub mod sysv_hash;
+pub mod trail;
 pub mod version;
 
 /// A little-endian `u16` at byte `at`, or `None` beyond the end.

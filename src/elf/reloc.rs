@@ -196,6 +196,13 @@ impl RelocKind {
         !matches!(self, RelocKind::None | RelocKind::Relative | RelocKind::Relative64 | RelocKind::IRelative)
     }
 
+    /// Whether all that its formula needs of a symbol is the address `S`.
+    #[inline]
+    pub fn is_address(self) -> bool {
+        use RelocKind::{Abs32, Abs64, GlobDat, JumpSlot, Pc32};
+        matches!(self, Abs64 | GlobDat | JumpSlot | Abs32 | Pc32)
+    }
+
     /// Whether it is about a thread-local variable.
     #[inline]
     pub fn is_tls(self) -> bool {
@@ -212,7 +219,7 @@ impl RelocKind {
     ///
     /// # Errors
     /// [`Problem`] where there is no result to store.
-    #[inline]
+    #[inline(always)]
     pub fn compute(self, b: Bias, p: Addr, value: Value, a: i64) -> Result<Write, Problem> {
         let s = value.address;
         Ok(match self {

@@ -14,9 +14,8 @@ use super::version::{HIDDEN, Name, Versions};
 use crate::error::ErrorKind;
 
 mod entry;
-mod trail;
+pub use super::trail::{Probing, Trail};
 pub use entry::{Symbol, SymbolBinding, SymbolType};
-pub use trail::{Probing, Trail};
 
 /// What kind of reference a symbol is looked up for. glibc `elf_machine_type_class`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +133,8 @@ impl<'a> SymbolTable<'a> {
             None => None,
             Some(at) => Some(GnuHash::new(tail("DT_GNU_HASH", at)?, at)?),
         };
-        let sysv = match dynamic.sysv_hash {
+        // As in glibc, the older hash table is not even looked at where there is a newer one.
+        let sysv = match dynamic.sysv_hash.filter(|_| gnu.is_none()) {
             None => None,
             Some(at) => Some(SysvHash::new(tail("DT_HASH", at)?, at)?),
         };
@@ -150,8 +150,8 @@ impl<'a> SymbolTable<'a> {
 
     /// Symbol `index`.
     #[inline]
-    pub fn get(&self, index: u32) -> Option<Symbol> {
-        self.symbols.get(index as usize).copied().map(Symbol)
+    pub fn get(&self, index: u32) -> Option<Symbol<'a>> {
+        self.symbols.get(index as usize).map(Symbol)
     }
 
     /// Where symbol `index` lies.
@@ -181,13 +181,13 @@ impl<'a> SymbolTable<'a> {
     }
 
     /// A symbol's name; empty where the file has none.
-    pub fn name(&self, symbol: &Symbol) -> &'a [u8] {
+    pub fn name(&self, symbol: &Symbol<'_>) -> &'a [u8] {
         c_str_at(self.strings, symbol.0.st_name as usize).unwrap_or_default()
     }
 
     /// The same with its hash.
     #[inline]
-    pub(crate) fn hashed_name(&self, symbol: &Symbol) -> (&'a [u8], u32) {
+    pub(crate) fn hashed_name(&self, symbol: &Symbol<'_>) -> (&'a [u8], u32) {
         let rest = self.strings.get(symbol.0.st_name as usize..).unwrap_or_default();
         let (hash, length) = gnu_hash::hash_string(rest).unwrap_or((gnu_hash::hash(b""), 0));
         (&rest[..length], hash)
@@ -223,16 +223,6 @@ impl<'a> SymbolTable<'a> {
         self.version(index).map(|v| String::from_utf8_lossy(v.text).into_owned())
     }
 
-    /// Which hash tables there are, by tag.
-    pub fn hash_tables(&self) -> &'static str {
-        match (&self.gnu, &self.sysv) {
-            (Some(_), Some(_)) => "DT_GNU_HASH, DT_HASH",
-            (Some(_), None) => "DT_GNU_HASH",
-            (None, Some(_)) => "DT_HASH",
-            (None, None) => "none",
-        }
-    }
-
     /// The newer hash table, where there is one.
     #[inline]
     pub fn gnu_hash(&self) -> Option<GnuHash<'a>> {
@@ -255,8 +245,8 @@ impl<'a> SymbolTable<'a> {
     }
 
     /// The definition of `wanted` in this object: its index and symbol.
-    #[inline]
-    pub fn find(&self, wanted: &Wanted<'_>, trail: &mut impl Trail) -> Option<(u32, Symbol)> {
+    #[inline(always)]
+    pub fn find(&self, wanted: &Wanted<'_>, trail: &mut impl Trail) -> Option<(u32, Symbol<'a>)> {
         // An unversioned `dlsym` takes a versioned symbol if it is the only default one.
         let mut default = None;
         let mut defaults = 0;
@@ -286,37 +276,16 @@ impl<'a> SymbolTable<'a> {
         Some((index, symbol))
     }
 
-    /// The same for those who go on elsewhere where it is not simple, and whom the filter of `gnu`, the object's newer
-    /// hash table, has let through.
-    #[inline(always)]
-    pub(crate) fn find_simply(&self, gnu: &GnuHash<'_>, wanted: &Wanted<'_>) -> Simply {
-        let mut alone = false;
-        let index = gnu.find_in_bucket(wanted.hash, &mut (), |index, _| match self.check(wanted, index, &mut ()) {
-            Check::Yes => true,
-            Check::No => false,
-            Check::IfAlone => {
-                alone = true;
-                true
-            }
-        });
-        let Some(index) = index else { return Simply::No };
-        match self.get(index) {
-            Some(symbol) if symbol.is_plain() && !alone => Simply::Yes(symbol),
-            Some(symbol) if symbol.is_plain_ifunc() && !alone => Simply::Ifunc(symbol),
-            _ => Simply::Perhaps,
-        }
-    }
-
     /// What the reference at `index` asks for: its name and the version that `DT_VERSYM` gives it.
     #[inline(always)]
-    pub(crate) fn wanted(&self, index: u32, reference: &Symbol, class: Class) -> Wanted<'a> {
+    pub(crate) fn wanted(&self, index: u32, reference: &Symbol<'_>, class: Class) -> Wanted<'a> {
         let version = self.version(index).map_or(Want::Oldest, |v| Want::Version(*v));
         Wanted::hashed(self.hashed_name(reference), version, class)
     }
 
     /// Symbol `index`, if an unversioned `dlsym` for its name gets it, provided that it is the only symbol here with
     /// that name.
-    pub(crate) fn newest(&self, index: u32) -> Option<Symbol> {
+    pub(crate) fn newest(&self, index: u32) -> Option<Symbol<'a>> {
         let symbol = self.get(index).filter(|symbol| symbol.defines(Class::Address) && symbol.is_exported())?;
         let fits = self.version_index(index).is_none_or(|own| own & HIDDEN == 0 || own & !HIDDEN <= 1);
         fits.then_some(symbol)
@@ -354,7 +323,7 @@ impl<'a> SymbolTable<'a> {
     }
 
     /// Every symbol that others may bind to: index, symbol, and whether it is the default version.
-    pub fn exports(&self) -> impl Iterator<Item = (u32, Symbol, bool)> + '_ {
+    pub fn exports(&self) -> impl Iterator<Item = (u32, Symbol<'a>, bool)> + '_ {
         (1..self.count()).filter_map(|index| {
             let symbol = self.get(index)?;
             let exported = symbol.is_exported() && !symbol.is_undefined() && symbol.defines(Class::Address);
@@ -363,17 +332,6 @@ impl<'a> SymbolTable<'a> {
             (exported && version & !HIDDEN != 0).then_some((index, symbol, version & HIDDEN == 0))
         })
     }
-}
-
-/// What [`SymbolTable::find_simply`] found.
-pub(crate) enum Simply {
-    /// A plain definition.
-    Yes(Symbol),
-    /// The same, but that its address is a resolver's.
-    Ifunc(Symbol),
-    No,
-    /// It takes more questions.
-    Perhaps,
 }
 
 enum Check {

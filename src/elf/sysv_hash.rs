@@ -5,7 +5,7 @@
 //! the first symbol index, `chain[index]` the next, 0 the end.
 
 use super::addr::Vaddr;
-use super::symbol::{Probing, Trail};
+use super::trail::{Probing, Trail};
 use super::u32_at;
 use crate::error::ErrorKind;
 

@@ -4,11 +4,12 @@
 //! this takes no lock and allocates nothing. It may walk the list without glibc's lock, because it ends at glibc's own
 //! objects, which are among the first and never go away.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_int, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use goblin::elf64::dynamic::{DT_GNU_HASH, DT_STRSZ, DT_STRTAB, DT_SYMTAB, Dyn};
+use goblin::elf64::dynamic::{DT_GNU_HASH, DT_STRSZ, DT_STRTAB, DT_SYMTAB, DT_VERSYM, Dyn};
 use goblin::elf64::program_header::{PT_LOAD, ProgramHeader};
+use nix::libc;
 
 use super::start::list_head;
 use crate::elf::addr::{Bias, Vaddr};
@@ -22,13 +23,39 @@ pub(crate) struct Real {
     found: AtomicPtr<()>,
 }
 
-/// `dl_iterate_phdr`.
-pub(crate) static ITERATE: Real = Real::named(b"dl_iterate_phdr");
-/// `_dl_find_object`.
-pub(crate) static FIND_OBJECT: Real = Real::named(b"_dl_find_object");
+static ITERATE: Real = Real::named(b"dl_iterate_phdr");
+static FIND_OBJECT: Real = Real::named(b"_dl_find_object");
+
+/// The callback of `dl_iterate_phdr`.
+pub type Visit = unsafe extern "C" fn(*mut libc::dl_phdr_info, usize, *mut c_void) -> c_int;
+type Iterate = unsafe extern "C" fn(Option<Visit>, *mut c_void) -> c_int;
+type FindObject = unsafe extern "C" fn(*mut c_void, *mut c_void) -> c_int;
+
+/// glibc's own `dl_iterate_phdr`. The name alone could mean ours: then it would call itself.
+pub(crate) fn iterate() -> Iterate {
+    let real = ITERATE.get();
+    if real.is_null() {
+        return libc::dl_iterate_phdr;
+    }
+    // SAFETY: a function of this name and so of this type, found in glibc.
+    unsafe { std::mem::transmute::<*mut (), Iterate>(real) }
+}
+
+/// glibc's own `_dl_find_object`; −1, as for an address that it does not know, where it has none.
+///
+/// # Safety
+/// `result` has room for a `struct dl_find_object`.
+pub(crate) unsafe fn find_object(pc: *mut c_void, result: *mut c_void) -> c_int {
+    let real = FIND_OBJECT.get();
+    if real.is_null() {
+        return -1;
+    }
+    // SAFETY: glibc's function of this type, found by name; the caller's arguments.
+    unsafe { std::mem::transmute::<*mut (), FindObject>(real)(pc, result) }
+}
 
 impl Real {
-    const fn named(name: &'static [u8]) -> Real {
+    pub(crate) const fn named(name: &'static [u8]) -> Real {
         Real { name, found: AtomicPtr::new(std::ptr::null_mut()) }
     }
 
@@ -40,6 +67,16 @@ impl Real {
         }
         let found = self.find().unwrap_or(std::ptr::null_mut());
         self.found.store(found, Ordering::Relaxed);
+        found
+    }
+
+    /// The same for a function without which nothing goes on.
+    ///
+    /// # Panics
+    /// If this glibc has none.
+    pub(crate) fn must_be_there(&self) -> *mut () {
+        let found = self.get();
+        assert!(!found.is_null(), "glibc has no {}", String::from_utf8_lossy(self.name));
         found
     }
 
@@ -73,7 +110,7 @@ impl Bytes<'static> for FirstSegment {
     }
 }
 
-/// Looks `name` up in the object of `map`, whatever its version.
+/// The default version of `name` in the object of `map`.
 ///
 /// # Safety
 /// One of glibc's own objects: it begins with its ELF header, which the program headers follow, and stays for good.
@@ -93,7 +130,7 @@ unsafe fn find_in(map: &LinkMap, name: &[u8]) -> Option<*mut ()> {
         Entry { tag: d_tag, value: d_val }
     };
     let entries = (0..).map(entry).take_while(|e| e.tag != 0);
-    let wanted = entries.filter(|e| matches!(e.tag, DT_SYMTAB | DT_STRTAB | DT_STRSZ | DT_GNU_HASH));
+    let wanted = entries.filter(|e| matches!(e.tag, DT_SYMTAB | DT_STRTAB | DT_STRSZ | DT_GNU_HASH | DT_VERSYM));
     let bias = Bias(map.l_addr);
     let dynamic = Dynamic::new(wanted, Vaddr(0), &host_pointer(bias, Vaddr(0)..Vaddr(end))).ok()?;
     let symbols = SymbolTable::new(&dynamic, &FirstSegment(first)).ok()?;

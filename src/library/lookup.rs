@@ -10,11 +10,11 @@ use crate::elf::symbol::{Class, Want, Wanted};
 use crate::elf::sysv_hash;
 use crate::elf::version::Name;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Probe, Report, Stage};
+use crate::event::{Asked, Kind, Report, Request, Stage};
 use crate::host;
-use crate::link::directory::Directory;
-use crate::link::scope::{self, Definition};
 use crate::lock::Lock;
+use crate::lookup::directory::Directory;
+use crate::lookup::scope::{self, Definition};
 use crate::memory::{NothingAround, Watch};
 use crate::namespace::{Namespace, OneOfAKind};
 use crate::object::Object;
@@ -31,52 +31,56 @@ pub(crate) fn no_such_symbol(
     ErrorKind::NoSuchSymbol { symbol: text(symbol), version: version.map(text), searched }.of(object, Stage::Lookup)
 }
 
-/// The address of `symbol` in the first object of `scope` that defines it; `None` where no object does.
+/// The address of `symbol` in the first object of `scope` that defines it; `None` where no object does. `whose`: whose
+/// scope it is, for an error.
 #[inline(never)] // a stage: see docs/gdb.md
-pub(crate) fn address<P: Probe + ?Sized>(
+pub(crate) fn address(
     namespace: &Namespace,
     scope: &[Arc<Object>],
     directory: &Directory,
     symbol: &[u8],
     version: Option<&[u8]>,
-    report: Report<'_, P>,
+    whose: &dyn Fn() -> String,
 ) -> Result<Option<Addr>> {
-    let wanted = wanted(symbol, version);
+    let request = Request::begin();
+    let report = request.report(namespace.probe.as_deref(), Stage::Lookup);
+    report.tell(|| Kind::Begin {
+        request: Asked::Lookup,
+        name: String::from_utf8_lossy(symbol).into_owned(),
+        caller: None,
+    });
+    let (wanted, mut candidates) = (wanted(symbol, version), None);
     // Who listens closely sees every object say "no" by itself.
     let found = match report.closely() {
-        true => scope::find_by_name(scope, &wanted, report),
+        true => scope::ask_in_turn(scope, &wanted, candidates.insert(Vec::new())).1,
         false => directory.find(scope, &wanted),
     };
-    let Some(definition) = found else { return Ok(None) };
-    meaning(&definition, symbol, namespace, report).map(Some)
+    scope::tell(&wanted, candidates, found, report);
+    let result = found.map(|definition| meaning(definition, symbol, namespace, report)).transpose();
+    report.tell(|| {
+        let missing = || no_such_symbol(symbol, version, whose(), directory.names(scope)).first_line();
+        let error = result.as_ref().map_or_else(|e| Some(e.first_line()), |found| found.is_none().then(missing));
+        Kind::End { error }
+    });
+    result
 }
 
 /// What `dlsym` answers where this definition was found.
-fn meaning<P: Probe + ?Sized>(
-    definition: &Definition<'_>,
-    name: &[u8],
-    namespace: &Namespace,
-    report: Report<'_, P>,
-) -> Result<Addr> {
+fn meaning(definition: Definition<'_>, name: &[u8], namespace: &Namespace, report: Report<'_>) -> Result<Addr> {
     if definition.symbol.is_where_it_seems() {
         Ok(definition.address)
     } else {
-        special(*definition, name, namespace, report)
+        special(definition, name, namespace, report)
     }
 }
 
 /// The address that a unique, thread-local or indirect symbol has here and now.
 #[cold]
-fn special<P: Probe + ?Sized>(
-    definition: Definition<'_>,
-    name: &[u8],
-    namespace: &Namespace,
-    report: Report<'_, P>,
-) -> Result<Addr> {
+fn special(definition: Definition<'_>, name: &[u8], namespace: &Namespace, report: Report<'_>) -> Result<Addr> {
     let definition = if definition.symbol.is_unique() { unique(definition, name, namespace)? } else { definition };
     if let Some(object) = definition.object.filter(|_| definition.symbol.is_tls()) {
-        let module = match &object.tls {
-            Some(module) => Some(module.id),
+        let module = match object.tls_module {
+            Some(module) => Some(module),
             None => host_tls_module(object)?,
         };
         let no_block = || {
@@ -112,10 +116,12 @@ fn unique<'o>(found: Definition<'o>, name: &[u8], namespace: &Namespace) -> Resu
     let Some(object) = found.object.filter(|o| !o.is_host()) else { return Ok(found) };
     let lock = Lock::acquire();
     let host = host::look_silently(&lock)?;
-    let first = namespace.members(&lock).unique(name, &host).map(|(o, index)| (o.bias(), o.symbols().get(index)));
-    if let Some((bias, Some(symbol))) = first {
-        return Ok(Definition { symbol, address: symbol.address(bias), ..found });
+    let members = namespace.members(&lock);
+    let first = members.unique(name, &host).and_then(|(o, index)| Some(o.symbols().get(index)?.address(o.bias())));
+    if let Some(address) = first {
+        return Ok(Definition { address, ..found });
     }
+    drop(members);
     namespace.change(&lock, |members| {
         members.add_unique(vec![OneOfAKind { name: name.into(), object: object.tag.id, index: found.index }])
     });

@@ -5,40 +5,15 @@
 
 use std::ffi::OsStr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use super::{Loader, Prepared, tell_end};
-use crate::error::{Error, Result};
-use crate::event::{Asked, Kind, Probe, Report, Request, Silent, Stage, Tag};
+use super::{Loader, Prepared};
+use crate::error::Error;
+use crate::event::{Asked, Tag};
 use crate::library::{Export, exports};
-use crate::lock::Lock;
-use crate::namespace::Policy;
+use crate::load;
 use crate::object::Object;
-
-/// What would have ended a load, in the order in which it was met.
-#[derive(Default)]
-pub(crate) struct Faults(Mutex<Vec<Arc<Error>>>);
-
-impl Faults {
-    fn note<P: Probe + ?Sized>(&self, error: Error, report: Report<'_, P>) {
-        let error = Arc::new(error);
-        report.at(error.stage).tell(|| Kind::Fault { error: error.clone() });
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(error);
-    }
-}
-
-impl Policy {
-    /// Here a load ends. One that is only inspected notes why, and goes on without what it could not have.
-    ///
-    /// # Errors
-    /// `error`, unless the load is inspected.
-    #[cold]
-    pub(crate) fn fault<P: Probe + ?Sized>(&self, error: Error, report: Report<'_, P>) -> Result<()> {
-        let Some(faults) = &self.faults else { return Err(error) };
-        faults.note(error, report);
-        Ok(())
-    }
-}
+use crate::policy::Faults;
 
 impl Loader {
     /// Loads a library as [`Loader::prepare`] does, in an empty namespace, but to learn everything that is wrong: a
@@ -53,24 +28,8 @@ impl Loader {
         let name = name.as_ref().to_string_lossy();
         let faults = Arc::new(Faults::default());
         let lenient = self.clone().with(|policy, _| policy.faults = Some(faults.clone()));
-        let prepared = match &lenient.namespace.probe {
-            None => lenient.run_inspect(&name, &faults, &Silent),
-            Some(probe) => lenient.run_inspect(&name, &faults, &**probe),
-        };
-        let faults = std::mem::take(&mut *faults.0.lock().unwrap_or_else(PoisonError::into_inner));
-        Inspection { prepared, faults }
-    }
-
-    fn run_inspect<P: Probe + ?Sized>(&self, name: &str, faults: &Faults, probe: &P) -> Option<Prepared> {
-        let lock = Lock::acquire();
-        let request = Request::begin();
-        let report = request.report(probe, Stage::Find);
-        let result = self.stop_before_code(Asked::Inspect, name, &lock, report);
-        // Without a file, or with a table that makes no sense, even an inspection ends.
-        let prepared = result.map_err(|error: Error| faults.note(error, report)).ok();
-        let first = faults.0.lock().unwrap_or_else(PoisonError::into_inner).first().cloned();
-        tell_end(first.as_deref(), report);
-        prepared
+        let prepared = load::prepare(Asked::Inspect, &lenient.namespace, &name).ok().flatten();
+        Inspection { prepared: prepared.map(|batch| Prepared { batch }), faults: faults.take() }
     }
 }
 

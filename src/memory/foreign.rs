@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_int};
 
 use super::{Memory, pointer};
 use crate::elf::addr::{Addr, PAGE, Vaddr};
-use crate::event::{Hex, Kind, Probe, Purpose, Report};
+use crate::event::{Hex, Kind, Purpose, Report};
 
 /// The arguments of constructors.
 #[derive(Clone, Copy)]
@@ -34,13 +34,13 @@ impl Around for NothingAround {
 /// `address` is one of an object that is relocated and mapped, and whose dependencies' constructors ran. No
 /// borrow of the loader's state is held: the code may open and close libraries.
 #[track_caller]
-pub(crate) unsafe fn call_init<P: Probe + ?Sized>(
+pub(crate) unsafe fn call_init(
     address: Addr,
     purpose: Purpose,
     args: Arguments,
     around: &(impl Around + ?Sized),
     watch: &mut Watch,
-    report: Report<'_, P>,
+    report: Report<'_>,
 ) {
     type Constructor = unsafe extern "C-unwind" fn(c_int, *const *const c_char, *const *const c_char);
     let call = || {
@@ -58,12 +58,12 @@ pub(crate) unsafe fn call_init<P: Probe + ?Sized>(
 /// # Safety
 /// As [`call_init`]; the constructors of the object ran.
 #[track_caller]
-pub(crate) unsafe fn call_fini<P: Probe + ?Sized>(
+pub(crate) unsafe fn call_fini(
     address: Addr,
     purpose: Purpose,
     around: &(impl Around + ?Sized),
     watch: &mut Watch,
-    report: Report<'_, P>,
+    report: Report<'_>,
 ) {
     let call = || {
         // SAFETY: the caller vouches for the address.
@@ -80,11 +80,11 @@ pub(crate) unsafe fn call_fini<P: Probe + ?Sized>(
 /// # Safety
 /// `address` is a resolver of an object that is relocated as far as resolvers may expect.
 #[track_caller]
-pub(crate) unsafe fn call_resolver<P: Probe + ?Sized>(
+pub(crate) unsafe fn call_resolver(
     address: Addr,
     around: &(impl Around + ?Sized),
     watch: &mut Watch,
-    report: Report<'_, P>,
+    report: Report<'_>,
 ) -> Addr {
     let call = || {
         // SAFETY: the caller vouches for the address. On x86_64 glibc passes no arguments to resolvers.
@@ -99,12 +99,12 @@ pub(crate) unsafe fn call_resolver<P: Probe + ?Sized>(
 /// Makes a call, and tells of it, of its answer, and of the bytes that differ afterwards.
 #[track_caller]
 #[inline(always)]
-fn watched<R, P: Probe + ?Sized>(
+fn watched<R>(
     address: Addr,
     purpose: Purpose,
     around: &(impl Around + ?Sized),
     watch: &mut Watch,
-    report: Report<'_, P>,
+    report: Report<'_>,
     call: impl FnOnce() -> R,
     answer: impl FnOnce(&R) -> Option<Addr>,
 ) -> R {

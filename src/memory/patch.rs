@@ -1,53 +1,45 @@
 //! Words of an object that are written one by one, and their pages.
 
-use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use goblin::elf64::reloc::{R_X86_64_RELATIVE, Rela};
 use nix::sys::mman::{self, MmapAdvise};
 
 use super::{Memory, Region, fits, name_of, pointer, raw};
 use crate::elf::addr::{Addr, Vaddr, Word, page_up};
-use crate::event::{Kind, Probe, Report};
+use crate::event::{Kind, Report};
 
 /// A number that relocations store.
 pub(crate) trait Storable: Copy + Into<u64> {}
 impl Storable for u64 {}
 impl Storable for u32 {}
 
-/// The words of an object's data segment; where it begins and ends is at hand.
+/// The words of an object's data segment. Where it begins and ends is at hand, so that a loop which stores many words
+/// checks each with one comparison.
 #[derive(Clone, Copy)]
 pub(crate) struct DataWords<'m> {
+    memory: &'m Memory,
+    report: Report<'m>,
     /// `B`.
-    pub bias: u64,
+    bias: u64,
     start: u64,
-    /// From its start to the last place where a word fits.
+    /// Bytes from its start to behind the last place where a word fits. 0 where every store is told:
+    /// [`Memory::store`] does all of them then.
     room: u64,
-    _of: PhantomData<&'m Memory>,
 }
 
 impl DataWords<'_> {
-    /// Stores `value` at `place`; `false`, and nothing is done, where that is not in the data segment.
+    /// [`Memory::store`] for a word, which is most likely in the data segment.
+    #[track_caller]
     #[inline(always)]
-    pub(crate) fn store(&self, place: u64, value: u64) -> bool {
-        if place.wrapping_sub(self.start) > self.room {
-            return false;
+    pub(crate) fn store(&self, place: Vaddr, value: u64) -> Option<()> {
+        if place.0.wrapping_sub(self.start) >= self.room {
+            return self.memory.store(place, value, self.report);
         }
-        let slot = pointer(Addr(self.bias.wrapping_add(place))).cast::<u64>();
+        let slot = pointer(Addr(self.bias.wrapping_add(place.0))).cast::<u64>();
         // SAFETY: as for `Memory::store`: the whole word lies in the writable segment.
         unsafe { slot.write_unaligned(value) };
-        true
-    }
-
-    /// Carries out `B + A` for the entries at the start of `entries`, as long as they are `R_X86_64_RELATIVE`; returns
-    /// how many that were. By far the most entries of most libraries are: so this is two comparisons and a store each.
-    pub(crate) fn store_relatives(&self, entries: &[Rela]) -> usize {
-        let is_other = |entry: &Rela| {
-            entry.r_info != u64::from(R_X86_64_RELATIVE)
-                || !self.store(entry.r_offset, self.bias.wrapping_add_signed(entry.r_addend))
-        };
-        entries.iter().position(is_other).unwrap_or(entries.len())
+        Some(())
     }
 }
 
@@ -55,13 +47,8 @@ impl Memory {
     /// Stores `value` at `place`: 4 or 8 bytes. `None`, and nothing is done, where that is not in a segment
     /// that may be written.
     #[track_caller]
-    #[inline]
-    pub(crate) fn store<V: Storable, P: Probe + ?Sized>(
-        &self,
-        place: Vaddr,
-        value: V,
-        report: Report<'_, P>,
-    ) -> Option<()> {
+    #[inline(never)]
+    pub(crate) fn store<V: Storable>(&self, place: Vaddr, value: V, report: Report<'_>) -> Option<()> {
         let size = size_of::<V>() as u64;
         if !fits(&self.data, place, size) && !self.may_store(place, size) {
             return None;
@@ -84,17 +71,17 @@ impl Memory {
         Some(())
     }
 
-    /// The words of the data segment, for a loop that stores many of them. Nothing that is stored there is told.
-    pub(crate) fn data_words(&self) -> Option<DataWords<'_>> {
-        let room = (self.data.end.0 - self.data.start.0).checked_sub(8)?;
-        Some(DataWords { bias: self.bias.0, start: self.data.start.0, room, _of: PhantomData })
+    /// The words of the data segment, for a loop that stores many of them.
+    pub(crate) fn data_words<'m>(&'m self, report: Report<'m>) -> DataWords<'m> {
+        let room = if report.closely() { 0 } else { (self.data.end.0 - self.data.start.0).saturating_sub(7) };
+        DataWords { memory: self, report, bias: self.bias.0, start: self.data.start.0, room }
     }
 
     /// Takes the page faults of `range` at once instead of one by one: the kernel makes its pages the process's own
     /// (`MADV_POPULATE_WRITE`, Linux 5.14) for half of what a fault costs. Only for pages that will be written to:
     /// the content stays, but each is a copy from now on. Older kernels say no, and the faults come one by one.
     #[track_caller]
-    pub(crate) fn populate<P: Probe + ?Sized>(&self, range: Range<Vaddr>, report: Report<'_, P>) {
+    pub(crate) fn populate(&self, range: Range<Vaddr>, report: Report<'_>) {
         let pages = range.start.page_down()..Vaddr(page_up(range.end.0).unwrap_or(0));
         let within = pages.start >= self.data.start.page_down() && pages.end.0 <= page_up(self.data.end.0).unwrap_or(0);
         if !within || pages.start >= pages.end || self.owned.is_none() {
@@ -109,12 +96,7 @@ impl Memory {
     /// The same for a word that other threads read and write at the same time: a slot that is bound at the first
     /// call.
     #[track_caller]
-    pub(crate) fn store_shared<P: Probe + ?Sized>(
-        &self,
-        place: Vaddr,
-        value: u64,
-        report: Report<'_, P>,
-    ) -> Option<()> {
+    pub(crate) fn store_shared(&self, place: Vaddr, value: u64, report: Report<'_>) -> Option<()> {
         let address = self.bias + place;
         if !self.is_writable(place) || !address.0.is_multiple_of(8) {
             return None;

@@ -1,11 +1,9 @@
 //! What an object says about other files: what it needs, and where that is looked for.
 
-use std::ffi::OsStr;
 use std::sync::Arc;
 
-use super::Object;
 use crate::elf::addr::Vaddr;
-use crate::elf::dynamic::{DF_1_NODEFLIB, Dynamic, StrOffset};
+use crate::elf::dynamic::{Dynamic, StrOffset};
 use crate::elf::symbol::SymbolTable;
 use crate::error::ErrorKind;
 use crate::event::Tag;
@@ -19,18 +17,20 @@ pub(crate) struct SearchPaths {
     /// Own `DT_RUNPATH`.
     pub runpath: Option<Vec<String>>,
     /// The directory of the object, shared with the object that loaded it if it lies in the same.
-    origin: Option<Arc<str>>,
+    pub origin: Option<Arc<str>>,
     /// `DF_1_NODEFLIB`.
     pub no_default_dirs: bool,
 }
 
-/// What an object says about other files.
+/// What an object says about other files: the strings of its dynamic section, as they are.
 #[derive(Debug, Default)]
 pub(crate) struct Wants {
+    /// `DT_NEEDED`, in order.
     pub needed: Vec<Arc<str>>,
     /// `DT_FILTER` (`true`) and `DT_AUXILIARY`, by name.
     pub filters: Vec<(Arc<str>, bool)>,
-    pub paths: SearchPaths,
+    pub rpath: Option<Arc<str>>,
+    pub runpath: Option<Arc<str>>,
 }
 
 impl Wants {
@@ -38,9 +38,6 @@ impl Wants {
     pub(super) fn new(
         dynamic: &Dynamic,
         string: &dyn Fn(StrOffset, &'static str) -> Result<Arc<str>, ErrorKind>,
-        tag: &Tag,
-        path: &OsStr,
-        loaded_by: Option<&Object>,
     ) -> Result<Wants, ErrorKind> {
         let mut needed = Vec::with_capacity(dynamic.needed.len());
         for &name in &dynamic.needed {
@@ -50,8 +47,14 @@ impl Wants {
         let filters = filters.collect::<Result<_, _>>()?;
         let rpath = dynamic.rpath.map(|s| string(s, "DT_RPATH")).transpose()?;
         let runpath = dynamic.runpath.map(|s| string(s, "DT_RUNPATH")).transpose()?;
-        let paths = SearchPaths::new(tag, path, rpath, runpath, dynamic.flags_1, loaded_by);
-        Ok(Wants { needed, filters, paths })
+        Ok(Wants { needed, filters, rpath, runpath })
+    }
+}
+
+impl SearchPaths {
+    /// `$ORIGIN`; empty where nobody asks for it.
+    pub(crate) fn origin(&self) -> &str {
+        self.origin.as_deref().unwrap_or_default()
     }
 }
 
@@ -66,47 +69,6 @@ pub(super) fn string(
         let expected = "an offset of a string in DT_STRTAB";
         ErrorKind::malformed(field, section, format!("{:#x}", offset.0), expected, "gABI, \"Dynamic Section\"")
     })
-}
-
-impl SearchPaths {
-    /// Those of an object; of a host's object that names none, its `$ORIGIN` is left out: nobody would ask for it.
-    pub(crate) fn of(object: Option<&Object>) -> &SearchPaths {
-        static NONE: SearchPaths =
-            SearchPaths { rpath: Vec::new(), runpath: None, origin: None, no_default_dirs: false };
-        let names_some = |d: &Dynamic| d.rpath.is_some() || d.runpath.is_some() || d.flags_1 & DF_1_NODEFLIB != 0;
-        let object = object.filter(|o| !o.is_host() || names_some(&o.dynamic));
-        object.map_or(&NONE, |o| &o.wants().paths)
-    }
-
-    /// `$ORIGIN`; empty where nobody asks for it.
-    pub(crate) fn origin(&self) -> &str {
-        self.origin.as_deref().unwrap_or_default()
-    }
-
-    fn new(
-        tag: &Tag,
-        path: &OsStr,
-        rpath: Option<Arc<str>>,
-        runpath: Option<Arc<str>>,
-        flags_1: u64,
-        loaded_by: Option<&Object>,
-    ) -> SearchPaths {
-        let origin = crate::link::tokens::origin_of(path);
-        let dirs = |list: &str| crate::link::tokens::expand_list(list, &origin);
-        let mut chain = Vec::new();
-        // glibc: an object with a DT_RUNPATH has no DT_RPATH.
-        if let (Some(rpath), None) = (&rpath, &runpath) {
-            chain.push((tag.clone(), dirs(rpath)));
-        }
-        let by = SearchPaths::of(loaded_by);
-        chain.extend(by.rpath.iter().cloned());
-        SearchPaths {
-            rpath: chain,
-            runpath: runpath.map(|list| dirs(&list)),
-            no_default_dirs: flags_1 & DF_1_NODEFLIB != 0,
-            origin: by.origin.clone().filter(|by| **by == *origin).or_else(|| Some(origin.into())),
-        }
-    }
 }
 
 fn text(bytes: &[u8]) -> Arc<str> {

@@ -29,6 +29,11 @@ pub(crate) fn tell(path: &CStr, bias: Bias) -> Told {
     Told { path: path.as_ptr(), bias: bias.0 }
 }
 
+// SAFETY: the path is only handed on, to a function that does nothing with it.
+unsafe impl Send for Told {}
+// SAFETY: as above.
+unsafe impl Sync for Told {}
+
 impl Drop for Told {
     fn drop(&mut self) {
         dlscope_debug_state(0, self.path, self.bias);

@@ -5,10 +5,10 @@
 //! of the best implementation. `memcpy` in glibc is one.
 //!
 //! So relocating such a reference runs code of the library that defines it, before its constructors. A
-//! resolver may call functions through that library's own GOT; hence the two passes of `link::relocate`.
+//! resolver may call functions through that library's own GOT; hence the two passes of `load::relocate`.
 
 use crate::elf::addr::Addr;
-use crate::event::{Probe, Report};
+use crate::event::Report;
 use crate::memory::{self, Around, Watch};
 
 /// The implementation that the resolver at `resolver` chooses. `around` is what it may change.
@@ -16,11 +16,11 @@ use crate::memory::{self, Around, Watch};
 /// # Safety
 /// The object of the resolver, and all that it depends on, is relocated as far as its resolvers may expect.
 #[track_caller]
-pub(crate) unsafe fn resolve<P: Probe + ?Sized>(
+pub(crate) unsafe fn resolve(
     resolver: Addr,
     around: &(impl Around + ?Sized),
     watch: &mut Watch,
-    report: Report<'_, P>,
+    report: Report<'_>,
 ) -> Addr {
     // SAFETY: the caller's.
     unsafe { memory::call_resolver(resolver, around, watch, report) }

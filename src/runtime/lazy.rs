@@ -15,7 +15,7 @@
 use std::cell::RefCell;
 use std::mem::ManuallyDrop;
 use std::os::fd::BorrowedFd;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -24,53 +24,43 @@ use crate::elf::addr::{Addr, Vaddr};
 use crate::elf::reloc::{Entry, RelocKind, SIZEOF_RELA};
 use crate::elf::symbol::Class;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Asked, Kind, Probe, Report, Request, Silent, Stage};
+use crate::event::{Asked, Kind, Report, Request, Stage};
 use crate::host;
-use crate::link::scope::{Definition, Scope, Unique};
+use crate::lookup::scope::{Bound, Definition, Scope, Unique};
 use crate::memory::{Around, Memory, Watch};
-use crate::namespace::{Bind, Member, Members, Namespace};
+use crate::namespace::{Binder, Member, Members, Namespace};
 use crate::object::Object;
 use crate::runtime::ifunc;
 
 mod trampoline;
 
-/// What `GOT[1]` points to: whose call it is.
-pub(crate) struct Binder {
-    namespace: Weak<Namespace>,
-    /// The object's tag.
-    object: u32,
-}
-
-/// Puts the way to us into the object's GOT, if its calls are to be bound lazily.
-pub(crate) fn prepare<P: Probe + ?Sized>(
-    object: &Object,
-    namespace: &Arc<Namespace>,
-    bind: Bind,
-    report: Report<'_, P>,
-) {
-    if bind == Bind::Now || object.dynamic.bind_now || host::ld_bind_now() || object.jmprel().is_empty() {
-        return;
+/// Puts the way to us into the object's GOT, if its calls can be bound lazily. The answer is what `GOT[1]` points to,
+/// and must live as long as the object.
+pub(crate) fn prepare(object: &Object, namespace: &Arc<Namespace>, report: Report<'_>) -> Option<Arc<Binder>> {
+    if object.dynamic.bind_now || host::ld_bind_now() || object.jmprel().is_empty() {
+        return None;
     }
     // Without a table to write to, there is no way to us.
-    let Some(got) = object.dynamic.pltgot else { return };
+    let got = object.dynamic.pltgot?;
     let [first, second] = [8, 16].map(|at| Vaddr(got.0.wrapping_add(at)));
     if !object.memory.is_writable(first) || !object.memory.is_writable(second) {
-        return;
+        return None;
     }
-    let binder = || Box::new(Binder { namespace: Arc::downgrade(namespace), object: object.tag.id });
-    let word = Addr(std::ptr::from_ref(&**object.lazy.get_or_init(binder)).expose_provenance() as u64);
+    let binder = Arc::new(Binder { namespace: Arc::downgrade(namespace), object: object.tag.id });
+    let word = Addr(Arc::as_ptr(&binder).expose_provenance() as u64);
     let trampoline = trampoline::suitable();
     report.tell(|| Kind::LazyGot { place: got, word, trampoline });
     for (place, value) in [(first, word), (second, trampoline)] {
         // It was seen to be writable.
         let _ = object.memory.store(place, value.0, report);
     }
+    Some(binder)
 }
 
 /// Leaves a slot of `DT_JMPREL` for its first call: it points into the PLT then. `false`: it must be bound now.
-pub(crate) fn leave<P: Probe + ?Sized>(object: &Object, index: usize, entry: &Entry, report: Report<'_, P>) -> bool {
+pub(crate) fn leave(object: &Object, index: usize, entry: &Entry, report: Report<'_>) -> bool {
     let Entry { place, symbol, .. } = *entry;
-    if object.lazy.get().is_none() || !stays_writable(object, place) {
+    if !stays_writable(object, place) {
         return false;
     }
     let Some(word) = object.memory.word(place) else { return false };
@@ -114,19 +104,16 @@ unsafe extern "C-unwind" fn first_call(binder: *const Binder, index: u64, from: 
     let binder = unsafe { &*binder };
     let bound = match binder.namespace.upgrade() {
         None => Err(not_here(binder.object)),
-        Some(namespace) => match &namespace.probe {
-            None => tell_and_bind(&namespace, binder.object, index, Addr(from), &Silent),
-            Some(probe) => tell_and_bind(&namespace, binder.object, index, Addr(from), &**probe),
-        },
+        Some(namespace) => tell_and_bind(&namespace, binder.object, index, Addr(from)),
     };
     let address = bound.unwrap_or_else(|error| die(&error));
     Errno::set_raw(errno);
     address.0
 }
 
-fn tell_and_bind<P: Probe + ?Sized>(namespace: &Namespace, id: u32, index: u64, from: Addr, probe: &P) -> Result<Addr> {
+fn tell_and_bind(namespace: &Namespace, id: u32, index: u64, from: Addr) -> Result<Addr> {
     let request = Request::begin();
-    let report = request.report(probe, Stage::Bind);
+    let report = request.report(namespace.probe.as_deref(), Stage::Bind);
     let result = loop {
         let members = namespace.snapshot();
         let done = match members.get(id) {
@@ -144,7 +131,7 @@ fn tell_and_bind<P: Probe + ?Sized>(namespace: &Namespace, id: u32, index: u64, 
             break result;
         }
     };
-    report.tell(|| Kind::End { error: result.as_ref().err().map(crate::library::first_line) });
+    report.tell(|| Kind::End { error: result.as_ref().err().map(Error::first_line) });
     result
 }
 
@@ -161,7 +148,7 @@ struct Call<'c> {
 
 impl<'c> Call<'c> {
     /// For a published object. `None`: what was found is going away.
-    fn bind<P: Probe + ?Sized>(&self, report: Report<'_, P>) -> Result<Option<Addr>> {
+    fn bind(&self, report: Report<'_>) -> Result<Option<Addr>> {
         let scopes = self.local();
         let (address, provider) = self.bind_among(&scopes.iter().map(|o| &**o).collect::<Vec<_>>(), report)?;
         Ok(provider.is_none_or(|provider| self.keep(provider)).then_some(address))
@@ -186,7 +173,7 @@ impl<'c> Call<'c> {
     }
 
     /// Finds the function, stores its address into the slot, and says which object has it.
-    fn bind_among<P: Probe + ?Sized>(&self, local: &[&Object], report: Report<'_, P>) -> Result<(Addr, Option<u32>)> {
+    fn bind_among(&self, local: &[&Object], report: Report<'_>) -> Result<(Addr, Option<u32>)> {
         let object = self.object;
         let report = report.about(&object.tag);
         let wrap = |kind: ErrorKind| -> Error { kind.of(object.label(), Stage::Bind) };
@@ -219,24 +206,28 @@ impl<'c> Call<'c> {
         Ok((address, definition.and_then(|d| d.object).map(|o| o.tag.id)))
     }
 
-    fn find<'a, P: Probe + ?Sized>(
+    fn find<'a>(
         &'a self,
         symbol: u32,
         local: &[&'a Object],
-        report: Report<'_, P>,
+        report: Report<'_>,
     ) -> Result<Option<Definition<'a>>, ErrorKind> {
         let Some(host) = &self.members.host else { return Ok(None) };
         let everybodys = host.startup().iter().map(|o| &**o);
         let global = self.members.global().map(|o| &**o).filter(|o| self.may_use(o));
         let unique = Unique::new(self.members, host);
         let everybodys = everybodys.chain(global).collect();
-        let (defined, local) = (&self.namespace.policy.defined, local.iter().copied());
-        let scope = match self.own.is_some_and(|own| own.deep) {
-            false => Scope::over(defined, everybodys, local, unique),
-            true => Scope::deep(defined, everybodys, local, unique),
+        let deep = self.own.is_some_and(|own| own.deep);
+        let scope = Scope::new(&self.namespace.policy, everybodys, local.iter().copied(), deep, unique);
+        let own = scope.of(self.object, report);
+        let found = match own.bind(symbol, Class::Plt) {
+            Bound::To(definition) => Some(definition),
+            Bound::ToNothing => None,
+            missing => {
+                let wanted_by = format!("the first call of relocation {} of DT_JMPREL", self.index);
+                return Err(own.refusal(&missing, symbol, Class::Plt, wanted_by));
+            }
         };
-        let wanted_by = || format!("the first call of relocation {} of DT_JMPREL", self.index);
-        let found = scope.bind(self.object, symbol, Class::Plt, wanted_by, report)?;
         let chosen = scope.unique.chosen();
         if !chosen.is_empty() {
             self.namespace.note(|members| members.add_unique(chosen));
@@ -287,7 +278,7 @@ fn die(error: &Error) -> ! {
             let version = version.as_ref().map_or(String::new(), |version| format!(", version {version}"));
             format!("undefined symbol: {symbol}{version}")
         }
-        _ => crate::library::first_line(error),
+        _ => error.first_line(),
     };
     let program = host::program_name();
     let message = format!("{program}: symbol lookup error: {}: {what}\n", error.object);

@@ -1,10 +1,8 @@
-//! Chapters beside the story: each is entered from one named call that can be stepped over. Assembly lives
-//! here and nowhere else.
+//! Chapters beside the story: each is entered from one named call that can be stepped over. Assembly lives here and in
+//! `capi/`, and nowhere else.
 
-pub(crate) mod caller;
 pub(crate) mod gdb;
 pub(crate) mod ifunc;
-pub(crate) mod init;
 pub(crate) mod lazy;
 pub(crate) mod tls;
 pub mod unwind;

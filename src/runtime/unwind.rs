@@ -19,11 +19,12 @@ use goblin::elf64::program_header::PT_GNU_EH_FRAME;
 
 use crate::elf::addr::{Addr, Vaddr};
 use crate::elf::{u16_at, u32_at};
-use crate::event::{Kind, Probe, Report};
+use crate::event::{Kind, Report};
 use crate::host;
 use crate::lock::{Guarded, Lock, without_fork};
+use crate::namespace::{namespaces, objects_now};
 use crate::object::Object;
-use crate::runtime::{init, tls};
+use crate::runtime::tls;
 
 unsafe extern "C" {
     // libgcc_s, which every Rust program has for its own panics.
@@ -68,7 +69,7 @@ impl Drop for Registered {
 
 /// Registers an object with the unwinder, before its constructors and never in `prepare`. Not where the unwinder
 /// asks by itself: there [`publish`] told it all.
-pub(crate) fn register<P: Probe + ?Sized>(object: &Object, report: Report<'_, P>) -> Option<Registered> {
+pub(crate) fn register(object: &Object, report: Report<'_>) -> Option<Registered> {
     if is_interposed() {
         return None;
     }
@@ -93,10 +94,7 @@ pub struct DlFindObject {
     reserved: [u64; 7],
 }
 
-type FindObject = unsafe extern "C" fn(*mut c_void, *mut DlFindObject) -> c_int;
-/// The callback of `dl_iterate_phdr`.
-pub type Visit = unsafe extern "C" fn(*mut nix::libc::dl_phdr_info, usize, *mut c_void) -> c_int;
-pub(crate) type Iterate = unsafe extern "C" fn(Option<Visit>, *mut c_void) -> c_int;
+pub use crate::host::real::Visit;
 
 /// The program's `_dl_find_object` and `dl_iterate_phdr` are ours.
 static INTERPOSED: AtomicBool = AtomicBool::new(false);
@@ -144,7 +142,7 @@ fn fill_without(gone: &[u32], lock: &Lock) {
     static SORTED: Guarded<Vec<[u64; 4]>> = Guarded::new(Vec::new());
     let mut sorted = SORTED.borrow(lock);
     sorted.clear();
-    for namespace in init::namespaces(lock) {
+    for namespace in namespaces(lock) {
         sorted.reserve_exact(namespace.members(lock).len());
         for member in namespace.members(lock).iter().filter(|m| !gone.contains(&m.object.tag.id)) {
             let object = &member.object;
@@ -227,12 +225,8 @@ pub unsafe extern "C" fn find_object(pc: *mut c_void, result: *mut DlFindObject)
         }
         return 0;
     }
-    let real = host::real::FIND_OBJECT.get();
-    if real.is_null() {
-        return -1;
-    }
-    // SAFETY: glibc's function of this type, found by name.
-    unsafe { std::mem::transmute::<*mut (), FindObject>(real)(pc, result) }
+    // SAFETY: the caller's.
+    unsafe { host::real::find_object(pc.cast(), result.cast()) }
 }
 
 /// `dl_iterate_phdr` of an interposed program: glibc's objects, then ours.
@@ -247,7 +241,7 @@ pub unsafe extern "C" fn iterate_phdr(visit: Option<Visit>, data: *mut c_void) -
     // lock, held meanwhile, would then wait for a thread that waits for it.
     let mut start = AtStart { infos: Vec::new(), size: 0, last: host::last_name_at_start(), more: false };
     // SAFETY: glibc's function, with a callback of its type and the argument of that.
-    without_fork(|| unsafe { host::real_iterate()(Some(copy), (&raw mut start).cast()) });
+    without_fork(|| unsafe { host::real::iterate()(Some(copy), (&raw mut start).cast()) });
     let of_glibc = start.infos.first().map_or((0, 0), |info| (info.dlpi_adds, info.dlpi_subs));
     for info in &mut start.infos {
         info.dlpi_adds += adds;
@@ -262,12 +256,12 @@ pub unsafe extern "C" fn iterate_phdr(visit: Option<Visit>, data: *mut c_void) -
     if start.more {
         let mut rest = PassedOn { visit, data, adds, subs, skip: start.infos.len() };
         // SAFETY: as above.
-        let stopped = unsafe { host::real_iterate()(Some(pass_on), (&raw mut rest).cast()) };
+        let stopped = unsafe { host::real::iterate()(Some(pass_on), (&raw mut rest).cast()) };
         if stopped != 0 {
             return stopped;
         }
     }
-    for object in init::objects_now() {
+    for object in objects_now() {
         let headers = object.program_headers();
         // SAFETY: an all-zero `dl_phdr_info` is valid.
         let mut info: nix::libc::dl_phdr_info = unsafe { std::mem::zeroed() };
@@ -278,8 +272,8 @@ pub unsafe extern "C" fn iterate_phdr(visit: Option<Visit>, data: *mut c_void) -
         info.dlpi_phnum = headers.len() as u16;
         info.dlpi_adds = of_glibc.0 + adds;
         info.dlpi_subs = of_glibc.1 + subs;
-        if let Some(module) = &object.tls {
-            info.dlpi_tls_modid = module.id as usize;
+        if let Some(module) = object.tls_module {
+            info.dlpi_tls_modid = module as usize;
             info.dlpi_tls_data = tls::existing(module).cast();
         }
         // SAFETY: the caller's callback, with what glibc would pass.

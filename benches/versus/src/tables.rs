@@ -224,7 +224,7 @@ pub fn lookup(runner: &Runner, libraries: &[Subject]) -> Result<String, String> 
          says that a name is missing and no more, as elf_loader's does; by `Library::get`, whose error has the name and \
          where it was looked for, as dlopen-rs's has the name; and as C programs ask, by `dlsym` with a handle, whose error \
          is a text for `dlerror`, as glibc's. All three make an index over the exports of the library and its \
-         dependencies once they have asked about as many objects as there are exports (`src/link/index.rs`): 19 bytes an export, and none for programs that look up few names.{part}\n\nNames that are \
+         dependencies once they have asked about as many objects as there are exports (`src/lookup/index.rs`): 19 bytes an export, and none for programs that look up few names.{part}\n\nNames that are \
          there:\n\n{}\nNames that are not:\n\n{}",
         tables[0].0, tables[1].0
     ))

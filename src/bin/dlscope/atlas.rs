@@ -1,5 +1,4 @@
-//! What the events so far say about where everything lies, so that a bare number can be shown as
-//! `libadd.so+0x1119`.
+//! The objects and symbols that the events so far told of, so that an address can be shown as `libadd.so+0x1119`.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -7,24 +6,24 @@ use dlscope::elf::addr::{Addr, Bias, Vaddr};
 use dlscope::elf::image::Segment;
 use dlscope::event::{Event, Kind, Tag};
 
-/// One object, as far as events told about it.
+/// What the events told about one object.
 #[derive(Default)]
-pub struct Place {
+pub struct KnownObject {
     /// Its name without the path.
     pub name: String,
-    /// `B`, once it is placed or adopted.
+    /// The load bias `B`, once the object is mapped or adopted.
     pub bias: Option<Bias>,
-    /// The first byte of its reservation and its length; length 0 for what the host mapped.
+    /// The first address of the object, and how many bytes it spans.
     span: (u64, u64),
     /// Its program headers.
     pub segments: Vec<Segment>,
-    /// Its dynamic section: tag and value.
+    /// The entries of its dynamic section: tag and value.
     pub dynamic: Vec<(String, u64)>,
     /// The length of its file in bytes.
     pub file_length: u64,
 }
 
-/// A relocation that was put off, for the moment when it is carried out.
+/// A relocation that waits for pass 2.
 #[derive(Clone)]
 pub struct PutOff {
     /// Its type.
@@ -33,20 +32,20 @@ pub struct PutOff {
     pub name: Option<String>,
 }
 
-/// All objects and the symbols that lookups found.
+/// All objects, and the names of the symbols that lookups found.
 #[derive(Default)]
 pub struct Atlas {
-    places: HashMap<u32, Place>,
+    objects: HashMap<u32, KnownObject>,
     names: BTreeMap<u64, String>,
     put_off: HashMap<u64, PutOff>,
-    /// Headers that were read for a file which is no object yet.
+    /// The program headers of the file that is being read. No event names its object yet.
     headers: Vec<Segment>,
     file_length: u64,
     last_relocation: Option<PutOff>,
 }
 
 impl Atlas {
-    /// Takes note of more events.
+    /// Learns from more events.
     pub fn note(&mut self, events: &[Event]) {
         for event in events {
             self.note_header(&event.kind);
@@ -69,31 +68,27 @@ impl Atlas {
     }
 
     fn note_object(&mut self, object: &Tag, kind: &Kind) {
-        let place = self.places.entry(object.id).or_default();
-        if place.name.is_empty() {
-            place.name = object.short().into();
+        let known = self.objects.entry(object.id).or_default();
+        if known.name.is_empty() {
+            known.name = object.short().into();
         }
         match kind {
-            // The first event about a new object: the headers read last are its own.
+            // This is the first event that names a new object, and the headers read last are those of its file.
             Kind::Planned { .. } => {
-                place.segments = std::mem::take(&mut self.headers);
-                place.file_length = self.file_length;
+                known.segments = std::mem::take(&mut self.headers);
+                known.file_length = self.file_length;
             }
-            Kind::Placed { bias, address, length } => {
-                place.bias = Some(*bias);
-                place.span = (address.0, *length);
+            Kind::Placed { bias, address, length } | Kind::Adopt { bias, address, length, .. } => {
+                known.bias = Some(*bias);
+                known.span = (address.0, *length);
             }
-            Kind::Adopt { bias, address, length, .. } => {
-                place.bias = Some(*bias);
-                place.span = (address.0, *length);
-            }
-            Kind::DynamicEntry { tag, value, .. } => place.dynamic.push((tag.clone(), value.0)),
+            Kind::DynamicEntry { tag, value, .. } => known.dynamic.push((tag.clone(), value.0)),
             Kind::Relocation { kind, name, .. } => {
                 self.last_relocation = Some(PutOff { kind: kind.clone(), name: name.clone() });
             }
-            Kind::Deferred { place: at, .. } => {
-                if let (Some(bias), Some(relocation)) = (place.bias, self.last_relocation.take()) {
-                    self.put_off.insert((bias + *at).0, relocation);
+            Kind::Deferred { place, .. } => {
+                if let (Some(bias), Some(relocation)) = (known.bias, self.last_relocation.take()) {
+                    self.put_off.insert((bias + *place).0, relocation);
                 }
             }
             _ => {}
@@ -101,23 +96,28 @@ impl Atlas {
     }
 
     /// The object that was last mapped (or adopted) over `address`, and its number.
-    pub fn at(&self, address: u64) -> Option<(u32, &Place)> {
-        // What was unmapped may have made room for another: the later one counts.
-        let found = self.places.iter().filter(|(_, place)| place.holds(address)).max_by_key(|(id, _)| **id);
-        found.map(|(&id, place)| (id, place))
+    pub fn at(&self, address: u64) -> Option<(u32, &KnownObject)> {
+        // An object may lie where another one was unmapped: the later one counts.
+        let found = self.objects.iter().filter(|(_, known)| known.holds(address)).max_by_key(|(id, _)| **id);
+        found.map(|(&id, known)| (id, known))
     }
 
     /// The object of this name (without a path); of several the last.
-    pub fn named_object(&self, name: &str) -> Option<&Place> {
-        self.places.iter().filter(|(_, place)| place.name == name).max_by_key(|(id, _)| **id).map(|(_, place)| place)
+    pub fn named_object(&self, name: &str) -> Option<&KnownObject> {
+        self.objects.iter().filter(|(_, known)| known.name == name).max_by_key(|(id, _)| **id).map(|(_, known)| known)
     }
 
     /// An object by its number.
-    pub fn place(&self, id: u32) -> Option<&Place> {
-        self.places.get(&id)
+    pub fn object(&self, id: u32) -> Option<&KnownObject> {
+        self.objects.get(&id)
     }
 
-    /// The relocation that was put off for the slot at `address`.
+    /// The load bias of an object, once it is placed or adopted.
+    pub fn bias(&self, id: u32) -> Option<Bias> {
+        self.object(id)?.bias
+    }
+
+    /// The relocation of the slot at `address`, if it waits for pass 2.
     pub fn put_off(&self, address: Addr) -> Option<&PutOff> {
         self.put_off.get(&address.0)
     }
@@ -129,8 +129,8 @@ impl Atlas {
 
     /// `libadd.so+0x1119`, for an address inside an object that was mapped here.
     pub fn inside(&self, address: u64) -> Option<String> {
-        let (_, place) = self.at(address)?;
-        Some(format!("{}+{}", place.name, place.bias?.vaddr(Addr(address))))
+        let (_, known) = self.at(address)?;
+        Some(format!("{}+{}", known.name, known.bias?.vaddr(Addr(address))))
     }
 
     /// The same with the symbol's name, if a lookup found one there.
@@ -144,25 +144,25 @@ impl Atlas {
 
     /// `libc.so.6+0x80e50`, for an address that is known to be of `object`; just its name if the bias is unknown.
     pub fn of(&self, object: &Tag, address: Addr) -> String {
-        match self.place(object.id).and_then(|place| place.bias) {
+        match self.bias(object.id) {
             Some(bias) => format!("{object}+{}", bias.vaddr(address)),
             None => format!("in {object}"),
         }
     }
 }
 
-impl Place {
-    /// Whether an address lies in its span.
+impl KnownObject {
+    /// Whether an address lies in the object.
     pub fn holds(&self, address: u64) -> bool {
         self.span.0 <= address && address - self.span.0 < self.span.1
     }
 
-    /// The value of a dynamic entry.
+    /// The value of the entry with this tag in the dynamic section.
     fn entry(&self, tag: &str) -> Option<u64> {
         self.dynamic.iter().find(|(known, _)| known == tag).map(|&(_, value)| value)
     }
 
-    /// What lies in a `PT_LOAD`, as far as the other headers and the dynamic section tell.
+    /// The contents of a `PT_LOAD`, as far as the other headers and the dynamic section tell.
     pub fn contents(&self, load: &Segment) -> Vec<String> {
         let within = |at: Vaddr| at >= load.vaddr && at.0 - load.vaddr.0 < load.memsz.max(1);
         let mut found = Vec::new();
@@ -191,6 +191,11 @@ impl Place {
         found
     }
 
+    /// Its `PT_LOAD`s.
+    pub fn loads(&self) -> impl Iterator<Item = &Segment> {
+        self.segments.iter().filter(|s| s.type_name() == "PT_LOAD")
+    }
+
     /// `PT_GNU_RELRO`, if it lies in `load`.
     pub fn relro_in(&self, load: &Segment) -> Option<&Segment> {
         let inside = |s: &&Segment| s.vaddr >= load.vaddr && s.vaddr.0 < load.vaddr.0 + load.memsz;
@@ -198,7 +203,7 @@ impl Place {
     }
 }
 
-/// Which dynamic entry tells that a segment holds what.
+/// Tags of the dynamic section that say where a table lies, and the name of the table.
 const TABLES: &[(&str, &str)] = &[
     ("DT_HASH", "hash table"),
     ("DT_GNU_HASH", "hash table"),
@@ -212,7 +217,7 @@ const TABLES: &[(&str, &str)] = &[
     ("DT_PLTGOT", "GOT"),
 ];
 
-/// Which program header tells the same.
+/// Program headers that say where something lies inside a `PT_LOAD`.
 const SEGMENTS: &[(&str, &str)] = &[
     ("PT_TLS", "thread-local template"),
     ("PT_DYNAMIC", "dynamic section"),

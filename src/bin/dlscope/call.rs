@@ -1,18 +1,18 @@
 //! `dlscope call`: loads a library, calls one function of it, prints the result and nothing else.
 //!
-//! Which registers an argument goes into depends on its type (psABI, "Parameter Passing"), and the types are
-//! only known when the command runs. So the call is put together by libffi.
+//! The register of an argument depends on its type (psABI, "Parameter Passing"), and the types are known only when the
+//! command runs. So libffi makes the call.
 
 use std::ffi::c_void;
 use std::io::Write as _;
-use std::path::PathBuf;
 
+use dlscope::Library;
 use dlscope::elf::symbol::SymbolType;
-use dlscope::{Library, Loader};
 use libffi::middle::{Arg, Cif, CodePtr, Ret};
 
 use crate::Failure;
 use crate::signature::{Signature, Type, Value};
+use crate::subject::SearchDirs;
 
 /// Load a library, call one of its functions, print the result
 #[derive(clap::Args)]
@@ -25,7 +25,7 @@ Examples:
   dlscope call libz.so.1 'zlibVersion() -> str'
   dlscope call libc.so.6 'labs(i64) -> i64' -42
 
-Nothing checks the types against the function: a wrong signature may crash, as it would in C.")]
+Nothing checks the types: a call with a wrong signature may crash, as it would in C.")]
 pub struct Args {
     /// The library: a name to search, or a path with a '/'
     library: String,
@@ -34,16 +34,15 @@ pub struct Args {
     /// One value for each argument
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
-    /// Search DIR before all other places, also for what the library needs
-    #[arg(short = 'L', value_name = "DIR")]
-    search_dirs: Vec<PathBuf>,
+    #[command(flatten)]
+    search: SearchDirs,
 }
 
 /// Runs the subcommand.
 pub fn run(args: &Args) -> Result<(), Failure> {
     let signature = Signature::parse(&args.signature).map_err(Failure::Usage)?;
     let values = signature.values(&args.arguments).map_err(Failure::Usage)?;
-    let loader = args.search_dirs.iter().fold(Loader::new(), |loader, dir| loader.search_dir(dir));
+    let loader = args.search.loader();
     // SAFETY: the user asks for this library's code to run.
     let library = unsafe { loader.open(&args.library) }?;
     refuse_variable(&library, &signature.name)?;
@@ -57,7 +56,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A variable has an address, too, but no code is there.
+/// Refuses to call a variable: it has an address like a function, but there is no code.
 fn refuse_variable(library: &Library, name: &str) -> Result<(), Failure> {
     let is_variable = |kind: SymbolType| matches!(kind, SymbolType::Object | SymbolType::ThreadLocal);
     match library.symbols().find(|symbol| symbol.name == name && is_variable(symbol.kind)) {
@@ -69,7 +68,8 @@ fn refuse_variable(library: &Library, name: &str) -> Result<(), Failure> {
     }
 }
 
-/// Calls the function that `signature` names, of this version or of the default one; the result as text, `None` for void.
+/// Calls the function that `signature` names, in this version or the default one. Returns the result as text, `None`
+/// for void.
 ///
 /// # Safety
 /// The function has this signature, and `values` are what it expects.
@@ -88,7 +88,7 @@ pub unsafe fn invoke(
     }?;
     let cif = Cif::new(signature.parameters.iter().map(|ty| ty.ffi()), signature.result.ffi());
     let arguments: Vec<Arg<'_>> = values.iter().map(|value| Arg::new(&value.word)).collect();
-    // A whole register: libffi writes that much for every type of whole numbers.
+    // libffi writes a whole register, whatever the size of the integer type.
     let mut word = 0u64;
     let result = if signature.result == Type::Void { Ret::void() } else { Ret::new(&mut word) };
     // SAFETY: the caller's promise; each argument is a word whose lower bytes are of the type given to `cif`.
@@ -97,7 +97,7 @@ pub unsafe fn invoke(
     Ok(unsafe { signature.result.show(word) })
 }
 
-/// What C code printed waits in buffers of libc; this writes it out, so that it comes before what we print.
+/// Writes out what C code printed and libc still buffers, so that it comes before the command's own output.
 pub fn flush_c_output() {
     // SAFETY: null means all streams; no stream is locked by this thread.
     unsafe { nix::libc::fflush(std::ptr::null_mut()) };

@@ -1,8 +1,8 @@
-//! What loaded code prints, kept apart from what we print.
+//! Keeps what loaded code prints apart from the command's own output.
 //!
-//! A constructor may write to standard output, and so may a function that we call. In the middle of a stream of
-//! JSON lines that would be damage, and libc may hold it back until the process ends. So while foreign code may run,
-//! file descriptor 1 is a temporary file.
+//! A constructor may write to standard output, and so may a function that the command calls. In the middle of JSON
+//! lines such text would make the stream unreadable, and libc may buffer it until the process ends. So while foreign
+//! code may run, file descriptor 1 is a temporary file.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
@@ -12,14 +12,14 @@ use nix::unistd::{dup, dup2_stdout};
 
 use crate::call::flush_c_output;
 
-/// From here to [`Capture::end`], what is written to descriptor 1 goes to a file.
+/// Until [`Capture::end`], everything that is written to descriptor 1 goes to a file.
 pub struct Capture {
     file: File,
     stdout: OwnedFd,
 }
 
 impl Capture {
-    /// Puts a file in the place of standard output.
+    /// Replaces standard output by a temporary file.
     pub fn begin() -> io::Result<Capture> {
         flush_c_output();
         let file = tempfile::tempfile()?;
@@ -28,7 +28,7 @@ impl Capture {
         Ok(Capture { file, stdout })
     }
 
-    /// Puts standard output back, and says what was written meanwhile.
+    /// Restores standard output. Returns what was written meanwhile.
     pub fn end(mut self) -> io::Result<String> {
         flush_c_output();
         dup2_stdout(&self.stdout)?;

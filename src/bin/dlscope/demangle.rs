@@ -1,4 +1,4 @@
-//! Names as the source has them: C++ and Rust, demangled.
+//! Demangling: symbol names of C++ and Rust as they stand in the source.
 
 use cpp_demangle::{DemangleOptions, Symbol};
 
@@ -7,30 +7,32 @@ pub fn demangled(name: &str) -> Option<String> {
     rust(name).or_else(|| cpp(name, DemangleOptions::new()))
 }
 
-/// A C++ function without its parameters, a Rust one without its hash: what stays if the rest differs.
+/// The demangled name without the parameters (C++) or the hash (Rust): the part that two declarations of one function
+/// share.
 pub fn bare(name: &str) -> Option<String> {
     rust(name).or_else(|| cpp(name, DemangleOptions::new().no_params().no_return_type()))
 }
 
-/// The name as the source has it.
+/// The demangled name, or the name itself if it is a plain C name.
 pub fn in_source(name: &str) -> String {
     demangled(name).unwrap_or_else(|| name.into())
 }
 
-/// The name, and in parentheses what it means in the source.
+/// The demangled name with the symbol's name in parentheses, or just the name if it is a plain C name.
 pub fn explained(name: &str) -> String {
     demangled(name).map_or_else(|| name.into(), |source| format!("{source} ({name})"))
 }
 
-/// Whether a Rust compiler made this name.
+/// Whether a Rust compiler mangled this name.
 pub fn is_rust(name: &str) -> bool {
     rust(name).is_some()
 }
 
-/// A part of the mangled name that every function of that name has, whatever its parameters: its longest word.
+/// The longest word of a mangled name. All functions of that name have it in their mangled names, whatever their
+/// parameters, so a search for it finds candidates without demangling.
 pub fn stem(name: &str) -> Option<&str> {
     if name.starts_with("_R") {
-        // Numbers are spread all over the newer names of Rust.
+        // Rust's v0 mangling may put numbers between the words.
         return Some("_R");
     }
     let is_hash = |word: &str| word.len() == 17 && word.starts_with('h') && is_rust(name);
@@ -43,7 +45,7 @@ pub fn stem(name: &str) -> Option<&str> {
         let word = name.get(end..end + length).filter(|_| length > 0 && length < name.len());
         at = word.map_or(end, |word| end + word.len());
         best = word.filter(|w| !is_hash(w) && best.is_none_or(|best| w.len() > best.len())).or(best);
-        // Parameters follow: only the first name counts.
+        // The words of the parameters follow.
         if word.is_some() && !name.starts_with("_ZN") && !name.starts_with("_ZTIN") {
             break;
         }
@@ -55,7 +57,7 @@ pub fn stem(name: &str) -> Option<&str> {
 }
 
 fn rust(name: &str) -> Option<String> {
-    // The older form is valid C++, too; its last part is the hash.
+    // A name of Rust's legacy mangling is also a valid C++ name; its last part is a hash.
     let is_rust = name.starts_with("_R") || (name.starts_with("_ZN") && name.contains("17h") && name.ends_with('E'));
     let source = rustc_demangle::try_demangle(name).ok().filter(|_| is_rust)?;
     Some(format!("{source:#}"))
@@ -66,7 +68,7 @@ fn cpp(name: &str, options: DemangleOptions) -> Option<String> {
         return None;
     }
     let source = Symbol::new(name).ok()?.demangle_with_options(&options).ok()?;
-    // What everybody calls a string.
+    // The template's full name would hide everything else.
     let string = "basic_string<char, std::char_traits<char>, std::allocator<char> >";
     Some(source.replace(string, "string"))
 }

@@ -1,4 +1,4 @@
-//! `dlscope exec`: a program of yours, with its `dlopen` replaced by dlscope's.
+//! `dlscope exec`: runs a program in which dlscope's functions replace libc's `dlopen` and its kin.
 
 use std::env;
 use std::ffi::OsString;
@@ -10,17 +10,18 @@ use crate::Failure;
 
 const LIBRARY: &str = "libdlscope_preload.so";
 
-/// Run a program whose `dlopen` is dlscope's
+/// Run a program with dlscope's `dlopen` in place of libc's
 ///
-/// The program runs unchanged, with libdlscope_preload.so in LD_PRELOAD: its dlopen, dlsym, dlclose and the rest are
-/// dlscope's, also in the programs that it starts. Exits as the program does.
+/// The program runs unchanged, with libdlscope_preload.so in LD_PRELOAD: dlscope's functions replace its dlopen, dlsym,
+/// dlclose and their kin, also in the programs that it starts. The exit status is that of the program.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Write the events of every load to FILE: JSON lines if it ends in .json or .jsonl, else text; `-` is standard
-    /// error, `%p` in the name the process id
+    /// Write the events of every load to FILE: JSON lines if its name ends in .json or .jsonl, else text; `-` is
+    /// standard error, and `%p` in the name becomes the process id
     #[arg(long, value_name = "FILE")]
     trace: Option<OsString>,
-    /// The preload library, if it is not beside this program, in `examples/` beside it, or in DLSCOPE_PRELOAD
+    /// The path of libdlscope_preload.so [default: DLSCOPE_PRELOAD, else beside this program, in examples/ beside it,
+    /// or in ../lib]
     #[arg(long, value_name = "PATH")]
     preload: Option<PathBuf>,
     /// The program and its arguments
@@ -43,7 +44,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     if let Some(file) = &args.trace {
         command.env("DLSCOPE_TRACE", file);
     }
-    // Only comes back if it failed.
+    // execvp(3) returns only if it failed.
     let error = command.exec();
     Err(Failure::Refused(format!("{}: {error}", program.to_string_lossy())))
 }

@@ -1,10 +1,10 @@
-//! The calls that a fixture asks for: `[file!]name[@version](type value, …) -> type [= expected]`.
+//! The notation of the calls in a fixture: `[file!]name[@version](type value, …) -> type [= expected]`.
 
 use crate::signature::{Signature, Type};
 
 /// One call, with its arguments.
 pub struct FixtureCall {
-    /// Another file of the fixture than the main one.
+    /// The file of the fixture that has the function; `None` for its main file.
     pub file: Option<String>,
     /// The version of the symbol.
     pub version: Option<String>,
@@ -12,12 +12,12 @@ pub struct FixtureCall {
     pub signature: Signature,
     /// The arguments as text, strings without quotes.
     pub arguments: Vec<String>,
-    /// What a loader that does everything right makes of it.
+    /// The result under a correct loader.
     pub expected: Option<String>,
 }
 
 impl FixtureCall {
-    /// Reads the notation.
+    /// Reads a call in this notation.
     pub fn parse(text: &str) -> Result<FixtureCall, String> {
         let wrong = || format!("the call {text:?} is not of the form name(type value, …) -> type = result");
         let (head, rest) = text.split_once('(').ok_or_else(wrong)?;
@@ -39,7 +39,7 @@ impl FixtureCall {
         Ok(FixtureCall { file, version, signature, arguments, expected })
     }
 
-    /// `add(i32 40, i32 2) -> i32`, as it was written.
+    /// The call as in C: `add(40, 2)`.
     pub fn shown(&self) -> String {
         let argument = |(ty, text): (&Type, &String)| match ty {
             Type::Str => format!("{text:?}"),
@@ -50,7 +50,7 @@ impl FixtureCall {
         format!("{}{version}({})", self.signature.name, arguments.join(", "))
     }
 
-    /// The result as it is written in a fixture: strings in quotes.
+    /// The result in the notation of fixtures, which has strings in quotes.
     pub fn written(&self, result: Option<&str>) -> String {
         match (self.signature.result, result) {
             (Type::Str, Some(text)) => format!("{text:?}"),
@@ -60,7 +60,7 @@ impl FixtureCall {
     }
 }
 
-/// `i32 40, str "a, b"`: commas inside of quotes do not separate.
+/// Reads `i32 40, str "a, b"`. A comma inside of quotes does not separate arguments.
 fn arguments(text: &str) -> Result<Vec<(Type, String)>, String> {
     let mut arguments = Vec::new();
     let mut rest = text.trim();

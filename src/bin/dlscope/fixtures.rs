@@ -1,7 +1,7 @@
-//! The C libraries that ship inside this command, built by `build.rs` from `c-fixtures/`.
+//! Small C libraries that are built into this command; `build.rs` compiles them from `c-fixtures/`.
 //!
-//! Each shows one thing that a loader must do. They are written to a temporary folder before they are loaded,
-//! because a library is loaded from a file.
+//! Each shows one thing that a loader must do. The command writes them to a temporary folder, because a loader wants a
+//! file.
 
 #![allow(dead_code, reason = "build.rs describes more than the command reads")]
 
@@ -10,47 +10,47 @@ use std::{fs, io};
 
 use tempfile::TempDir;
 
-/// One case; `build.rs` describes the fields.
+/// One fixture; `build.rs` describes the fields.
 pub struct Fixture {
     /// The folder in `c-fixtures/`.
     pub name: &'static str,
-    /// What to learn here, in one line.
+    /// What the fixture shows, in one line.
     pub teaches: &'static str,
     /// The file to open.
     pub main: &'static str,
-    /// All files, by path in the case's folder.
+    /// All files, by their paths in the fixture's folder.
     pub files: &'static [(&'static str, &'static [u8])],
     /// All C files, by name.
     pub source: &'static [(&'static str, &'static str)],
-    /// What the files are checked to contain.
+    /// Claims about the contents of the files, which a test checks.
     pub claims: &'static [Claim],
     /// Calls to make, in this order.
     pub calls: &'static [&'static str],
     /// Lines on stdout from open to exit.
     pub prints: &'static [&'static str],
-    /// No loader takes it: glibc's words.
+    /// glibc's error message, if no loader accepts the library.
     pub refuse: Option<&'static str>,
-    /// Why dlscope refuses what glibc takes.
+    /// The reason why dlscope refuses a library that glibc accepts.
     pub policy: Option<&'static str>,
-    /// Why glibc crashes where dlscope does not.
+    /// The reason why glibc crashes and dlscope does not.
     pub crash: Option<&'static str>,
-    /// The chapter of dlscope that it waits for.
+    /// What dlscope must learn before it can load the library.
     pub later: Option<&'static str>,
-    /// What kind of program its host is.
+    /// The kind of program that opens it.
     pub host: Option<&'static str>,
     /// Lines on that program's stdout.
     pub host_prints: &'static [&'static str],
 }
 
-/// What a file is checked to contain.
+/// A claim about the contents of a file.
 pub struct Claim {
-    /// What was built.
+    /// The file.
     pub file: &'static str,
-    /// Where the claim stands.
+    /// The C file in which the claim stands.
     pub source: &'static str,
-    /// Its line there.
+    /// The line of the claim.
     pub line: usize,
-    /// Its text.
+    /// The text of the claim.
     pub text: &'static str,
 }
 
@@ -62,19 +62,20 @@ pub struct Unpacked {
 }
 
 impl Unpacked {
-    /// The path of one of the files. It has a `/`, so a loader opens it as it is.
+    /// The path of one of the files. It contains a `/`, so a loader opens it without a search.
     pub fn path(&self, file: &str) -> PathBuf {
         self.folder.path().join(file)
     }
 }
 
 impl Fixture {
-    /// The fixture of this name, or a message that lists what there is.
+    /// The fixture of this name, or a message that names similar ones.
     pub fn named(name: &str) -> Result<&'static Fixture, String> {
         let found = FIXTURES.iter().find(|fixture| fixture.name == name);
         found.ok_or_else(|| {
             let alike = alike(name);
-            let hint = if alike.is_empty() { String::new() } else { format!("\n       is it {}?", alike.join(" or ")) };
+            let hint =
+                if alike.is_empty() { String::new() } else { format!("\n       did you mean {}?", alike.join(" or ")) };
             format!("no fixture is called {name:?}{hint}\n       `dlscope trace --list-fixtures` lists them")
         })
     }
@@ -90,7 +91,7 @@ impl Fixture {
         Ok(Unpacked { folder })
     }
 
-    /// What to expect besides success, if anything: a refusal, or a chapter still to be written.
+    /// What to expect if not success: a refusal.
     pub fn remark(&self) -> Option<String> {
         let refused = self.refuse.map(|_| "every loader refuses it".to_string());
         let policy = || self.policy.map(|_| "dlscope refuses it".to_string());
@@ -99,7 +100,7 @@ impl Fixture {
     }
 }
 
-/// The fixtures that may be meant: those that begin like `asked`, else those that hold it.
+/// The fixtures whose names begin like `asked`; if there are none, those whose names contain it.
 fn alike(asked: &str) -> Vec<&'static str> {
     let names = || FIXTURES.iter().map(|fixture| fixture.name);
     let start = asked.get(..3).unwrap_or(asked);

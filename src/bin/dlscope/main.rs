@@ -1,6 +1,7 @@
-//! The command `dlscope`: the loader, watched. One file a subcommand; all of them only read events.
+//! The command `dlscope`: it shows what the loader does. Each subcommand has a file or a folder of its own.
 
-use std::io;
+use std::fmt;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -8,6 +9,7 @@ use clap::{Parser, Subcommand};
 mod atlas;
 mod call;
 mod capture;
+mod child;
 mod compare;
 mod demangle;
 mod exec;
@@ -27,7 +29,7 @@ mod walk;
 mod why;
 mod words;
 
-// Exceptions of loaded libraries find their way, without a lock.
+// So that the unwinder finds the tables of loaded libraries when they throw exceptions, without taking a lock.
 dlscope::interpose!();
 
 /// Watch a shared library being loaded: every path tried, every byte patched, every call made.
@@ -41,15 +43,15 @@ dlscope::interpose!();
     max_term_width = 110,
     after_help = "\
 Examples:
-  dlscope trace                                a first look: a small library that is built in
-  dlscope trace libz.so.1                      the same for a library of yours
-  dlscope step libz.so.1                       walk through it, forwards and backwards
-  dlscope report libz.so.1                     the whole walk as one file for a browser
-  dlscope why ./libmine.so                     why it does not load, and what would help
+  dlscope trace                                a first look, at a small library that is built in
+  dlscope trace libz.so.1                      every step of loading this library
+  dlscope step libz.so.1                       walk through the load, forwards and backwards
+  dlscope report libz.so.1                     the same walk as one file for a browser
+  dlscope why ./libmine.so                     why a library does not load, and what would help
   dlscope call libm.so.6 'cos(f64) -> f64' 0   load, call, print the result: 1
 
-Exit status: 0 all went well; 1 the load or the call failed; 2 the command line was wrong.
-Colour is used on a terminal only, and never if NO_COLOR is set."
+Exit status: 0 success; 1 the load or the call failed; 2 the command line was wrong.
+dlscope uses colour on a terminal only, and never if NO_COLOR is set."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -66,23 +68,23 @@ enum Command {
     Compare(compare::Args),
     Exec(exec::Args),
     Profile(profile::Args),
-    /// Load one library by one loader and write what came of it to a file
+    /// Load one library with one loader and write the result to a file
     #[command(hide = true)]
     CompareChild(compare::ChildArgs),
-    /// Open one library once and write what it took to a file
+    /// Open one library once and write how long that took to a file
     #[command(hide = true)]
     ProfileChild(profile::ChildArgs),
 }
 
-/// Why the command did not do what it was asked.
+/// Why a subcommand failed.
 pub enum Failure {
     /// The load, a lookup or a close failed.
     Load(Box<dlscope::Error>),
-    /// The command line was wrong in a way that only shows later than in its grammar.
+    /// The command line is wrong in a way that clap cannot see.
     Usage(String),
-    /// The library is there, and what was asked of it makes no sense.
+    /// The request makes no sense for this library, or a child process failed.
     Refused(String),
-    /// The kernel refused something that has nothing to do with loading.
+    /// A system call failed that is not part of a load.
     Io(io::Error),
 }
 
@@ -98,44 +100,44 @@ impl From<io::Error> for Failure {
     }
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Load(error) => error.fmt(f),
+            Failure::Io(error) => error.fmt(f),
+            Failure::Usage(message) | Failure::Refused(message) => f.write_str(message),
+        }
+    }
+}
+
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
+    let done = match Cli::parse().command {
         Command::Trace(args) => trace::run(&args),
         Command::Step(args) => step::run(&args),
         Command::Call(args) => call::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Exec(args) => exec::run(&args),
-        Command::Compare(args) => match compare::run(&args) {
-            Ok(true) => Ok(()),
-            // The report has said it all.
-            Ok(false) => return ExitCode::FAILURE,
-            Err(failure) => Err(failure),
-        },
-        Command::Why(args) => match why::run(&args) {
-            Ok(true) => Ok(()),
-            // The explanation has said it all.
-            Ok(false) => return ExitCode::FAILURE,
-            Err(failure) => Err(failure),
-        },
-        Command::CompareChild(args) => compare::run_child(&args),
         Command::Profile(args) => profile::run(&args),
+        Command::Compare(args) => return end(compare::run(&args)),
+        Command::Why(args) => return end(why::run(&args)),
+        Command::CompareChild(args) => compare::run_child(&args),
         Command::ProfileChild(args) => profile::run_child(&args),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        // Whoever read our output has seen enough: `dlscope trace | head`.
-        Err(Failure::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(Failure::Load(error)) => complain(&error.to_string(), 1),
-        Err(Failure::Io(error)) => complain(&error.to_string(), 1),
-        Err(Failure::Refused(message)) => complain(&message, 1),
-        Err(Failure::Usage(message)) => complain(&message, 2),
-    }
+    end(done.map(|()| true))
 }
 
-fn complain(message: &str, status: u8) -> ExitCode {
-    use io::Write as _;
+/// The exit status for the result of a subcommand. `Ok(false)` means that it ran, and printed bad news.
+fn end(result: Result<bool, Failure>) -> ExitCode {
+    let (failure, status) = match result {
+        Ok(true) => return ExitCode::SUCCESS,
+        Ok(false) => return ExitCode::FAILURE,
+        // The reader of our output closed the pipe early, as in `dlscope trace | head`.
+        Err(Failure::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
+        Err(failure @ Failure::Usage(_)) => (failure, 2),
+        Err(failure) => (failure, 1),
+    };
     let red = anstyle::AnsiColor::Red.on_default().bold();
-    // If even this cannot be written there is nobody left to tell.
-    let _ = writeln!(anstream::stderr(), "{red}error:{red:#} {message}");
+    // If standard error cannot be written either, nobody is left to hear of it.
+    let _ = writeln!(anstream::stderr(), "{red}error:{red:#} {failure}");
     ExitCode::from(status)
 }

@@ -1,17 +1,17 @@
-//! Paper: a left margin with the stage, lines beside it, tables whose columns line up, and style.
+//! Text output: a left margin for the name of the stage, lines beside it, tables with aligned columns, and colours.
 //!
-//! Text carries its style as escape sequences from the start; `anstream` takes them out again where nobody can see
-//! them (not a terminal, `NO_COLOR`).
+//! A text contains its escape sequences from the start. `anstream` removes them where they would not be shown: in a
+//! file or a pipe, and with `NO_COLOR`.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-/// Width of the left margin: the longest is `8 relocate  `.
-pub const MARGIN: usize = 12;
+/// Width of the left margin. The longest text there is `8 relocate  `.
+const MARGIN: usize = 12;
 
-/// Lines are written here; the first error of the stream is kept and ends all writing.
+/// Standard output, line by line. After the first error of writing it writes nothing any more.
 pub struct Page {
     out: anstream::AutoStream<io::Stdout>,
     width: usize,
@@ -22,10 +22,15 @@ pub struct Page {
 }
 
 impl Page {
-    /// Standard output, as wide as the terminal, or 120 columns.
+    /// Standard output, as wide as the terminal; 120 columns if it is no terminal.
     pub fn stdout() -> Page {
         let width = terminal_width().unwrap_or(120).clamp(80, 160);
         Page { out: anstream::stdout(), width, label: String::new(), note: String::new(), failed: Ok(()), blank: true }
+    }
+
+    /// Columns of a whole line.
+    pub fn width(&self) -> usize {
+        self.width
     }
 
     /// Columns beside the margin.
@@ -33,12 +38,12 @@ impl Page {
         self.width - MARGIN
     }
 
-    /// The next line gets this in its margin.
+    /// Puts the name of a stage into the margin of the next line.
     pub fn label(&mut self, label: String) {
         self.label = label;
     }
 
-    /// The next line gets this small remark in its margin, unless a stage begins there.
+    /// Puts a remark into the margin of the next line, unless the name of a stage goes there.
     pub fn note(&mut self, note: &str) {
         self.note = note.into();
     }
@@ -60,7 +65,7 @@ impl Page {
         self.line(format!("  {}", text.as_ref()));
     }
 
-    /// A line with a remark: to the right of it where there is room, else below.
+    /// A line with a remark, which stands to its right where there is room, else below.
     pub fn remarked(&mut self, text: &str, at: usize, remark: &str) {
         let column = at.max(width_of(text));
         if remark.is_empty() {
@@ -74,61 +79,39 @@ impl Page {
         }
     }
 
-    /// Words, broken into lines, the later ones set in by `indent`.
+    /// Words beside the margin, broken into lines; those after the first are set in by `indent`.
     pub fn prose(&mut self, text: &str, indent: usize) {
-        let mut line = String::new();
-        for word in text.split(' ') {
-            if !line.trim().is_empty() && width_of(&line) + 1 + width_of(word) > self.room() {
-                self.line(&line);
-                line = " ".repeat(indent);
-            }
-            if !line.trim().is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
-        }
-        self.line(line);
+        wrapped(text, self.room(), indent).iter().for_each(|line| self.line(line));
     }
 
-    /// Words in the style of explanations, all lines set in by `indent`.
-    pub fn prose_in(&mut self, text: &str, indent: usize) {
-        let mut line = String::new();
-        for word in text.split(' ') {
-            if !line.is_empty() && indent + line.chars().count() + 1 + word.chars().count() > self.room() {
-                self.line(format!("{:indent$}{}", "", dim(&std::mem::take(&mut line))));
-            }
-            if !line.is_empty() {
-                line.push(' ');
-            }
-            line.push_str(word);
-        }
-        self.line(format!("{:indent$}{}", "", dim(&line)));
-    }
-
-    /// A table, set in by two. Its last column may be cut off at the right edge, never wrapped.
-    pub fn table(&mut self, table: &Table) {
-        let room = self.room() - 2;
-        for line in table.lines() {
-            self.sub(if table.whole { line } else { cut(&line, room) });
+    /// Words that explain something, beside the margin; all lines are set in by `indent`.
+    pub fn explanation(&mut self, text: &str, indent: usize) {
+        for line in wrapped(text, self.room() - indent, 0) {
+            self.line(format!("{:indent$}{}", "", dim(&line)));
         }
     }
 
-    /// A table that begins right at the margin.
-    pub fn table_flush(&mut self, table: &Table) {
-        let room = self.room();
-        for line in table.lines() {
-            self.line(if table.whole { line } else { cut(&line, room) });
+    /// Words without margin; all lines are set in by `indent`.
+    pub fn paragraph(&mut self, text: &str, indent: usize) {
+        for line in wrapped(text, self.width - indent, 0) {
+            self.raw(&format!("{:indent$}{line}", ""));
         }
     }
 
-    /// A table, set in by four, with a line of its own below a row where `below` has one.
-    pub fn table_below(&mut self, table: &Table, below: impl Fn(usize) -> Option<String>) {
-        let room = self.room() - 4;
+    /// A table beside the margin, set in by `indent`. A line too long for the page is cut off, unless the table is
+    /// whole.
+    pub fn table(&mut self, table: &Table, indent: usize) {
+        self.table_below(table, indent, |_| None);
+    }
+
+    /// A table with an explanation below each row for which `below` has one.
+    pub fn table_below(&mut self, table: &Table, indent: usize, below: impl Fn(usize) -> Option<String>) {
+        let room = self.room() - indent;
         for (at, line) in table.lines().enumerate() {
-            let fit = |line: &str| if table.whole { line.to_string() } else { cut(line, room) };
-            self.sub(format!("  {}", fit(&line)));
-            if let Some(more) = below(at) {
-                self.prose_in(&more, 6);
+            let line = if table.whole { line } else { cut(&line, room) };
+            self.line(format!("{:indent$}{line}", ""));
+            if let Some(explanation) = below(at) {
+                self.explanation(&explanation, indent + 2);
             }
         }
     }
@@ -140,7 +123,7 @@ impl Page {
         }
     }
 
-    /// An empty line, unless the next line begins a stage and has one already.
+    /// An empty line, unless the next line begins a stage: then there is one already.
     pub fn gap_unless_labelled(&mut self) {
         if self.label.is_empty() {
             self.gap();
@@ -162,13 +145,13 @@ impl Page {
         }
     }
 
-    /// The first error that writing met, if any.
+    /// Ends the output. Returns the first error of writing, if there was one.
     pub fn finish(mut self) -> io::Result<()> {
         self.failed?;
         self.out.flush()
     }
 
-    /// Whether writing makes sense any more.
+    /// Whether writing has failed, so that more lines would be lost.
     pub fn is_closed(&self) -> bool {
         self.failed.is_err()
     }
@@ -183,7 +166,7 @@ fn terminal_width() -> Option<usize> {
     (result == 0 && size.ws_col > 0).then_some(size.ws_col.into())
 }
 
-/// Rows of cells. A cell that begins with a digit of a number is not treated apart: all stand left.
+/// Rows of cells. All columns are left-aligned, numbers too.
 #[derive(Default)]
 pub struct Table {
     rows: Vec<Vec<String>>,
@@ -191,7 +174,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Nothing of it is ever cut off.
+    /// An empty table. If it is whole, its lines are never cut off.
     pub fn whole(whole: bool) -> Table {
         Table { rows: Vec::new(), whole }
     }
@@ -237,12 +220,12 @@ pub fn heading(text: &str) -> String {
     styled(Style::new().bold(), text)
 }
 
-/// For what explains, and may be skipped.
+/// For explanations, which a reader may skip.
 pub fn dim(text: &str) -> String {
     styled(Style::new().dimmed(), text)
 }
 
-/// For what was found.
+/// For success.
 pub fn good(text: &str) -> String {
     styled(AnsiColor::Green.on_default(), text)
 }
@@ -252,17 +235,40 @@ pub fn bad(text: &str) -> String {
     styled(AnsiColor::Red.on_default(), text)
 }
 
-/// For symbols.
+/// For time that page faults take.
+pub fn warm(text: &str) -> String {
+    styled(AnsiColor::Yellow.on_default(), text)
+}
+
+/// For symbols, and for the loader's own work.
 pub fn symbol(text: &str) -> String {
     styled(AnsiColor::Cyan.on_default(), text)
 }
 
-/// How many columns a text takes, escape sequences left out.
+/// How many columns a text takes. Escape sequences take none.
 pub fn width_of(text: &str) -> usize {
     anstream::adapter::strip_str(text).map(|part| part.chars().count()).sum()
 }
 
-/// The text, cut off at `room` columns if it is longer. What is cut loses its style.
+/// The words in lines of at most `room` columns, a longer word in a line of its own. All lines but the first are set in
+/// by `indent`.
+fn wrapped(text: &str, room: usize, indent: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in text.split(' ') {
+        if !line.trim().is_empty() && width_of(&line) + 1 + width_of(word) > room {
+            lines.push(std::mem::replace(&mut line, " ".repeat(indent)));
+        }
+        if !line.trim().is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines
+}
+
+/// The text, cut off at `room` columns if it is longer. A text that is cut loses its colours.
 fn cut(text: &str, room: usize) -> String {
     if width_of(text) <= room {
         return text.into();
@@ -282,6 +288,21 @@ pub fn shortened(name: &str, room: usize) -> String {
     let start: String = name.chars().take(front).collect();
     let end: String = name.chars().skip(length - back).collect();
     format!("{start}…{end}")
+}
+
+/// The first `most` names, and how many more there are.
+pub fn few(names: impl ExactSizeIterator<Item = String>, most: usize) -> String {
+    let length = names.len();
+    let mut shown = names.take(most).collect::<Vec<_>>().join(", ");
+    if length > most {
+        shown.push_str(&format!(" and {} more", thousands((length - most) as u64)));
+    }
+    shown
+}
+
+/// The last part of a path.
+pub fn short(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 /// `15,584`.

@@ -1,11 +1,13 @@
-//! `cos(f64) -> f64`: what to call, in a notation of its own, and the values that go in and come out.
+//! Signatures of functions, written as `cos(f64) -> f64`, and the values of arguments and results.
 
 use std::ffi::{CStr, CString, c_char};
 use std::fmt;
 
 use libffi::middle;
 
-/// The types that a call can have. Named as in Rust; `str` is a C string, `ptr` any pointer.
+use crate::page::count;
+
+/// The type of an argument or result, named as in Rust. `str` is a C string, `ptr` any pointer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Type {
     I8,
@@ -71,7 +73,7 @@ impl Type {
         })
     }
 
-    /// What libffi calls it.
+    /// The same type for libffi.
     pub fn ffi(self) -> middle::Type {
         match self {
             Type::I8 => middle::Type::i8(),
@@ -89,7 +91,7 @@ impl Type {
         }
     }
 
-    /// Which numbers it holds, if it is a type of whole numbers.
+    /// The least and the greatest value of an integer type.
     fn range(self) -> Option<(i128, i128)> {
         Some(match self {
             Type::I8 => (i8::MIN.into(), i8::MAX.into()),
@@ -156,13 +158,14 @@ impl Type {
     }
 }
 
-/// Plain where that is short, else with an exponent. `text` has the precision to show.
+/// A number as text, with an exponent if it would be long without one. `size` is the number, `text` shows it with the
+/// precision of its type.
 fn show_float(size: f64, text: impl fmt::Display + fmt::LowerExp) -> String {
     let plain = size == 0.0 || !size.is_finite() || (1e-5..1e17).contains(&size.abs());
     if plain { text.to_string() } else { format!("{text:e}") }
 }
 
-/// Decimal, or hexadecimal with `0x`; a sign may stand in front.
+/// Reads an integer: decimal, or hexadecimal with `0x`; it may have a sign.
 fn whole_number(text: &str) -> Option<i128> {
     let (negative, digits) = match text.strip_prefix('-') {
         Some(digits) => (true, digits),
@@ -170,7 +173,7 @@ fn whole_number(text: &str) -> Option<i128> {
     };
     let number = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
         Some(hex) => u64::from_str_radix(hex, 16).ok()?.into(),
-        // Longer than any type: so that "out of range" is said, and not "no number".
+        // No type has so many digits. The error shall say "does not fit", not "no number".
         None if digits.len() > 30 && digits.bytes().all(|b| b.is_ascii_digit()) => i128::MAX,
         None if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse::<i128>().ok()?,
         None => return None,
@@ -178,14 +181,14 @@ fn whole_number(text: &str) -> Option<i128> {
     Some(if negative { -number } else { number })
 }
 
-/// An argument: its bits as they lie in a register, and what they point to.
+/// The value of an argument: its bits in a register, and the string that they point to.
 pub struct Value {
-    /// The lower bytes count, as many as the type has.
+    /// The bits. Only the lower bytes count, as many as the type has.
     pub word: u64,
     _held: Option<CString>,
 }
 
-/// What to call.
+/// The name and the types of a function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signature {
     /// The symbol.
@@ -235,16 +238,8 @@ impl Signature {
     /// Reads one value for each parameter.
     pub fn values(&self, texts: &[impl AsRef<str>]) -> Result<Vec<Value>, String> {
         if texts.len() != self.parameters.len() {
-            let count = |n: usize| if n == 1 { "1 argument".into() } else { format!("{n} arguments") };
-            return Err(format!(
-                "{self} takes {}, and {} given",
-                count(self.parameters.len()),
-                match texts.len() {
-                    0 => "none is".into(),
-                    1 => "1 is".into(),
-                    n => format!("{n} are"),
-                }
-            ));
+            let takes = count(self.parameters.len() as u64, "argument");
+            return Err(format!("{self} takes {takes}, not {}", texts.len()));
         }
         let read = |(at, (ty, text)): (usize, (&Type, &_))| {
             ty.read(AsRef::<str>::as_ref(text)).map_err(|e| format!("argument {} of {self}: {e}", at + 1))

@@ -1,6 +1,6 @@
-//! What to load, and how: the arguments that several subcommands share, and the run itself, watched.
+//! The arguments that several subcommands share, and the run of a library with all its events recorded.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::capture::Capture;
 use crate::fixture_call::FixtureCall;
 use crate::fixtures::{Fixture, Unpacked};
 
-/// The library, and how far to go with it.
+/// The library to load, and how.
 #[derive(clap::Args)]
 pub struct Subject {
     /// The library: a name to search, or a path with a '/'
@@ -26,47 +26,74 @@ pub struct Subject {
     /// Stop before any of the library's own code runs: no constructors, no calls
     #[arg(long)]
     pub no_run: bool,
-    /// Bind calls into other libraries when they are made for the first time, as RTLD_LAZY does
+    /// Bind a function of another library when it is called for the first time, as RTLD_LAZY does
     #[arg(long)]
     pub lazy: bool,
-    /// Search DIR before all other places, also for what the library needs
-    #[arg(short = 'L', value_name = "DIR")]
-    pub search_dirs: Vec<PathBuf>,
+    #[command(flatten)]
+    pub search: SearchDirs,
 }
 
-/// What is loaded.
+/// The directories that the loader searches first.
+#[derive(Clone, clap::Args)]
+pub struct SearchDirs {
+    /// Search DIR before all other places, also for what the library needs
+    #[arg(short = 'L', value_name = "DIR")]
+    pub dirs: Vec<PathBuf>,
+}
+
+impl SearchDirs {
+    /// A loader that searches them.
+    pub fn loader(&self) -> Loader {
+        self.dirs.iter().fold(Loader::new(), |loader, dir| loader.search_dir(dir))
+    }
+}
+
+/// The format of a subcommand's output.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+/// Writes a value to standard output as one line of JSON.
+pub fn print_json(value: &impl serde::Serialize) -> io::Result<()> {
+    writeln!(io::stdout(), "{}", serde_json::to_string(value)?)
+}
+
+/// The library to load.
 pub enum Target {
     Library(String),
     Fixture(&'static Fixture, Unpacked),
 }
 
-/// A part of the run, when it is over.
-pub enum Part<'p> {
-    /// The library was loaded, or not.
+/// A phase of the run. It is told when it is over.
+pub enum Phase<'p> {
+    /// The library was opened, or the load failed.
     Load { took: Duration },
-    /// A call that a fixture asks for was made.
+    /// One of the calls that a fixture describes was made.
     Call { text: &'p str, result: &'p Result<String, Failure> },
-    /// Everything was closed.
+    /// The library was closed.
     Close,
 }
 
 impl Subject {
-    /// The library that was named, or the fixture, unpacked; without either the fixture `add`.
+    /// The library or the fixture that the arguments name; without a name the fixture `add`.
     pub fn target(&self) -> Result<Target, Failure> {
         Target::of(self.library.as_deref(), self.fixture.as_deref())
     }
 
-    /// Loads the library, makes the calls of a fixture, and closes it; `told` gets the events of each part and
-    /// what the loaded code printed meanwhile.
+    /// Loads the library, makes the calls of a fixture, and closes it. `told` gets each phase with its events and what
+    /// the loaded code printed meanwhile.
     pub fn run(
         &self,
         target: &Target,
-        mut told: impl FnMut(Part<'_>, Vec<Event>, &str) -> io::Result<()>,
+        mut told: impl FnMut(Phase<'_>, Vec<Event>, &str) -> io::Result<()>,
     ) -> Result<(), Failure> {
         let recorder = Arc::new(Recorder::with_capacity(1 << 16));
         let bind = if self.lazy { Bind::Lazy } else { Bind::Now };
-        let loader = self.search_dirs.iter().fold(Loader::new().bind(bind), |loader, dir| loader.search_dir(dir));
-        let loader = loader.probe(recorder.clone());
+        let loader = self.search.loader().bind(bind).probe(recorder.clone());
 
         let capture = Capture::begin()?;
         let start = Instant::now();
@@ -78,7 +105,7 @@ impl Subject {
         };
         let took = start.elapsed();
         let printed = capture.end()?;
-        told(Part::Load { took }, recorder.take(), &printed)?;
+        told(Phase::Load { took }, recorder.take(), &printed)?;
 
         let loaded = opened?;
         let mut others = Others { loader: &loader, open: Vec::new() };
@@ -88,7 +115,7 @@ impl Subject {
                 let capture = Capture::begin()?;
                 let result = others.make(text, library, files);
                 let printed = capture.end()?;
-                told(Part::Call { text, result: &result }, recorder.take(), &printed)?;
+                told(Phase::Call { text, result: &result }, recorder.take(), &printed)?;
                 failed = failed.or(result.err());
             }
         }
@@ -96,13 +123,13 @@ impl Subject {
         drop(others);
         drop(loaded);
         let printed = capture.end()?;
-        told(Part::Close, recorder.take(), &printed)?;
+        told(Phase::Close, recorder.take(), &printed)?;
         failed.map_or(Ok(()), Err)
     }
 }
 
 impl Target {
-    /// The library named, or the fixture, or the first one of all.
+    /// The library, else the fixture, else the fixture `add`.
     pub fn of(library: Option<&str>, fixture: Option<&str>) -> Result<Target, Failure> {
         if let Some(library) = library {
             return Ok(Target::Library(library.into()));
@@ -111,7 +138,7 @@ impl Target {
         Ok(Target::Fixture(fixture, fixture.unpack()?))
     }
 
-    /// What the loader is asked for.
+    /// The name or path to give to the loader.
     pub fn name(&self) -> String {
         match self {
             Target::Library(name) => name.clone(),
@@ -119,7 +146,7 @@ impl Target {
         }
     }
 
-    /// The same without a temporary folder in it.
+    /// The name for people: that of a fixture is without its temporary folder.
     pub fn title(&self) -> &str {
         match self {
             Target::Library(name) => name,
@@ -128,14 +155,14 @@ impl Target {
     }
 }
 
-/// The library, for as long as it is to stay loaded.
-#[allow(dead_code, reason = "what is prepared is only held")]
+/// The library. It stays loaded as long as this value lives.
+#[allow(dead_code, reason = "a prepared library is only kept, never used")]
 enum Loaded {
     Open(Library),
     Prepared(dlscope::Prepared),
 }
 
-/// Other files of a fixture that its calls open by name.
+/// The other libraries of a fixture that its calls need.
 struct Others<'l> {
     loader: &'l Loader,
     open: Vec<(String, Library)>,

@@ -1,5 +1,6 @@
-//! How a run of `trace` is told: as text for people, or as JSON lines for programs.
+//! The output of `trace`: text for people, or JSON lines for programs.
 
+use std::collections::HashSet;
 use std::io::{self, Write as _};
 use std::time::Duration;
 
@@ -8,28 +9,27 @@ use dlscope::event::{Arrival, Event, Kind, STREAM_VERSION};
 use crate::Failure;
 use crate::fixture_call::FixtureCall;
 use crate::narrate::{Teller, View};
-use crate::page::{Page, bad, count, dim, good, heading, symbol, thousands};
-use crate::subject::Target;
-use crate::trace::{Args, Format};
+use crate::page::{Page, bad, count, dim, good, heading, short, symbol, thousands};
+use crate::subject::{Format, Phase, Target};
+use crate::trace::Args;
 
-/// Text or JSON.
+/// The output of `trace`, in one of its formats.
 pub enum Telling {
-    Text(Box<Text>),
+    Text(Box<TextTelling>),
     Json(io::BufWriter<io::Stdout>),
 }
 
-/// What the text needs to know besides the events.
-pub struct Text {
+/// The output as text, and what it needs besides the events.
+pub struct TextTelling {
     teller: Teller,
     subject: String,
     teaches: Option<String>,
     symbol: Option<String>,
     ran: bool,
-    calls: usize,
 }
 
 impl Telling {
-    /// Nothing is told yet; of JSON, the first line.
+    /// Begins the output. For JSON it writes the first line.
     pub fn begin(args: &Args, target: &Target) -> io::Result<Telling> {
         if args.format == Format::Json {
             let mut out = io::BufWriter::new(io::stdout());
@@ -53,56 +53,25 @@ impl Telling {
             }
         };
         let teller = Teller::new(Page::stdout(), view);
-        let text = Text { teller, subject, teaches, symbol: args.symbol.clone(), ran: !args.subject.no_run, calls: 0 };
+        let text = TextTelling { teller, subject, teaches, symbol: args.symbol.clone(), ran: !args.subject.no_run };
         Ok(Telling::Text(Box::new(text)))
     }
 
-    /// The load, whether it went well or not.
-    pub fn load(&mut self, events: &[Event], took: Duration, printed: &str) -> io::Result<()> {
+    /// Tells a phase of the run, with its events and what the loaded code printed meanwhile.
+    pub fn part(&mut self, part: &Phase<'_>, events: &[Event], printed: &str) -> io::Result<()> {
         match self {
             Telling::Json(out) => json(out, events, printed),
             Telling::Text(text) => {
-                text.summary(events, took);
-                text.teller.tell(events);
-                text.printed(printed);
+                text.part(part, events, printed);
                 Ok(())
             }
         }
     }
 
-    /// One call of a fixture.
-    pub fn call(
-        &mut self,
-        call: &str,
-        events: &[Event],
-        result: &Result<String, Failure>,
-        printed: &str,
-    ) -> io::Result<()> {
-        match self {
-            Telling::Json(out) => json(out, events, printed),
-            Telling::Text(text) => {
-                text.call(call, events, result, printed);
-                Ok(())
-            }
-        }
-    }
-
-    /// The end of the library.
-    pub fn close(&mut self, events: &[Event], printed: &str) -> io::Result<()> {
-        match self {
-            Telling::Json(out) => json(out, events, printed),
-            Telling::Text(text) => {
-                text.teller.tell(events);
-                text.printed(printed);
-                Ok(())
-            }
-        }
-    }
-
-    /// What the system's loader did with the same file.
+    /// The result of the comparison with the system's loader.
     pub fn verdict(&mut self, line: impl FnOnce() -> String) {
         if let Telling::Text(text) = self {
-            // Whoever asks about one symbol has the answer already.
+            // A user who asks for one symbol has the answer already.
             if text.symbol.is_none() {
                 text.teller.page.gap();
                 text.teller.page.raw(&line());
@@ -110,7 +79,7 @@ impl Telling {
         }
     }
 
-    /// The last words, and the first error that writing met.
+    /// Ends the output. Returns the first error of writing.
     pub fn finish(self, well: bool) -> io::Result<()> {
         match self {
             Telling::Json(mut out) => out.flush(),
@@ -129,7 +98,7 @@ struct Header<'h> {
     run: bool,
 }
 
-/// Events as JSON lines. What the library printed must not come between them: it goes to standard error.
+/// Events as JSON lines. What the library printed goes to standard error, so that it does not come between them.
 fn json(out: &mut impl io::Write, events: &[Event], printed: &str) -> io::Result<()> {
     io::stderr().write_all(printed.as_bytes())?;
     for event in events {
@@ -139,27 +108,44 @@ fn json(out: &mut impl io::Write, events: &[Event], printed: &str) -> io::Result
     Ok(())
 }
 
-impl Text {
-    /// The first lines: what, how big, how long.
+impl TextTelling {
+    fn part(&mut self, part: &Phase<'_>, events: &[Event], printed: &str) {
+        if let Phase::Load { took } = part {
+            self.summary(events, *took);
+        }
+        self.teller.tell(events);
+        if self.symbol.is_some() {
+            return;
+        }
+        if let Phase::Call { text, result } = part {
+            self.call(text, result);
+        }
+        for line in printed.lines() {
+            self.teller.page.note("it prints");
+            self.teller.page.line(line);
+        }
+    }
+
+    /// The first line: the library, its size, and how long the load took.
     fn summary(&mut self, events: &[Event], took: Duration) {
         let file_length = events.iter().find_map(|event| match &event.kind {
             Kind::Header { file_length, .. } => Some(*file_length),
             _ => None,
         });
-        let name = self.subject.rsplit('/').next().unwrap_or_default();
+        let name = short(&self.subject);
         let mut parts = vec![heading(name)];
         parts.extend(file_length.map(|length| format!("{} bytes", thousands(length))));
         parts.extend(Some(objects(events)).filter(|text| !text.is_empty()));
         let failed = events.iter().any(|event| matches!(event.kind, Kind::End { error: Some(_) }));
         let verb = if failed {
-            "given up after"
+            "failed after"
         } else if self.ran {
             "loaded in"
         } else {
             "prepared in"
         };
         let milliseconds = took.as_secs_f64() * 1e3;
-        parts.push(format!("{verb} {milliseconds:.2} ms, slower now because you are watching"));
+        parts.push(format!("{verb} {milliseconds:.2} ms, slower than without a trace"));
         let page = &mut self.teller.page;
         page.raw(&parts.join(" · "));
         if let Some(teaches) = &self.teaches {
@@ -167,38 +153,20 @@ impl Text {
         }
     }
 
-    fn call(&mut self, text: &str, events: &[Event], result: &Result<String, Failure>, printed: &str) {
+    fn call(&mut self, text: &str, result: &Result<String, Failure>) {
         let Ok(call) = FixtureCall::parse(text) else { return };
-        self.teller.tell(events);
-        if self.symbol.is_some() {
-            return;
-        }
-        self.calls += 1;
         let page = &mut self.teller.page;
         page.label("call".into());
-        let result = match result {
-            Ok(result) => result.clone(),
-            Err(_) => return page.line(bad(&format!("{} cannot be called", call.shown()))),
-        };
+        let Ok(result) = result else { return page.line(bad(&format!("{} cannot be called", call.shown()))) };
         let verdict = match &call.expected {
-            Some(expected) if *expected == result => good("as it should be"),
+            Some(expected) if expected == result => good("as it should be"),
             Some(expected) => bad(&format!("expected {expected}")),
             None => String::new(),
         };
-        page.line(format!("{} = {}  {verdict}", symbol(&call.shown()), heading(&result)));
-        self.printed(printed);
+        page.line(format!("{} = {}  {verdict}", symbol(&call.shown()), heading(result)));
     }
 
-    fn printed(&mut self, printed: &str) {
-        if self.symbol.is_none() {
-            for line in printed.lines() {
-                self.teller.page.note("it prints");
-                self.teller.page.line(line);
-            }
-        }
-    }
-
-    /// The last lines: what to look at next.
+    /// The last lines, which say what to look at next.
     fn finish(mut self, well: bool) -> io::Result<()> {
         let page = &mut self.teller.page;
         match &self.symbol {
@@ -223,14 +191,13 @@ impl Text {
 /// `2 objects mapped, 3 adopted · 118 relocations`.
 fn objects(events: &[Event]) -> String {
     let mapped = events.iter().filter(|e| matches!(e.kind, Kind::Planned { .. })).count();
-    let mut adopted: Vec<u32> = Vec::new();
-    for event in events {
-        if let Kind::Needed { object, how: Arrival::Adopted, .. } = &event.kind {
-            adopted.push(object.id);
-        }
-    }
-    adopted.sort_unstable();
-    adopted.dedup();
+    let adopted: HashSet<u32> = events
+        .iter()
+        .filter_map(|event| match &event.kind {
+            Kind::Needed { object, how: Arrival::Adopted, .. } => Some(object.id),
+            _ => None,
+        })
+        .collect();
     let relocations = events.iter().filter(|e| matches!(e.kind, Kind::Relocation { .. })).count();
     if mapped == 0 {
         return String::new();

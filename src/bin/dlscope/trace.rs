@@ -1,53 +1,43 @@
-//! `dlscope trace`: loads a library and tells what happened, in the order in which it happened.
+//! `dlscope trace`: loads a library and tells what the loader did, in the order in which it happened.
 
 use std::io;
-
-use clap::ValueEnum;
 
 use crate::Failure;
 use crate::compare;
 use crate::fixtures::FIXTURES;
 use crate::page::{Page, Table, dim, symbol};
-use crate::subject::{Part, Subject};
+use crate::subject::{Format, Phase, Subject};
 use crate::telling::Telling;
 
 /// Load a library and tell every step: paths tried, bytes mapped, words patched, code run
 #[derive(clap::Args)]
 #[command(after_help = "\
-Without LIB a small C library is loaded that is built into this command, and its functions are called.
+Without LIB, dlscope loads a small C library that is built into this command, and calls its functions.
 
 Examples:
   dlscope trace                                      a first look
   dlscope trace --fixture diamond                    another built-in library
-  dlscope trace libsqlite3.so.0 --symbol malloc      one symbol's way
-  dlscope trace ./libmine.so --no-run                do not run any of its code
+  dlscope trace libsqlite3.so.0 --symbol malloc      only what concerns one symbol
+  dlscope trace ./libmine.so --no-run                run none of the library's code
   dlscope trace libz.so.1 --format json | jq .event  the raw events, see docs/events.md")]
 pub struct Args {
     #[command(flatten)]
     pub subject: Subject,
-    /// List the built-in libraries, and what each of them teaches
+    /// List the built-in libraries, and what each of them shows
     #[arg(long)]
     list_fixtures: bool,
     /// Tell everything: every relocation, every event, dependencies as fully as the library itself
     #[arg(long)]
     pub all: bool,
-    /// Tell only what concerns the symbol NAME: each lookup of it, each slot that got its address
+    /// Tell only what concerns the symbol NAME: each lookup of it, each slot that gets its address
     #[arg(long, value_name = "NAME")]
     pub symbol: Option<String>,
     /// Say what each kind of event means where it first appears
     #[arg(long)]
     pub explain: bool,
-    /// How to tell it
+    /// How to tell it; JSON is one event a line, see docs/events.md
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// For people
-    Text,
-    /// For programs: JSON lines, one event a line
-    Json,
 }
 
 /// Runs the subcommand.
@@ -59,16 +49,12 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let target = subject.target()?;
     let mut telling = Telling::begin(args, &target)?;
     let mut closed = false;
-    let result = subject.run(&target, |part, events, printed| match part {
-        Part::Load { took } => telling.load(&events, took, printed),
-        Part::Call { text, result } => telling.call(text, &events, result, printed),
-        Part::Close => {
-            closed = true;
-            telling.close(&events, printed)
-        }
+    let result = subject.run(&target, |part, events, printed| {
+        closed = matches!(part, Phase::Close);
+        telling.part(&part, &events, printed)
     });
-    // The system's loader knows nothing of directories that were given to ours.
-    if closed && !subject.no_run && subject.search_dirs.is_empty() {
+    // A comparison would not be fair: the system's loader does not search the directories of -L.
+    if closed && !subject.no_run && subject.search.dirs.is_empty() {
         telling.verdict(|| compare::one_line(&target.name()));
     }
     telling.finish(result.is_ok())?;

@@ -11,11 +11,11 @@ use goblin::elf64::sym::{
 use super::Class;
 use crate::elf::addr::{Addr, Bias, Vaddr};
 
-/// One `Elf64_Sym`, by its parts.
+/// One `Elf64_Sym` where it lies in its table, by its parts.
 #[derive(Clone, Copy, Debug)]
-pub struct Symbol(pub Sym);
+pub struct Symbol<'a>(pub &'a Sym);
 
-impl Symbol {
+impl Symbol<'_> {
     /// `STB_LOCAL`, `STB_GLOBAL`, `STB_WEAK`, `STB_GNU_UNIQUE`.
     pub fn bind(&self) -> u8 {
         st_bind(self.0.st_info)
@@ -95,36 +95,15 @@ impl Symbol {
         matches!(self.kind(), STT_NOTYPE | STT_OBJECT | STT_FUNC | STT_COMMON | STT_TLS | STT_GNU_IFUNC)
     }
 
-    /// Whether it is a definition of the simplest kind: its address is the value plus the bias, there is only one of it
-    /// in its object, and references may be bound to it without more questions.
-    #[inline]
-    pub(crate) fn is_plain(&self) -> bool {
-        matches!(self.kind(), STT_NOTYPE | STT_OBJECT | STT_FUNC) && self.is_plain_of_its_kind()
-    }
-
-    /// The same, but that its address is a resolver's.
-    #[inline]
-    pub(crate) fn is_plain_ifunc(&self) -> bool {
-        self.kind() == STT_GNU_IFUNC && self.is_plain_of_its_kind()
-    }
-
+    /// Whether it is a definition of the simplest kind, whose address is its value plus the load bias.
     #[inline(always)]
-    fn is_plain_of_its_kind(&self) -> bool {
-        matches!(self.bind(), STB_GLOBAL | STB_WEAK)
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self.kind(), STT_NOTYPE | STT_OBJECT | STT_FUNC)
+            && matches!(self.bind(), STB_GLOBAL | STB_WEAK)
             && self.visibility() == STV_DEFAULT
             && !self.is_undefined()
             && !self.is_absolute()
             && self.0.st_value != 0
-    }
-
-    /// Whether it is a reference of the simplest kind: to what some other object defines.
-    #[inline]
-    pub(crate) fn is_plain_reference(&self) -> bool {
-        self.is_undefined()
-            && self.0.st_value == 0
-            && matches!(self.bind(), STB_GLOBAL | STB_WEAK)
-            && self.visibility() == STV_DEFAULT
-            && !self.is_tls()
     }
 
     /// Whether other objects may bind to it.
@@ -163,7 +142,7 @@ pub enum SymbolBinding {
     Unique,
 }
 
-impl Symbol {
+impl Symbol<'_> {
     /// Its type, for people.
     pub fn symbol_type(&self) -> SymbolType {
         match self.kind() {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::first_call;
 use crate::elf::addr::Addr;
-use crate::link::cpu::saves_state;
+use crate::host::cpu::saves_state;
 use crate::lock::made_once;
 
 /// x87 with `mxcsr`, xmm, ymm, the mask registers k0-k7, the upper halves of zmm0-15, zmm16-31, and the general

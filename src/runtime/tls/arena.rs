@@ -15,7 +15,6 @@ use std::arch::{global_asm, naked_asm};
 use std::io::IoSlice;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use goblin::elf64::program_header::PT_GNU_RELRO;
 use nix::libc;
@@ -26,8 +25,9 @@ use nix::unistd::{Pid, gettid};
 use super::{Module, thread_pointer};
 use crate::elf::addr::{Addr, PAGE, page_down};
 use crate::error::ErrorKind;
-use crate::event::{Kind, Probe, Report};
+use crate::event::{Kind, Report};
 use crate::host::Host;
+use crate::lock::Shared;
 
 /// Bytes of the arena in each thread: 8 KiB, or what `DLSCOPE_TLS_ARENA` said when dlscope was built. 16 KiB
 /// would make `pthread_create` fail for threads with stacks of 16 KiB. A program that is itself loaded late (a
@@ -93,20 +93,11 @@ impl Taken {
     }
 }
 
-static TAKEN: Mutex<Taken> = Mutex::new(Taken { ranges: Vec::new() });
-
-/// Held while the process forks, so that the child finds the ranges whole.
-pub(super) fn hold() -> impl Sized {
-    taken()
-}
-
-fn taken() -> MutexGuard<'static, Taken> {
-    TAKEN.lock().unwrap_or_else(PoisonError::into_inner)
-}
+static TAKEN: Shared<Taken> = Shared::new(Taken { ranges: Vec::new() });
 
 /// How many bytes are not in use.
 pub(super) fn left() -> u64 {
-    SIZE as u64 - taken().bytes(|_| true)
+    SIZE as u64 - TAKEN.with(|taken| taken.bytes(|_| true))
 }
 
 /// Takes `size` bytes at an address that is `skew` modulo `align` in every thread. Returns the distance from
@@ -115,43 +106,52 @@ pub(super) fn take(size: u64, align: u64, skew: u64, share: Share) -> Result<i64
     if align > ALIGN || !align.is_power_of_two() {
         return Err(format!("the arena is aligned to {ALIGN} bytes only"));
     }
-    let mut taken = taken();
-    if share == Share::Part && taken.bytes(|s| s == Share::Part) + size > PART {
-        return Err("the part of the arena for descriptors is used up".into());
-    }
-    // First fit: before the first range, between two, or behind the last.
-    let mut at = HEADER as u64;
-    let place = |from: u64| from + (skew + align - from % align) % align;
-    let mut index = 0;
-    for (range, _) in &taken.ranges {
-        if place(at) + size <= range.start {
-            break;
+    TAKEN.with(|taken| taken.take(size, align, skew, share))
+}
+
+impl Taken {
+    fn take(&mut self, size: u64, align: u64, skew: u64, share: Share) -> Result<i64, String> {
+        if share == Share::Part && self.bytes(|s| s == Share::Part) + size > PART {
+            return Err("the part of the arena for descriptors is used up".into());
         }
-        at = range.end;
-        index += 1;
+        // First fit: before the first range, between two, or behind the last.
+        let mut at = HEADER as u64;
+        let place = |from: u64| from + (skew + align - from % align) % align;
+        let mut index = 0;
+        for (range, _) in &self.ranges {
+            if place(at) + size <= range.start {
+                break;
+            }
+            at = range.end;
+            index += 1;
+        }
+        let start = place(at);
+        if start + size > (HEADER + SIZE) as u64 {
+            return Err("no gap in it is large enough".into());
+        }
+        // A block without bytes takes one: no two have the same distance.
+        self.ranges.insert(index, (start..start + size.max(1), share));
+        Ok(offset() + start as i64)
     }
-    let start = place(at);
-    if start + size > (HEADER + SIZE) as u64 {
-        return Err("no gap in it is large enough".into());
-    }
-    // A block without bytes takes one: no two have the same distance.
-    taken.ranges.insert(index, (start..start + size.max(1), share));
-    Ok(offset() + start as i64)
 }
 
 /// Ends the use of what [`take`] gave.
 pub(super) fn give_back(at: i64) {
     let start = (at - offset()) as u64;
-    taken().ranges.retain(|(range, _)| range.start != start);
+    TAKEN.with(|taken| taken.ranges.retain(|(range, _)| range.start != start));
 }
 
-/// Writes the initial image of a library in the arena into every thread, and into the template for threads to
+/// Writes the initial image of a library, if it is in the arena, into every thread and into the template for threads to
 /// come. The library is relocated: the image may hold addresses.
 ///
 /// # Errors
 /// Where the template is, or a call that the kernel refuses.
-pub(crate) fn install<P: Probe + ?Sized>(module: &Module, host: &Host, report: Report<'_, P>) -> Result<(), ErrorKind> {
+pub(crate) fn install(module: u64, host: &Host, report: Report<'_>) -> Result<(), ErrorKind> {
+    let Some(module) = Module::find(module) else { return Ok(()) };
     let at = module.static_offset.load(Ordering::Relaxed);
+    if at == 0 {
+        return Ok(());
+    }
     let image = module.initial();
     let _no_thread_begins = super::creating::installing();
     let template = write_template(at, &image, host)?;

@@ -5,7 +5,10 @@
 //! preload), the two exclude each other, and the window is shut.
 
 use std::cell::Cell;
+use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use crate::lock;
 
 /// Threads that are in `pthread_create`.
 static CREATING: AtomicU32 = AtomicU32::new(0);
@@ -21,6 +24,8 @@ pub(crate) struct Creating;
 
 /// A call of `pthread_create` lives as long as the answer does.
 pub(crate) fn creating() -> Creating {
+    static WATCHED: Once = Once::new();
+    WATCHED.call_once(|| lock::in_child(forked));
     if DEPTH.replace(DEPTH.get() + 1) == 0 {
         loop {
             CREATING.fetch_add(1, Ordering::SeqCst);
@@ -62,7 +67,7 @@ impl Drop for Installing {
 }
 
 /// In the child of a fork only this thread is left.
-pub(crate) fn forked() {
+fn forked() {
     CREATING.store(u32::from(DEPTH.get() > 0), Ordering::SeqCst);
     INSTALLING.store(false, Ordering::SeqCst);
 }

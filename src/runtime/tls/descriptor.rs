@@ -7,24 +7,21 @@
 //! Rust code, saves them all, vector registers included.
 
 use std::arch::naked_asm;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Index, Module, SLOT_MASK, dynamic};
-use crate::event::{Probe, Report};
+use crate::event::Report;
 
 /// What a dynamic descriptor points to; it lives as long as the library that has the descriptor.
-pub(crate) type Argument = Box<Index>;
+pub(crate) type Argument = Arc<Index>;
 
-/// The two words for the variable at `offset` (addend included) of `module`, and what they point to.
-pub(crate) fn descriptor<P: Probe + ?Sized>(
-    module: &Module,
-    offset: u64,
-    report: Report<'_, P>,
-) -> ([u64; 2], Option<Argument>) {
-    if let Some(at) = module.prefer_static(report) {
+/// The two words for the variable at `offset` (addend included) of module `module`, and what they point to.
+pub(crate) fn descriptor(module: u64, offset: u64, report: Report<'_>) -> ([u64; 2], Option<Argument>) {
+    if let Some(at) = Module::find(module).and_then(|module| module.prefer_static(report)) {
         return (constant(at.wrapping_add_unsigned(offset)), None);
     }
-    dynamic_descriptor(Index { module: module.id, offset })
+    dynamic_descriptor(Index { module, offset })
 }
 
 /// The two words for a variable of the host, which is at a fixed distance or in a module that glibc knows.
@@ -47,7 +44,7 @@ fn constant(at: i64) -> [u64; 2] {
 fn dynamic_descriptor(index: Index) -> ([u64; 2], Option<Argument>) {
     // Before the first call: the slow path finds it set.
     STATE_SIZE.store(state_size(), Ordering::Relaxed);
-    let argument = Box::new(index);
+    let argument = Arc::new(index);
     ([address_of(lookup as *const ()), (&raw const *argument).expose_provenance() as u64], Some(argument))
 }
 

@@ -15,7 +15,7 @@ use nix::libc;
 
 use crate::lock::made_once;
 
-use super::{Index, Module, OURS, SLOT_MASK, Use, arena, thread_pointer};
+use super::{DECIDING, Index, Module, OURS, SLOT_MASK, Use, arena, thread_pointer};
 
 unsafe extern "C" {
     /// The host's own, for its own modules.
@@ -108,16 +108,16 @@ pub(crate) fn variable(id: u64, offset: u64) -> *mut u8 {
 }
 
 /// This thread's block of a module, if it has one already; null if not. glibc `_dl_tls_get_addr_soft`.
-pub(crate) fn existing(module: &Module) -> *mut u8 {
-    if module.is_static() {
-        return block(module.id);
+pub(crate) fn existing(module: u64) -> *mut u8 {
+    if Module::find(module).is_some_and(|module| module.static_offset.load(Ordering::Relaxed) != 0) {
+        return block(module);
     }
     // SAFETY: the table is this thread's own; entries up to its length are there.
     unsafe {
         let table = *table_word();
-        let slot = (module.id & SLOT_MASK) as usize;
+        let slot = (module & SLOT_MASK) as usize;
         match table.as_ref() {
-            Some(table) if (slot as u64) < table.length && (*table.entries.add(slot)).id == module.id => {
+            Some(table) if (slot as u64) < table.length && (*table.entries.add(slot)).id == module => {
                 (*table.entries.add(slot)).block
             }
             _ => ptr::null_mut(),
@@ -148,13 +148,16 @@ pub(super) fn block(id: u64) -> *mut u8 {
 
 impl Module {
     fn make_block(&self) -> Entry {
-        let (state, deciding) = self.decide();
-        if state == Use::Arena {
+        let in_arena = DECIDING.with(|()| {
+            if self.state() == Use::Undecided {
+                self.state.store(Use::Dynamic as u8, Ordering::Relaxed);
+            }
+            self.state() == Use::Arena
+        });
+        if in_arena {
             let at = thread_pointer().wrapping_add_signed(self.static_offset.load(Ordering::Relaxed));
             return Entry { id: self.id, block: ptr::with_exposed_provenance_mut(at as usize), ..EMPTY };
         }
-        self.state.store(Use::Dynamic as u8, Ordering::Relaxed);
-        drop(deciding);
         let image = self.initial();
         let align = self.align.max(16) as usize;
         // The block begins `skew` bytes behind an aligned address.

@@ -16,21 +16,20 @@
 mod arena;
 mod creating;
 mod descriptor;
-mod destructors;
 mod dynamic;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::elf::addr::Addr;
 use crate::elf::image::Segment;
 use crate::error::ErrorKind;
-use crate::event::{Kind, Probe, Report};
+use crate::event::{Kind, Report};
+use crate::lock::Shared;
 
 pub(crate) use arena::install;
-pub(crate) use creating::{creating, forked};
-pub(crate) use descriptor::{Argument, descriptor, host_descriptor, undefined_descriptor};
-pub use destructors::{thread_atexit, thread_atexit_impl};
+pub(crate) use creating::creating;
+pub(crate) use descriptor::{descriptor, host_descriptor, undefined_descriptor};
 pub(crate) use dynamic::{existing, get_addr, variable};
 
 /// The highest bit of a module id: this one is ours. glibc counts its own from 1.
@@ -59,15 +58,23 @@ pub(crate) struct Module {
     skew: u64,
     /// Bytes from the thread pointer to the block, for a library in the arena; 0: its blocks are dynamic.
     static_offset: AtomicI64,
-    /// What was decided between arena and dynamic blocks. Changes under [`DECIDING`].
+    /// What was decided between arena and dynamic blocks, a [`Use`]. Changes under [`DECIDING`].
     state: AtomicU8,
 }
 
+/// Where the blocks of a module are.
+///
+/// | from | to | when |
+/// |---|---|---|
+/// | `Undecided` | `Arena` | a `TPOFF64` or `TLSDESC` relocation takes room in the arena |
+/// | `Undecided` | `Dynamic` | a thread asks for its block first |
+///
+/// Nothing leads back: a block that code has seen cannot move.
 #[derive(Clone, Copy, PartialEq)]
 #[repr(u8)]
 enum Use {
     /// Nobody has a block yet.
-    None,
+    Undecided,
     /// In the arena.
     Arena,
     /// Some thread has a block of its own.
@@ -75,7 +82,7 @@ enum Use {
 }
 
 /// Held while a module decides. One for all of them: it is a matter of a moment, once a module.
-static DECIDING: Mutex<()> = Mutex::new(());
+static DECIDING: Shared<()> = Shared::new(());
 
 /// All modules by slot. A lock of its own: threads come here without the loader's.
 struct Slots {
@@ -83,35 +90,21 @@ struct Slots {
     generation: u64,
 }
 
-static SLOTS: Mutex<Slots> = Mutex::new(Slots { modules: Vec::new(), generation: 0 });
+static SLOTS: Shared<Slots> = Shared::new(Slots { modules: Vec::new(), generation: 0 });
 
-/// Held while the process forks, so that the child finds these lists whole.
-pub(crate) fn hold() -> impl Sized {
-    (deciding(), slots(), arena::hold())
-}
+/// A module's place in the list: dropping this ends the module.
+pub(crate) struct Listed(Arc<Module>);
 
-fn deciding() -> MutexGuard<'static, ()> {
-    DECIDING.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn slots() -> MutexGuard<'static, Slots> {
-    SLOTS.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A module as its object holds it: dropping this ends the module.
-pub(crate) struct Owned(Arc<Module>);
-
-impl std::ops::Deref for Owned {
-    type Target = Module;
-
-    fn deref(&self) -> &Module {
-        &self.0
+impl Listed {
+    /// What `DTPMOD64` relocations store.
+    pub(crate) fn id(&self) -> u64 {
+        self.0.id
     }
 }
 
-impl Drop for Owned {
+impl Drop for Listed {
     fn drop(&mut self) {
-        slots().modules[(self.0.id & SLOT_MASK) as usize] = None;
+        SLOTS.with(|slots| slots.modules[(self.0.id & SLOT_MASK) as usize] = None);
         let offset = self.0.static_offset.load(Ordering::Relaxed);
         if offset != 0 {
             arena::give_back(offset);
@@ -119,12 +112,11 @@ impl Drop for Owned {
     }
 }
 
-impl Module {
-    /// Takes note of the `PT_TLS` segment of a library whose image lies at `image`.
-    pub(crate) fn register(segment: &Segment, image: Addr) -> Owned {
-        dynamic::prepare();
-        let align = segment.align.max(1);
-        let mut slots = slots();
+/// Takes note of the `PT_TLS` segment of a library whose image lies at `image`.
+pub(crate) fn register(segment: &Segment, image: Addr) -> Listed {
+    dynamic::prepare();
+    let align = segment.align.max(1);
+    SLOTS.with(|slots| {
         slots.generation += 1;
         let slot = slots.modules.iter().position(Option::is_none).unwrap_or(slots.modules.len());
         let module = Arc::new(Module {
@@ -135,67 +127,82 @@ impl Module {
             align,
             skew: segment.vaddr.0 % align,
             static_offset: AtomicI64::new(0),
-            state: AtomicU8::new(Use::None as u8),
+            state: AtomicU8::new(Use::Undecided as u8),
         });
         match slots.modules.get_mut(slot) {
             Some(free) => *free = Some(module.clone()),
             None => slots.modules.push(Some(module.clone())),
         }
-        Owned(module)
-    }
+        Listed(module)
+    })
+}
 
+/// How far from the thread pointer the block of module `id` lies in every thread: takes room in the arena if it has
+/// none.
+///
+/// # Errors
+/// [`ErrorKind::StaticTls`] where there is no room, or it is too late because threads have dynamic blocks.
+pub(crate) fn require_static(id: u64, report: Report<'_>) -> Result<i64, ErrorKind> {
+    let Some(module) = Module::find(id) else {
+        return Err(ErrorKind::StaticTls {
+            asked: 0,
+            align: 1,
+            left: arena::left(),
+            size: arena::SIZE as u64,
+            why: "its library is gone".into(),
+        });
+    };
+    let taken = DECIDING.with(|()| match module.state() {
+        Use::Arena => Ok((module.static_offset.load(Ordering::Relaxed), false)),
+        Use::Dynamic => Err("threads have dynamic blocks of it already, and those cannot move".into()),
+        Use::Undecided => module.take(arena::Share::Whole).map(|offset| (offset, true)),
+    });
+    let (offset, is_new) = taken.map_err(|why: String| module.no_room(&why))?;
+    if is_new {
+        module.tell_static(offset, report);
+    }
+    Ok(offset)
+}
+
+impl Module {
     /// The module with this id, if it is still there.
     fn find(id: u64) -> Option<Arc<Module>> {
-        slots().modules.get((id & SLOT_MASK) as usize)?.clone().filter(|m| m.id == id)
+        SLOTS.with(|slots| slots.modules.get((id & SLOT_MASK) as usize)?.clone().filter(|m| m.id == id))
     }
 
-    /// What was decided, and the right to decide.
-    fn decide(&self) -> (Use, MutexGuard<'static, ()>) {
-        let deciding = deciding();
-        let state = match self.state.load(Ordering::Relaxed) {
+    /// What was decided so far. It stands still as long as [`DECIDING`] is held.
+    fn state(&self) -> Use {
+        match self.state.load(Ordering::Relaxed) {
             state if state == Use::Arena as u8 => Use::Arena,
             state if state == Use::Dynamic as u8 => Use::Dynamic,
-            _ => Use::None,
-        };
-        (state, deciding)
+            _ => Use::Undecided,
+        }
     }
 
-    /// How far from the thread pointer the block lies in every thread: takes room in the arena if it has none.
-    ///
-    /// # Errors
-    /// [`ErrorKind::StaticTls`] where there is no room, or it is too late because threads have dynamic blocks.
-    pub(crate) fn require_static<P: Probe + ?Sized>(&self, report: Report<'_, P>) -> Result<i64, ErrorKind> {
-        let (state, _deciding) = self.decide();
-        if state == Use::Arena {
-            return Ok(self.static_offset.load(Ordering::Relaxed));
+    /// The same as [`require_static`] for code that can do without: only from a part of the arena, and only if that has
+    /// room.
+    fn prefer_static(&self, report: Report<'_>) -> Option<i64> {
+        let (offset, is_new) = DECIDING.with(|()| match self.state() {
+            Use::Arena => Some((self.static_offset.load(Ordering::Relaxed), false)),
+            Use::Dynamic => None,
+            Use::Undecided => Some((self.take(arena::Share::Part).ok()?, true)),
+        })?;
+        if is_new {
+            self.tell_static(offset, report);
         }
-        if state == Use::Dynamic {
-            let why = "threads have dynamic blocks of it already, and those cannot move";
-            return Err(self.no_room(why));
-        }
-        let offset =
-            arena::take(self.memsz, self.align, self.skew, arena::Share::Whole).map_err(|why| self.no_room(&why))?;
-        self.settle(offset, report);
+        Some(offset)
+    }
+
+    /// Decides for the arena. [`DECIDING`] is held.
+    fn take(&self, share: arena::Share) -> Result<i64, String> {
+        let offset = arena::take(self.memsz, self.align, self.skew, share)?;
+        self.static_offset.store(offset, Ordering::Relaxed);
+        self.state.store(Use::Arena as u8, Ordering::Relaxed);
         Ok(offset)
     }
 
-    /// The same for code that can do without: only from a part of the arena, and only if that has room.
-    fn prefer_static<P: Probe + ?Sized>(&self, report: Report<'_, P>) -> Option<i64> {
-        let (state, _deciding) = self.decide();
-        match state {
-            Use::Arena => Some(self.static_offset.load(Ordering::Relaxed)),
-            Use::Dynamic => None,
-            Use::None => {
-                let offset = arena::take(self.memsz, self.align, self.skew, arena::Share::Part).ok()?;
-                self.settle(offset, report);
-                Some(offset)
-            }
-        }
-    }
-
-    fn settle<P: Probe + ?Sized>(&self, offset: i64, report: Report<'_, P>) {
-        self.static_offset.store(offset, Ordering::Relaxed);
-        self.state.store(Use::Arena as u8, Ordering::Relaxed);
+    /// Tells where the block is. No lock is held: a probe may use thread-local variables of a loaded library itself.
+    fn tell_static(&self, offset: i64, report: Report<'_>) {
         report.tell(|| Kind::StaticTls { offset, length: self.memsz, align: self.align, left: arena::left() });
     }
 
@@ -207,11 +214,6 @@ impl Module {
             size: arena::SIZE as u64,
             why: why.into(),
         }
-    }
-
-    /// Whether its image must be written into the threads' arenas.
-    pub(crate) fn is_static(&self) -> bool {
-        self.static_offset.load(Ordering::Relaxed) != 0
     }
 
     /// The block's initial content.

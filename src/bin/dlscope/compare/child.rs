@@ -1,5 +1,5 @@
-//! The hidden subcommand `compare-child`: a process that loads one library by one loader, looks at itself,
-//! writes what it saw and ends. Whatever the library does to this process, the command stays whole.
+//! The hidden subcommand `compare-child`: a process that loads one library with one loader, looks at its own memory,
+//! writes what it saw to a file and ends.
 
 use std::collections::{HashMap, HashSet};
 use std::env;
@@ -19,41 +19,32 @@ use dlscope::{ErrorKind, Library, Loader};
 use libloading::os::unix;
 use nix::libc;
 
-use super::comparison::short;
-use super::file::{ElfFile, Export};
-use super::look::{Loaded, raw_words};
-use super::process::{Maps, Memory, Present, listed};
-use super::snapshot::{Outcome, Role};
-use super::way::Way;
+use super::file::{ElfFile, ExportLookup};
+use super::look::{LoadedProcess, raw_words};
+use super::process::{Maps, OwnMemory, Present, listed};
+use super::snapshot::{LoadResult, Role};
+use super::way::DlscopeOptions;
+use crate::page::short;
 
-/// Which loader a child uses.
+/// The loader that a child uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Which {
+pub enum WhichLoader {
     /// glibc's `dlopen`.
     System,
-    /// Ours.
+    /// dlscope.
     Dlscope,
 }
 
-impl Which {
-    pub fn name(self) -> &'static str {
-        match self {
-            Which::System => "system",
-            Which::Dlscope => "dlscope",
-        }
-    }
-}
-
-/// Load one library by one loader and write what came of it to a file
+/// Load one library with one loader and write the result to a file
 #[derive(clap::Args)]
 pub struct ChildArgs {
     #[arg(value_enum)]
-    loader: Which,
-    /// Where to write what was seen. Not standard output: libraries print
+    loader: WhichLoader,
+    /// The file for the result. It is not standard output, because libraries print there
     out: PathBuf,
     library: String,
     #[command(flatten)]
-    way: Way,
+    options: DlscopeOptions,
 }
 
 /// Runs the subcommand.
@@ -70,40 +61,40 @@ pub fn run(args: &ChildArgs) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-fn attempt(args: &ChildArgs) -> io::Result<Outcome> {
-    let start = Start { objects: listed(), folder: env::current_dir()? };
+fn attempt(args: &ChildArgs) -> io::Result<LoadResult> {
+    let start = Before { objects: listed(), folder: env::current_dir()? };
     let loaded = match args.loader {
-        Which::System => by_system(&args.library, start)?,
-        Which::Dlscope => by_dlscope(&args.library, start, args.way.watched)?,
+        WhichLoader::System => by_system(&args.library, start)?,
+        WhichLoader::Dlscope => by_dlscope(&args.library, start, args.options.watched)?,
     };
     match loaded {
         Ok(mut loaded) => {
-            if let Some(corrupt) = args.way.corrupt {
+            if let Some(corrupt) = args.options.corrupt {
                 corrupt.carry_out(&mut loaded)?;
             }
-            loaded.snapshot().map(Outcome::Loaded)
+            loaded.snapshot().map(LoadResult::Loaded)
         }
         Err(refused) => Ok(refused),
     }
 }
 
-/// The process before the library came.
-struct Start {
+/// The process before the library was loaded.
+struct Before {
     objects: Vec<Present>,
-    /// Constructors may go elsewhere, and the library's path may be relative.
+    /// The current directory. Constructors may change it, and the library's path may be relative.
     folder: PathBuf,
 }
 
-type Attempt = io::Result<Result<Loaded, Outcome>>;
+type Opened = io::Result<Result<LoadedProcess, LoadResult>>;
 
 // ── the system's loader ──────────────────────────────────────────────────────────────────────────────────
 
-fn by_system(name: &str, start: Start) -> Attempt {
+fn by_system(name: &str, start: Before) -> Opened {
     // SAFETY: the user asks for this library's code to run, in this process that is made for it.
     let opened = unsafe { unix::Library::open(Some(name), libc::RTLD_NOW) };
     let handle = match opened {
         Ok(library) => library.into_raw(),
-        Err(error) => return Ok(Err(Outcome::Refused { reason: reason(&error), policy: false })),
+        Err(error) => return Ok(Err(LoadResult::Refused { reason: reason(&error), policy: false })),
     };
     env::set_current_dir(&start.folder)?;
     let before = start.objects;
@@ -115,16 +106,16 @@ fn by_system(name: &str, start: Start) -> Attempt {
     let mut objects: Vec<_> = before.into_iter().map(|o| (o, Role::Host)).collect();
     objects.extend(new.iter().enumerate().filter(|(n, _)| closure[*n]).map(|(_, o)| (o.clone(), Role::New)));
     objects.extend(new.iter().enumerate().filter(|(n, _)| !closure[*n]).map(|(_, o)| (o.clone(), Role::Nested)));
-    let find = move |export: &Export| find_by_system(handle, export);
-    Ok(Ok(Loaded::new(objects, root.bias, HashMap::new(), Box::new(find))?))
+    let find = move |export: &ExportLookup| find_by_system(handle, export);
+    Ok(Ok(LoadedProcess::new(objects, root.bias, HashMap::new(), Box::new(find))?))
 }
 
-/// What `dlerror` said.
+/// The message of `dlerror`.
 fn reason(error: &libloading::Error) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-/// The load bias of the object that a handle stands for.
+/// The load bias of the object of a handle.
 fn root_of(handle: *mut c_void) -> Option<u64> {
     let mut map: *const u64 = std::ptr::null();
     // SAFETY: a handle from `dlopen`, and room for a pointer, as dlinfo(3) wants.
@@ -133,23 +124,23 @@ fn root_of(handle: *mut c_void) -> Option<u64> {
     (told == 0 && !map.is_null()).then(|| unsafe { *map })
 }
 
-fn find_by_system(handle: *mut c_void, export: &Export) -> Option<u64> {
+fn find_by_system(handle: *mut c_void, export: &ExportLookup) -> Option<u64> {
     let name = CString::new(export.name.as_slice()).ok()?;
     let version = export.version.as_deref().map(CString::new).transpose().ok()?;
-    // SAFETY: the handle is open; the names are C strings. `dlerror` forgets what went wrong before.
+    // SAFETY: the handle is open; the names are C strings. The first call of `dlerror` clears an older error.
     let (found, error) = unsafe {
         libc::dlerror();
         let found = match &version {
             Some(version) => libc::dlvsym(handle, name.as_ptr(), version.as_ptr()),
             None => libc::dlsym(handle, name.as_ptr()),
         };
-        // Null may be a symbol's value.
+        // Null may be a symbol's value, so only `dlerror` tells.
         (found, found.is_null() && !libc::dlerror().is_null())
     };
     (!error).then_some(found as u64)
 }
 
-/// Which of the new objects the library needs, it included. The others were loaded by code that ran.
+/// For each new object whether it is the library or one of its dependencies. Code of the library loaded the others.
 fn closure(root: &str, new: &[Present]) -> Vec<bool> {
     let files: Vec<_> = new.iter().map(|o| ElfFile::open(Path::new(&o.path))).collect();
     let named = |name: &str| {
@@ -169,9 +160,9 @@ fn closure(root: &str, new: &[Present]) -> Vec<bool> {
     reached
 }
 
-// ── ours ─────────────────────────────────────────────────────────────────────────────────────────────────
+// ── dlscope ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-fn by_dlscope(name: &str, start: Start, watched: bool) -> Attempt {
+fn by_dlscope(name: &str, start: Before, watched: bool) -> Opened {
     let probe = Arc::new(Witness::new(watched)?);
     let loader = Loader::new().probe(probe.clone());
     // SAFETY: the user asks for this library's code to run, in this process that is made for it.
@@ -179,7 +170,7 @@ fn by_dlscope(name: &str, start: Start, watched: bool) -> Attempt {
         Ok(library) => library,
         Err(error) => {
             let policy = matches!(error.kind, ErrorKind::Policy { .. });
-            return Ok(Err(Outcome::Refused { reason: error.to_string(), policy }));
+            return Ok(Err(LoadResult::Refused { reason: error.to_string(), policy }));
         }
     };
     env::set_current_dir(&start.folder)?;
@@ -192,20 +183,20 @@ fn by_dlscope(name: &str, start: Start, watched: bool) -> Attempt {
         let span = object.span.start.wrapping_add(bias)..object.span.end.wrapping_add(bias);
         objects.push((Present { path: object.path.clone(), bias, span, block: None }, Role::New));
     }
-    // What code of the library loaded, and what the C library loaded for its own purposes.
+    // Objects that code of the library loaded, and those that the C library loaded for itself.
     for late in listed().into_iter().chain(Maps::read()?.libraries()) {
         if !objects.iter().any(|(known, _)| known.bias == late.bias) {
             objects.push((late, Role::Nested));
         }
     }
     let words = untouched.into_iter().map(|o| (o.bias, o.words)).collect();
-    // Never closed: destructors are not what is compared.
+    // The library is never closed, because its destructors are not compared.
     let library = ManuallyDrop::new(library);
-    let find = move |export: &Export| find_by_dlscope(&library, export);
-    Ok(Ok(Loaded::new(objects, root, words, Box::new(find))?))
+    let find = move |export: &ExportLookup| find_by_dlscope(&library, export);
+    Ok(Ok(LoadedProcess::new(objects, root, words, Box::new(find))?))
 }
 
-fn find_by_dlscope(library: &Library, export: &Export) -> Option<u64> {
+fn find_by_dlscope(library: &Library, export: &ExportLookup) -> Option<u64> {
     // SAFETY: only the address is used.
     let found = unsafe {
         match &export.version {
@@ -216,43 +207,43 @@ fn find_by_dlscope(library: &Library, export: &Export) -> Option<u64> {
     found.ok().map(|symbol| symbol.as_raw_ptr() as u64)
 }
 
-/// An object as it was before any code of it ran.
+/// An object before any of its code ran.
 struct Untouched {
     path: String,
     bias: u64,
-    /// As `p_vaddr`s.
+    /// Its pages, as `p_vaddr`s.
     span: Range<u64>,
-    /// What stood in its slots; `None` in those that waited for a resolver's answer.
+    /// The words in its slots; `None` for slots that wait for pass 2.
     words: Vec<Option<u64>>,
 }
 
-/// Looks at every new object when all is relocated that needs no code of the library.
+/// A probe that looks at every new object after pass 1, before any code of the library runs.
 ///
-/// It wants to hear only of stages, so that relocations are carried out as for those whom nobody watches, unless
-/// it is told otherwise. Then it stops listening: the stream tells what foreign code changes, and for that all writable
-/// memory is copied around each call.
+/// It wants to hear only of stages, unless `--watched` is given, so that the loader relocates as it does without a
+/// probe. After its look it stops listening: to tell what a constructor changes, the loader would copy all writable
+/// memory around each call.
 struct Witness {
     watched: bool,
     listening: AtomicBool,
-    memory: Memory,
-    seen: Mutex<Seen>,
+    memory: OwnMemory,
+    seen: Mutex<WitnessState>,
 }
 
 #[derive(Default)]
-struct Seen {
-    /// In the order in which they were mapped.
+struct WitnessState {
+    /// The objects with their load biases, in the order of mapping.
     placed: Vec<(Tag, u64)>,
-    /// Slots, by the number of the object's tag, that wait for pass 2.
+    /// The slots that wait for pass 2, each with the number of its object.
     deferred: HashSet<(u32, Vaddr)>,
     untouched: Vec<Untouched>,
 }
 
 impl Witness {
     fn new(watched: bool) -> io::Result<Witness> {
-        Ok(Witness { watched, listening: AtomicBool::new(true), memory: Memory::open()?, seen: Mutex::default() })
+        Ok(Witness { watched, listening: AtomicBool::new(true), memory: OwnMemory::open()?, seen: Mutex::default() })
     }
 
-    fn look(&self, seen: &mut Seen) {
+    fn look(&self, seen: &mut WitnessState) {
         for (tag, bias) in &seen.placed {
             let Some(file) = ElfFile::open(Path::new(&*tag.name)) else { continue };
             let slots = file.slots();

@@ -1,8 +1,8 @@
-//! What is said about one library: the fields of a line of `--format json`.
+//! The result for one library: the fields of a line of `--format json`.
 
 use serde::Serialize;
 
-/// What comes of comparing one library.
+/// The verdict about one library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
@@ -10,19 +10,19 @@ pub enum Verdict {
     Agree,
     /// Both load it, and something differs.
     Differ,
-    /// Only the system's loader takes it.
+    /// Only the system's loader accepts it.
     OnlySystem,
-    /// The process that loaded it with dlscope died, the other did not.
+    /// The process with dlscope died, the other one did not.
     Crash,
-    /// dlscope did not finish.
+    /// The process with dlscope did not finish.
     Timeout,
-    /// Only dlscope takes it.
+    /// Only dlscope accepts it.
     OnlyDlscope,
-    /// dlscope refuses on purpose.
+    /// dlscope refuses it on purpose.
     RefusedByPolicy,
-    /// Neither takes it.
+    /// Neither accepts it.
     BothRefuse,
-    /// The library ends whatever process loads it.
+    /// Every process that loads it dies.
     BothDie,
 }
 
@@ -39,33 +39,29 @@ impl Verdict {
         Verdict::BothDie,
     ];
 
-    /// As it stands in JSON.
+    /// The name, as in JSON.
     pub fn name(self) -> &'static str {
-        match self {
-            Verdict::Agree => "agree",
-            Verdict::Differ => "differ",
-            Verdict::OnlySystem => "only-system",
-            Verdict::Crash => "crash",
-            Verdict::Timeout => "timeout",
-            Verdict::OnlyDlscope => "only-dlscope",
-            Verdict::RefusedByPolicy => "refused-by-policy",
-            Verdict::BothRefuse => "both-refuse",
-            Verdict::BothDie => "both-die",
-        }
+        self.words()[0]
     }
 
-    /// For people.
+    /// The meaning, for people.
     pub fn meaning(self) -> &'static str {
+        self.words()[1]
+    }
+
+    fn words(self) -> [&'static str; 2] {
         match self {
-            Verdict::Agree => "both load it, and nothing differs",
-            Verdict::Differ => "both load it, and something differs",
-            Verdict::OnlySystem => "the system's loader takes it, dlscope does not",
-            Verdict::Crash => "loaded by dlscope it ends the process",
-            Verdict::Timeout => "dlscope does not finish",
-            Verdict::OnlyDlscope => "dlscope takes it, the system's loader does not",
-            Verdict::RefusedByPolicy => "dlscope refuses on purpose: executable stack, code that is writable",
-            Verdict::BothRefuse => "neither takes it",
-            Verdict::BothDie => "it ends every process that loads it",
+            Verdict::Agree => ["agree", "both load it, and nothing differs"],
+            Verdict::Differ => ["differ", "both load it, and something differs"],
+            Verdict::OnlySystem => ["only-system", "the system's loader accepts it, dlscope does not"],
+            Verdict::Crash => ["crash", "the process with dlscope dies"],
+            Verdict::Timeout => ["timeout", "dlscope does not finish"],
+            Verdict::OnlyDlscope => ["only-dlscope", "dlscope accepts it, the system's loader does not"],
+            Verdict::RefusedByPolicy => {
+                ["refused-by-policy", "dlscope refuses on purpose: executable stack, writable code"]
+            }
+            Verdict::BothRefuse => ["both-refuse", "neither accepts it"],
+            Verdict::BothDie => ["both-die", "every process that loads it dies"],
         }
     }
 
@@ -75,7 +71,7 @@ impl Verdict {
     }
 }
 
-/// How many were compared, and how many of them differ.
+/// How many things were compared, and how many of them differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Count {
     pub compared: usize,
@@ -88,37 +84,37 @@ impl Count {
     }
 }
 
-/// The same for slots.
+/// How many slots were compared, and how many of them differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SlotCount {
     #[serde(flatten)]
     pub count: Count,
-    /// Among those compared: what stands there was put there by code that ran.
+    /// How many of the compared slots a constructor changed. They never count as different.
     pub changed_by_constructors: usize,
 }
 
-/// Why a loader did not load it.
+/// The reasons why the loaders did not load the library.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Reasons {
     pub system: Option<String>,
     pub dlscope: Option<String>,
 }
 
-/// One difference.
+/// One difference between the loaders.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Detail {
+pub struct Difference {
     /// `object`, `symbol`, `slot`, `block` (of thread-local variables) or `page`.
     pub what: &'static str,
-    /// The object it is about, by its path.
+    /// The path of the object.
     pub object: String,
-    /// Which place of it: the number of an object in the order, a symbol by name, a slot or page by its `p_vaddr`,
-    /// a word of a block by its offset.
+    /// What differs in the object: its number in the order, the name of a symbol, the `p_vaddr` of a slot or page, the
+    /// offset of a word in the block.
     pub place: String,
-    /// What is known about it: `R_X86_64_GLOB_DAT stdout@GLIBC_2.2.5, DT_RELA[7]`.
+    /// More about it: `R_X86_64_GLOB_DAT stdout@GLIBC_2.2.5, DT_RELA[7]`.
     pub about: String,
-    /// What the system's loader made of it; `null` where there is nothing.
+    /// What it is under the system's loader; `null` for nothing.
     pub system: Option<String>,
-    /// What dlscope made of it.
+    /// What it is under dlscope; `null` for nothing.
     pub dlscope: Option<String>,
 }
 
@@ -132,10 +128,5 @@ pub struct Comparison {
     pub slots: SlotCount,
     pub pages: Count,
     pub reasons: Reasons,
-    pub details: Vec<Detail>,
-}
-
-/// The last part of a path.
-pub fn short(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
+    pub details: Vec<Difference>,
 }

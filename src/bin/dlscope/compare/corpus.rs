@@ -1,15 +1,15 @@
-//! Every shared object that the machine has.
+//! Finds all shared objects of the machine, for `--corpus`.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use dlscope::elf::image::DF_1_PIE;
 
-use super::file::ElfFile;
+use super::file::{ElfFile, identity};
 
-/// The shared objects below `folders` (without any: below `/lib*` and `/usr/lib*`), sorted, each inode once.
+/// The shared objects below `folders`, or below `/lib*` and `/usr/lib*` if there are none; sorted, each inode once.
 pub fn libraries(folders: &[String]) -> Vec<String> {
     let folders = if folders.is_empty() { standard_folders() } else { folders.iter().map(PathBuf::from).collect() };
     let (mut found, mut seen) = (Vec::new(), HashSet::new());
@@ -27,33 +27,33 @@ fn standard_folders() -> Vec<PathBuf> {
         libs.map(|entry| entry.path()).collect::<Vec<_>>()
     };
     let mut folders = [of("/usr"), of("/")].concat();
-    // The loader's own names first: a library that is found below /lib and /usr/lib is told as /lib.
+    // Short paths first: of a library that lies below /lib and /usr/lib the path below /lib counts.
     folders.sort_by_key(|folder| folder.components().count());
     folders
 }
 
-/// Links to folders are not followed, those to files are: `libz.so` and `libz.so.1.2.13` are one inode.
+/// Adds the shared objects below a folder. It follows symbolic links to files, but not those to folders.
 fn walk(folder: &Path, seen: &mut HashSet<(u64, u64)>, found: &mut Vec<String>) {
-    // `/lib` itself may be a link.
+    // The folder itself may be a link: /lib often is.
     let Ok(entries) = fs::read_dir(folder) else { return };
     let mut entries: Vec<_> = entries.flatten().collect();
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
         let path = entry.path();
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            if fs::metadata(&path).is_ok_and(|folder| seen.insert((folder.dev(), folder.ino()))) {
+            if identity(&path).is_some_and(|folder| seen.insert(folder)) {
                 walk(&path, seen, found);
             }
         } else if entry.file_name().to_string_lossy().contains(".so") {
-            let Ok(file) = fs::metadata(&path) else { continue };
-            if file.is_file() && seen.insert((file.dev(), file.ino())) && is_library(&path) {
+            let is_new = path.is_file() && identity(&path).is_some_and(|file| seen.insert(file));
+            if is_new && is_library(&path) {
                 found.push(path.to_string_lossy().into_owned());
             }
         }
     }
 }
 
-/// `ET_DYN` of 64 bits, and not a program.
+/// Whether a file is a 64-bit `ET_DYN`, and not a program.
 fn is_library(path: &Path) -> bool {
     let mut head = [0; 18];
     let read = File::open(path).and_then(|file| file.read_exact_at(&mut head, 0));

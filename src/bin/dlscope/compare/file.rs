@@ -1,9 +1,10 @@
-//! What a library's file says that it has: slots and exports, always in the same order.
+//! Reads the slots and exports of a library from its file, always in the same order.
 //!
-//! Both children and the command read it for themselves, so a snapshot needs no names.
+//! Both children and the command read the file, so a snapshot needs no names.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use dlscope::elf::addr::{PAGE, Vaddr, page_down, page_up};
@@ -13,7 +14,7 @@ use dlscope::elf::reloc::{Entry, RelocKind, SIZEOF_RELA, relr_places};
 use dlscope::elf::symbol::{Bytes, Symbol, SymbolTable};
 use memmap2::Mmap;
 
-/// A library's file, mapped whole and only to be read.
+/// The file of a library, mapped read-only.
 pub struct ElfFile {
     bytes: Mmap,
     pub image: Image,
@@ -24,21 +25,21 @@ pub struct ElfFile {
 #[derive(Clone, Copy, Debug)]
 pub struct Slot {
     pub table: &'static str,
-    /// Its place in the table, from 0.
+    /// Its index in the table, from 0.
     pub index: usize,
     pub place: Vaddr,
     pub kind: RelocKind,
-    /// Its index in the symbol table, 0 for none.
+    /// The index of its symbol in the symbol table, 0 for none.
     pub symbol: u32,
     pub addend: i64,
 }
 
-/// A symbol to look up: by name, and by version where it is given.
+/// A lookup of an exported symbol: by name, or by name and version.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Export {
+pub struct ExportLookup {
     pub name: Vec<u8>,
     pub version: Option<Vec<u8>>,
-    /// Its index in the symbol table.
+    /// The index of the symbol in the symbol table.
     pub symbol: u32,
 }
 
@@ -54,7 +55,7 @@ impl Slot {
 }
 
 impl ElfFile {
-    /// `None` for what is no library for this machine: no loader will have taken it.
+    /// Maps a file. `None` if it is no library for this machine: then no loader has loaded it.
     pub fn open(path: &Path) -> Option<ElfFile> {
         let file = File::open(path).ok()?;
         // SAFETY: only read; whoever truncates a library while it is looked at would crash its users as well.
@@ -103,18 +104,18 @@ impl ElfFile {
         slots
     }
 
-    /// Every lookup that its exports give rise to: by name alone, and by name and version.
-    pub fn exports(&self) -> Vec<Export> {
+    /// All lookups of exported symbols: by name alone, and by name and version.
+    pub fn exports(&self) -> Vec<ExportLookup> {
         let Some(symbols) = self.symbols() else { return Vec::new() };
         let mut exports = Vec::new();
         for (index, symbol, default) in symbols.exports() {
             let name = symbols.name(&symbol);
             let version = symbols.version(index).map(|v| v.text.to_vec());
             if default || version.is_none() {
-                exports.push(Export { name: name.to_vec(), version: None, symbol: index });
+                exports.push(ExportLookup { name: name.to_vec(), version: None, symbol: index });
             }
             if version.is_some() {
-                exports.push(Export { name: name.to_vec(), version, symbol: index });
+                exports.push(ExportLookup { name: name.to_vec(), version, symbol: index });
             }
         }
         exports
@@ -125,7 +126,7 @@ impl ElfFile {
         self.string(self.dynamic.soname?)
     }
 
-    /// `DT_NEEDED`, and what it filters for.
+    /// The names in `DT_NEEDED`, `DT_AUXILIARY` and `DT_FILTER`.
     pub fn needed(&self) -> Vec<String> {
         let names = self.dynamic.needed.iter().copied().chain(self.dynamic.filters.iter().map(|(name, _)| *name));
         names.filter_map(|name| self.string(name)).collect()
@@ -135,13 +136,13 @@ impl ElfFile {
         Some(String::from_utf8_lossy(self.symbols()?.string(at.0)?).into_owned())
     }
 
-    /// The symbol table, where it can be read.
+    /// The symbol table, if it can be read.
     pub fn symbols(&self) -> Option<SymbolTable<'_>> {
         SymbolTable::new(&self.dynamic, &self).ok()
     }
 
-    /// The symbol that a slot refers to, with its name and version for people: `memcpy@GLIBC_2.14`.
-    pub fn symbol_of(&self, slot: &Slot) -> Option<(Symbol, String)> {
+    /// The symbol of a slot, with its name and version: `memcpy@GLIBC_2.14`.
+    pub fn symbol_of(&self, slot: &Slot) -> Option<(Symbol<'_>, String)> {
         let symbols = self.symbols()?;
         let symbol = symbols.get(slot.symbol).filter(|_| slot.symbol != 0)?;
         let name = String::from_utf8_lossy(symbols.name(&symbol)).into_owned();
@@ -149,7 +150,7 @@ impl ElfFile {
         Some((symbol, name + &version))
     }
 
-    /// What the file has in the word at `place`; what lies past the file's part of a segment is zero.
+    /// The word that the file has at `place`; `None` if the place is not in the file.
     pub fn word(&self, place: Vaddr) -> Option<u64> {
         let bytes = Bytes::tail(&self, place)?.get(..8)?;
         words(bytes).next()
@@ -170,7 +171,13 @@ impl<'a> Bytes<'a> for &'a ElfFile {
     }
 }
 
-/// The whole pages from the first to the last of these `(p_vaddr, p_memsz)`.
+/// The device and inode of the file at `path`: several paths may lead to one file.
+pub fn identity(path: &Path) -> Option<(u64, u64)> {
+    let file = fs::metadata(path).ok()?;
+    Some((file.dev(), file.ino()))
+}
+
+/// The pages from the first to the last of these segments, given as `(p_vaddr, p_memsz)`.
 pub fn span(loads: &[(u64, u64)]) -> Range<u64> {
     let start = loads.iter().map(|(vaddr, _)| page_down(*vaddr)).min().unwrap_or(0);
     let end = loads.iter().filter_map(|(vaddr, memsz)| page_up(vaddr.checked_add(*memsz)?)).max().unwrap_or(start);

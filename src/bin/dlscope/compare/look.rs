@@ -1,104 +1,85 @@
-//! From a process to a snapshot: every word by its meaning.
+//! Makes the snapshot of a process: finds the meaning of every word.
 
 use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use dlscope::elf::reloc::RelocKind;
 
-use super::file::{ElfFile, Export, Slot};
-use super::process::{Maps, Memory, Present, listed, thread_pointer, through_descriptor};
+use super::file::{ElfFile, ExportLookup, Slot, identity};
+use super::process::{Maps, OwnMemory, Present, listed, thread_pointer, through_descriptor};
 use super::snapshot::{Role, SeenObject, Snapshot, Word};
-use super::thread_local::{Slotted, find_blocks};
+use super::thread_local::{Slots, find_blocks};
 
-/// The slots of one object, and what stands in them.
-struct Contents {
-    slots: Vec<Slot>,
-    words: Vec<Option<u64>>,
-}
-
-/// A process in which the library was loaded.
-pub struct Loaded {
-    /// Everything mapped, host objects first.
+/// The process of the child, after the library was loaded.
+pub struct LoadedProcess {
+    /// All objects, those of the host first.
     pub objects: Vec<(Present, Role)>,
-    /// The place of the opened library in `objects`.
+    /// The index of the opened library in `objects`.
     pub root: usize,
-    /// The files of `objects`; only those that were loaded are looked at.
+    /// The files of `objects`, except for objects of the host.
     pub files: Vec<Option<ElfFile>>,
-    pub memory: Memory,
-    /// What stood in the slots before constructors ran, by load bias, as far as it was seen.
+    pub memory: OwnMemory,
+    /// The words in the slots before constructors ran, by load bias, for the objects that dlscope's probe saw.
     pub before: HashMap<u64, Vec<Option<u64>>>,
     find: Find,
 }
 
-/// Looks an export up.
-type Find = Box<dyn Fn(&Export) -> Option<u64>>;
+/// Looks up an exported symbol.
+type Find = Box<dyn Fn(&ExportLookup) -> Option<u64>>;
 
-impl Loaded {
+impl LoadedProcess {
     pub fn new(
         objects: Vec<(Present, Role)>,
         root: u64,
         before: HashMap<u64, Vec<Option<u64>>>,
         find: Find,
-    ) -> io::Result<Loaded> {
+    ) -> io::Result<LoadedProcess> {
         let root = objects.iter().position(|(o, _)| o.bias == root);
         let root = root.ok_or_else(|| io::Error::other("the opened library is in no list"))?;
         let mut files = Vec::new();
         for (at, (object, role)) in objects.iter().enumerate() {
             let wanted = *role != Role::Host || at == root;
             let file = if wanted { ElfFile::open(Path::new(&object.path)) } else { None };
-            // Without it there would be nothing to compare, and so nothing would differ.
+            // Without the file there would be nothing to compare, and no difference could be found.
             if file.is_none() && (*role == Role::New || at == root) {
                 return Err(io::Error::other(format!("{} cannot be read", object.path)));
             }
             files.push(file);
         }
-        Ok(Loaded { objects, root, files, memory: Memory::open()?, before, find })
+        Ok(LoadedProcess { objects, root, files, memory: OwnMemory::open()?, before, find })
     }
 
     pub fn snapshot(mut self) -> io::Result<Snapshot> {
         let exports = self.files[self.root].as_ref().map_or(Vec::new(), ElfFile::exports);
         let found: Vec<_> = exports.iter().map(|export| (self.is_thread_local(export), (self.find)(export))).collect();
-        let contents: Vec<Option<Contents>> = (0..self.objects.len()).map(|at| self.contents(at)).collect();
-        // A lookup may have made the thread's block of an object, so they are looked for now.
-        self.find_blocks(&contents);
-        let meaning = Meaning::new(&self.objects, Maps::read()?);
-        let exports = found.iter().map(|&(tls, address)| address.map(|a| meaning.of_symbol(a, tls))).collect();
-        let objects =
-            contents.iter().enumerate().map(|(at, contents)| self.see(at, contents.as_ref(), &meaning)).collect();
-        Ok(Snapshot { objects, exports, root: self.root })
-    }
-
-    /// What stands in the slots of an object that was loaded.
-    fn contents(&self, at: usize) -> Option<Contents> {
-        let (present, role) = &self.objects[at];
-        let file = self.files[at].as_ref().filter(|_| *role != Role::Host)?;
-        let slots = file.slots();
-        let words = raw_words(&slots, file, present.bias, &self.memory);
-        Some(Contents { slots, words })
-    }
-
-    fn find_blocks(&mut self, contents: &[Option<Contents>]) {
+        let files = std::mem::take(&mut self.files);
+        let loaded = self.objects.iter().zip(&files).map(|((present, role), file)| {
+            let file = file.as_ref().filter(|_| *role != Role::Host)?;
+            let slots = file.slots();
+            let words = raw_words(&slots, file, present.bias, &self.memory);
+            Some(Slots { file, slots, words, bias: present.bias })
+        });
+        let slots: Vec<Option<Slots<'_>>> = loaded.collect();
+        // The lookups above may have allocated thread-local blocks, so only now all blocks can be found.
         for listed in listed() {
             if let Some((object, _)) = self.objects.iter_mut().find(|(o, _)| o.bias == listed.bias) {
                 object.block = listed.block;
             }
         }
-        let mut slotted = HashMap::new();
-        for (at, (contents, file)) in contents.iter().zip(&self.files).enumerate() {
-            let (Some(Contents { slots, words }), Some(file)) = (contents, file) else { continue };
-            slotted.insert(at, Slotted { file, slots, words, bias: self.objects[at].0.bias });
-        }
-        find_blocks(&mut self.objects, &slotted);
+        find_blocks(&mut self.objects, &slots);
+        let meaning = Meaning::new(&self.objects, Maps::read()?);
+        let exports = found.iter().map(|&(tls, address)| address.map(|a| meaning.of_symbol(a, tls))).collect();
+        let objects = slots.iter().enumerate().map(|(at, slots)| self.see(at, slots.as_ref(), &meaning)).collect();
+        Ok(Snapshot { objects, exports, root: self.root })
     }
 
-    fn see(&self, at: usize, contents: Option<&Contents>, meaning: &Meaning) -> SeenObject {
+    fn see(&self, at: usize, slots: Option<&Slots<'_>>, meaning: &Meaning) -> SeenObject {
         let (present, role) = &self.objects[at];
-        let file = std::fs::metadata(&present.path).ok().map(|file| (file.dev(), file.ino()));
+        let file = identity(Path::new(&present.path));
         let seen = SeenObject { path: present.path.clone(), role: *role, file, ..SeenObject::default() };
-        let (Some(Contents { slots, words }), Some(file)) = (contents, &self.files[at]) else { return seen };
+        let Some(Slots { file, slots, words, .. }) = slots else { return seen };
         let changed = match self.before.get(&present.bias) {
             Some(before) => {
                 let differs = |(_, (before, after)): &(u32, (&Option<u64>, _))| before.is_some() && *before != *after;
@@ -117,7 +98,7 @@ impl Loaded {
         SeenObject { slots, changed, block, pages: meaning.maps.pages(present), ..seen }
     }
 
-    /// The words of this thread's block that are not as in the `PT_TLS` image.
+    /// The words of this thread's block that differ from the `PT_TLS` image.
     fn changed_in_block(&self, present: &Present, file: &ElfFile) -> Option<Vec<u64>> {
         let (tls, start) = (file.image.tls()?, present.block?.start?);
         let from = present.bias.wrapping_add(tls.vaddr.0);
@@ -128,14 +109,14 @@ impl Loaded {
         Some(words.filter(|(_, (image, block))| image != block).map(|(offset, _)| offset).collect())
     }
 
-    fn is_thread_local(&self, export: &Export) -> bool {
+    fn is_thread_local(&self, export: &ExportLookup) -> bool {
         let symbols = self.files[self.root].as_ref().and_then(ElfFile::symbols);
         symbols.and_then(|s| s.get(export.symbol)).is_some_and(|s| s.is_tls())
     }
 }
 
-/// What stands in each slot. A word that is half as long is extended as its type wants.
-pub fn raw_words(slots: &[Slot], file: &ElfFile, bias: u64, memory: &Memory) -> Vec<Option<u64>> {
+/// The word in each slot. A slot of 4 bytes is extended to 8, with its sign if its relocation type is signed.
+pub fn raw_words(slots: &[Slot], file: &ElfFile, bias: u64, memory: &OwnMemory) -> Vec<Option<u64>> {
     let mut chunks: Vec<(Range<u64>, Vec<u8>)> = Vec::new();
     for segment in file.image.loads() {
         let inside = |slot: &&Slot| slot.place >= segment.vaddr && slot.place.0 - segment.vaddr.0 < segment.memsz;
@@ -158,17 +139,17 @@ pub fn raw_words(slots: &[Slot], file: &ElfFile, bias: u64, memory: &Memory) -> 
     slots.iter().map(word).collect()
 }
 
-/// A jump slot that still leads into the PLT: glibc adds the bias to what the linker left there, and binds it at
+/// Whether a jump slot still points into the PLT: glibc adds the bias to the word from the file, and binds the slot at
 /// the first call.
 fn is_unbound(slot: &Slot, raw: u64, file: &ElfFile, bias: u64) -> bool {
     slot.kind == RelocKind::JumpSlot && file.word(slot.place).is_some_and(|left| raw == bias.wrapping_add(left))
 }
 
-/// What words mean in this process.
+/// Finds what words mean in this process.
 struct Meaning<'a> {
     objects: &'a [(Present, Role)],
     maps: Maps,
-    /// The objects by ascending address.
+    /// The indexes of the objects, by ascending address.
     order: Vec<u32>,
 }
 
@@ -183,7 +164,7 @@ impl<'a> Meaning<'a> {
         let present = &self.objects[own as usize].0;
         let place = present.bias.wrapping_add(slot.place.0);
         match slot.kind {
-            // An end-of-section symbol may lie in the next object's first page: do not ask whose page it is.
+            // The word may point to the end of the object, and there the next object may begin: the addend is sure.
             RelocKind::Relative | RelocKind::Relative64 if raw == present.bias.wrapping_add_signed(slot.addend) => {
                 Word::Object(own, slot.addend as u64)
             }
@@ -209,7 +190,7 @@ impl<'a> Meaning<'a> {
         let after = self.order.partition_point(|&at| self.objects[at as usize].0.span.start <= address);
         let below = after.checked_sub(1).map(|n| self.order[n]);
         let inside = below.filter(|&at| address < self.objects[at as usize].0.span.end);
-        // The end of an object is a common address too: `_end`, `__bss_end`.
+        // Symbols such as `_end` have the address behind the last byte of their object.
         let at_end = || below.filter(|&at| address == self.objects[at as usize].0.span.end);
         match inside.or_else(at_end) {
             Some(at) => Word::Object(at, address.wrapping_sub(self.objects[at as usize].0.bias)),
@@ -229,7 +210,7 @@ impl<'a> Meaning<'a> {
             let offset = address.checked_sub(block.start?)?;
             (offset < block.size || may_be_end && offset == block.size).then_some(offset)
         };
-        // Loaded objects first: dlscope carves their blocks from the program's.
+        // Loaded objects first: dlscope takes their blocks from the block of the program.
         let find = |may_be_end| {
             let objects = self.objects.iter().enumerate().rev();
             objects.filter_map(|(at, (o, _))| Some((at, in_block(o, may_be_end)?))).next()

@@ -1,14 +1,14 @@
-//! Names for the places of snapshots, from the files. Only differences need them.
+//! Names for slots and exports, read from the files. Only differences need them.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::Path;
 use std::rc::Rc;
 
-use super::file::{ElfFile, Export, Slot};
+use super::file::{ElfFile, ExportLookup, Slot};
 use super::verdict::{Names, SlotName};
 
-/// Reads each file at most once.
+/// Names from files. It reads each file at most once.
 #[derive(Default)]
 pub struct FileNames {
     files: RefCell<HashMap<String, Option<Rc<Tables>>>>,
@@ -17,7 +17,7 @@ pub struct FileNames {
 struct Tables {
     file: ElfFile,
     slots: Vec<Slot>,
-    exports: Vec<Export>,
+    exports: Vec<ExportLookup>,
 }
 
 impl FileNames {

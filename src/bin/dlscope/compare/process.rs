@@ -1,4 +1,4 @@
-//! This process, as a child looks at it: which objects it has, what stands in memory, which pages allow what.
+//! What a process can know about itself: its objects, its memory, and the rights of its pages.
 
 use std::ffi::{CStr, c_int, c_void};
 use std::fs::{self, File};
@@ -11,7 +11,7 @@ use dlscope::elf::addr::PAGE;
 use nix::libc;
 
 use super::file::{ElfFile, span};
-use super::snapshot::{Pages, Snapshot};
+use super::snapshot::{PageRun, Snapshot};
 
 /// One object of the process.
 #[derive(Clone, Debug)]
@@ -20,21 +20,21 @@ pub struct Present {
     pub bias: u64,
     /// Its pages, as addresses.
     pub span: Range<u64>,
-    /// Its thread-local block, where it has one.
+    /// This thread's block of its thread-local variables, if it has any.
     pub block: Option<Block>,
 }
 
 /// The calling thread's block of an object's thread-local variables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Block {
-    /// The id in `R_X86_64_DTPMOD64` words.
+    /// The module id, as in slots of `R_X86_64_DTPMOD64`.
     pub module: u64,
-    /// Its first byte; `None` as long as the thread has not used it.
+    /// The first address; `None` as long as the thread has not used the block.
     pub start: Option<u64>,
     pub size: u64,
 }
 
-/// What the C library knows of, in its order.
+/// The objects that the C library knows, in its order.
 pub fn listed() -> Vec<Present> {
     let mut list: Vec<Present> = Vec::new();
     // SAFETY: the callback takes exactly this argument and copies everything out.
@@ -69,13 +69,13 @@ unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, list: *mut c
     0
 }
 
-/// The process's memory through the kernel: a page without access is an error here, not a crash, and a
-/// read-only page can be written (which only the tests of this command want).
-pub struct Memory(File);
+/// The memory of this process, read through the kernel: a page without access gives an error and no crash. Read-only
+/// pages can be written, too, which only `--corrupt` does.
+pub struct OwnMemory(File);
 
-impl Memory {
-    pub fn open() -> io::Result<Memory> {
-        File::options().read(true).write(true).open("/proc/self/mem").map(Memory)
+impl OwnMemory {
+    pub fn open() -> io::Result<OwnMemory> {
+        File::options().read(true).write(true).open("/proc/self/mem").map(OwnMemory)
     }
 
     pub fn read(&self, range: Range<u64>) -> Option<Vec<u8>> {
@@ -96,18 +96,18 @@ impl Memory {
 }
 
 /// One line of `/proc/self/maps`.
-struct Mapping {
-    range: Range<u64>,
+pub struct Mapping {
+    pub range: Range<u64>,
     /// `r-x`.
-    rights: String,
-    /// From where in the file.
+    pub rights: String,
+    /// The offset of its first byte in the file.
     offset: u64,
-    /// The file, if there is one.
-    path: String,
+    /// The path of the file; empty for other mappings.
+    pub path: String,
 }
 
 /// `/proc/self/maps`.
-pub struct Maps(Vec<Mapping>);
+pub struct Maps(pub Vec<Mapping>);
 
 impl Maps {
     pub fn read() -> io::Result<Maps> {
@@ -125,11 +125,12 @@ impl Maps {
         Ok(Maps(text.lines().filter_map(mapping).collect()))
     }
 
-    /// The libraries that are mapped by any loader: files with the first and an executable part in memory.
+    /// The libraries in memory, whichever loader mapped them: files of which the beginning and an executable part are
+    /// mapped.
     pub fn libraries(&self) -> Vec<Present> {
         let mut found: Vec<Present> = Vec::new();
         for first in self.0.iter().filter(|m| m.offset == 0 && !m.path.is_empty()) {
-            // In a very small file every segment begins in the first page.
+            // In a very small file several segments are mapped from offset 0.
             let of_same = |o: &Present| o.path == first.path && o.span.contains(&first.range.start);
             if found.last().is_some_and(of_same) {
                 continue;
@@ -145,22 +146,22 @@ impl Maps {
         found
     }
 
-    /// Whether anything is mapped there.
+    /// Whether an address is mapped.
     pub fn contains(&self, address: u64) -> bool {
         let after = self.0.partition_point(|mapping| mapping.range.end <= address);
         self.0.get(after).is_some_and(|mapping| mapping.range.contains(&address))
     }
 
-    /// The protections of an object's pages.
-    pub fn pages(&self, object: &Present) -> Vec<Pages> {
-        let mut pages: Vec<Pages> = Vec::new();
+    /// The rights of an object's pages.
+    pub fn pages(&self, object: &Present) -> Vec<PageRun> {
+        let mut pages: Vec<PageRun> = Vec::new();
         let mut push = |range: Range<u64>, rights: &str| {
             let count = range.end.saturating_sub(range.start) / PAGE;
             match pages.last_mut() {
                 _ if count == 0 => {}
                 Some(last) if last.rights == rights => last.count += count,
                 _ => {
-                    pages.push(Pages { start: range.start.wrapping_sub(object.bias), count, rights: rights.into() });
+                    pages.push(PageRun { start: range.start.wrapping_sub(object.bias), count, rights: rights.into() });
                 }
             }
         };
@@ -187,7 +188,7 @@ pub fn thread_pointer() -> u64 {
     pointer
 }
 
-/// Asks a TLS descriptor where its variable is, as compiled code does: the offset from the thread pointer.
+/// The offset of a variable from the thread pointer, which its TLS descriptor gives as to compiled code.
 ///
 /// # Safety
 /// A loader has filled in the two words at `descriptor`.

@@ -1,41 +1,41 @@
-//! What people are told, and the table of `--corpus`.
+//! The output of `compare`, and the table of `--corpus`.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use anstyle::{AnsiColor, Style};
 
-use super::comparison::{Comparison, Count, Detail, Verdict, short};
-use crate::page::thousands;
+use super::comparison::{Comparison, Count, Difference, Verdict};
+use crate::page::{short, thousands};
+use crate::subject::print_json;
 
-/// How many differences of one library are told.
+/// At most so many differences of one library are told.
 const SHOWN: usize = 20;
-/// With more libraries than this, only the remarkable ones are told.
+/// With more libraries than this, only remarkable results are told.
 const FEW: usize = 10;
 
-/// Tells each result as it comes.
-pub struct Report {
+/// Tells each result when it is known.
+pub struct Printer {
     json: bool,
     few: bool,
 }
 
-impl Report {
-    pub fn new(json: bool, libraries: usize) -> Report {
-        Report { json, few: libraries <= FEW }
+impl Printer {
+    pub fn new(json: bool, libraries: usize) -> Printer {
+        Printer { json, few: libraries <= FEW }
     }
 
     pub fn tell(&self, result: &Comparison) -> io::Result<()> {
-        let mut out = anstream::stdout().lock();
         if self.json {
-            writeln!(out, "{}", serde_json::to_string(result)?)
+            print_json(result)
         } else if self.few || result.is_remarkable() {
-            write!(out, "{}", text(result))
+            write!(anstream::stdout(), "{}", text(result))
         } else {
             Ok(())
         }
     }
 
-    /// After the last one.
+    /// Tells how many results there are of each verdict.
     pub fn finish(&self, results: &[Comparison]) -> io::Result<()> {
         if self.json || results.len() < 2 {
             return Ok(());
@@ -50,7 +50,7 @@ impl Report {
     }
 }
 
-/// How far it is, on the last line of a terminal.
+/// A progress bar on the last line of a terminal.
 pub struct Bar {
     of: usize,
     shown: bool,
@@ -71,7 +71,7 @@ impl Bar {
         write!(io::stderr(), "\r[{}{}] {done} of {}", "#".repeat(full), ".".repeat(Bar::WIDTH - full), self.of)
     }
 
-    /// Makes the line free for a result.
+    /// Removes the bar, so that a result can be written.
     pub fn clear(&mut self) -> io::Result<()> {
         if self.shown { write!(io::stderr(), "\r\x1b[K") } else { Ok(()) }
     }
@@ -87,7 +87,7 @@ fn style(verdict: Verdict) -> Style {
     }
 }
 
-/// One library, with its differences.
+/// The result for one library, with its differences.
 fn text(result: &Comparison) -> String {
     let style = style(result.verdict);
     let mut text = format!("{}: {style}{}{style:#}", result.library, result.verdict.name());
@@ -109,21 +109,21 @@ fn text(result: &Comparison) -> String {
     text
 }
 
-fn difference(d: &Detail) -> String {
+fn difference(d: &Difference) -> String {
     let place = place(d);
     let about = if d.about.is_empty() { String::new() } else { format!("  {}", d.about) };
     let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".into());
     format!("  {place}{about}\n    system   {}\n    dlscope  {}\n", value(&d.system), value(&d.dlscope))
 }
 
-fn place(d: &Detail) -> String {
+fn place(d: &Difference) -> String {
     match d.what {
         "object" => d.place.clone(),
         _ => format!("{} {} of {}", d.what, d.place, short(&d.object)),
     }
 }
 
-/// `1 object, 80 of 80 slots, 163 of 163 exports, 31 of 31 pages`, and what else is to be said.
+/// `1 object, 80 of 80 slots, 163 of 163 exports, 31 of 31 pages`, and how many slots constructors changed.
 fn counts(r: &Comparison) -> String {
     let new = match r.objects.compared {
         0 => "no new object".into(),
@@ -146,7 +146,7 @@ fn of(count: Count, what: &str) -> String {
     format!("{} of {} {what}", count.same(), count.compared)
 }
 
-/// The result in one sentence.
+/// The result for one library, in one sentence.
 pub fn sentence(r: &Comparison) -> String {
     let first_line = |reason: &Option<String>| {
         reason.as_deref().and_then(|r| r.lines().next()).unwrap_or("no reason given").trim_end_matches('.').to_string()
@@ -155,32 +155,35 @@ pub fn sentence(r: &Comparison) -> String {
     match r.verdict {
         Verdict::Agree => format!("The system's dlopen agrees: {}.", same(r)),
         Verdict::Differ => {
-            format!("The system's dlopen differs: the same are {}; `dlscope compare` lists the rest.", same(r))
+            format!(
+                "The system's dlopen differs: only {} are the same; `dlscope compare` lists the differences.",
+                same(r)
+            )
         }
-        Verdict::OnlySystem => format!("The system's dlopen takes it; dlscope does not: {dlscope}."),
-        Verdict::Crash => format!("The system's dlopen takes it; with dlscope the process ended: {dlscope}."),
-        Verdict::Timeout => format!("The system's dlopen is done with it; dlscope {dlscope}."),
-        Verdict::OnlyDlscope => format!("The system's dlopen does not take it: {system}."),
-        Verdict::RefusedByPolicy => "dlscope refuses it on purpose, whatever the system's dlopen does.".into(),
-        Verdict::BothRefuse => format!("The system's dlopen refuses it too: {system}."),
-        Verdict::BothDie => format!("It ends the process with the system's dlopen too: {system}."),
+        Verdict::OnlySystem => format!("The system's dlopen accepts the library, dlscope does not: {dlscope}."),
+        Verdict::Crash => format!("The system's dlopen accepts the library; with dlscope the process died: {dlscope}."),
+        Verdict::Timeout => format!("The system's dlopen loads the library; dlscope {dlscope}."),
+        Verdict::OnlyDlscope => format!("The system's dlopen does not accept the library: {system}."),
+        Verdict::RefusedByPolicy => "dlscope refuses the library on purpose, whatever the system's dlopen does.".into(),
+        Verdict::BothRefuse => format!("The system's dlopen refuses the library, too: {system}."),
+        Verdict::BothDie => format!("The process dies with the system's dlopen, too: {system}."),
     }
 }
 
-/// How many there are of each verdict, without those that there are none of.
+/// How many results there are of each verdict, without verdicts that do not occur.
 fn totals(results: &[Comparison]) -> impl Iterator<Item = (Verdict, usize)> {
     let count = |verdict| results.iter().filter(|r| r.verdict == verdict).count();
     Verdict::ALL.into_iter().map(move |verdict| (verdict, count(verdict))).filter(|(_, count)| *count > 0)
 }
 
-/// The table of all that do not agree, as Markdown.
+/// The table of all libraries that do not agree, as Markdown.
 pub fn table(results: &[Comparison], folders: &[String]) -> String {
     let below = if folders.is_empty() { "/lib* and /usr/lib*".into() } else { folders.join(", ") };
     let mut text = format!(
         "# Compatibility\n\n\
          Every shared object below `{below}` of one machine, loaded by the system's `dlopen` and by dlscope, each in \
-         a process of its own, and held against each other: objects and their order, exported symbols, relocated \
-         words, page protections. Made by `dlscope compare --corpus {}-o docs/compatibility.md`.\n\n",
+         a process of its own. Compared are the objects and their order, exported symbols, relocated words and \
+         page protections. Made by `dlscope compare --corpus {}-o docs/compatibility.md`.\n\n",
         folders.iter().map(|folder| format!("{folder} ")).collect::<String>(),
     );
     let _ = writeln!(text, "{}.\n\n| verdict | libraries | |\n|---|---:|---|", machine());
@@ -205,15 +208,15 @@ pub fn table(results: &[Comparison], folders: &[String]) -> String {
 
 fn row(r: &Comparison) -> String {
     let cell = |reason: &Option<String>| {
-        let line = reason.as_deref().and_then(|r| r.lines().next()).unwrap_or("takes it");
-        // The library's own path says nothing new.
+        let line = reason.as_deref().and_then(|r| r.lines().next()).unwrap_or("accepts it");
+        // The row has the path of the library already.
         line.strip_prefix(&format!("{}: ", r.library)).unwrap_or(line).replace('|', "\\|")
     };
     if r.verdict != Verdict::Differ {
         return format!("| {} | {} | {} |\n", r.library, cell(&r.reasons.system), cell(&r.reasons.dlscope));
     }
     let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".into());
-    let line = |d: &Detail| {
+    let line = |d: &Difference| {
         let what = format!("{} {}", place(d), d.about);
         format!("| {}: {} | {} | {} |\n", r.library, what.trim_end(), value(&d.system), value(&d.dlscope))
     };

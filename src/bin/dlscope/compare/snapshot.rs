@@ -1,105 +1,106 @@
-//! What one loader made of a library: written by a child process, read by the command.
+//! A snapshot of a process with a loaded library. A child writes it, the command reads it.
 //!
-//! Addresses differ from process to process, so nothing here is an address: a word that points into an object
-//! is told as that object and the offset in it.
+//! Addresses differ from process to process, so a snapshot has none: a word that points into an object is stored as the
+//! object and the offset in it.
 
 use serde::{Deserialize, Serialize};
 
-/// How a child's attempt ended, if the child lived to tell.
+/// What came of the load in a child.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum Outcome {
-    /// The library is there.
+pub enum LoadResult {
+    /// The library was loaded.
     Loaded(Snapshot),
     /// The loader refused it.
     Refused {
-        /// In the loader's own words.
+        /// The message of the loader.
         reason: String,
-        /// On purpose, though it could be loaded.
+        /// Whether dlscope refused it by its policy, though it could load it.
         policy: bool,
     },
 }
 
-/// A process after it loaded the library.
+/// The process after the load.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// Everything that is mapped as a library: what was there before, then what was loaded, in order.
+    /// All objects: those of the host, then the loaded ones, in order.
     pub objects: Vec<SeenObject>,
-    /// What the lookup of each export gave (`Exports::of`, in its order); `None` where it found nothing.
+    /// The result of each lookup of an export, in the order of `ElfFile::exports`; `None` if it found nothing.
     pub exports: Vec<Option<Word>>,
-    /// The place of the opened library in `objects`.
+    /// The index of the opened library in `objects`.
     pub root: usize,
 }
 
 impl Snapshot {
-    /// What stands for a path in the executable's [`SeenObject::path`]: the C library has no name for it.
+    /// The [`SeenObject::path`] of the program itself, for which the C library has no path.
     pub const PROGRAM: &str = "the program";
 }
 
 /// One object of the process.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SeenObject {
-    /// Where it was found.
+    /// Its path.
     pub path: String,
-    /// Device and inode: two paths may lead to one file.
+    /// The device and inode of its file, because two paths may lead to one file.
     pub file: Option<(u64, u64)>,
-    /// How it came here.
+    /// How it came into the process.
     pub role: Role,
-    /// What stands in each of its slots (`ElfFile::slots`, in its order).
+    /// The words in its slots, in the order of `ElfFile::slots`.
     pub slots: Vec<Word>,
-    /// The slots, by their place in `slots`, that constructors changed. Only dlscope can be watched before.
+    /// The indexes of slots that constructors changed. This is known under dlscope only, whose probe sees the slots
+    /// before.
     pub changed: Vec<u32>,
-    /// Its thread-local block, where it has one that could be found: the words (by offset) of this thread's that are
-    /// not as its image has them.
+    /// The words of this thread's thread-local block, by offset, that differ from the block's image; `None` if the
+    /// object has no block, or it was not found.
     pub block: Option<Vec<u64>>,
-    /// The protections of its pages, in ascending order.
-    pub pages: Vec<Pages>,
+    /// The rights of its pages, in ascending order.
+    pub pages: Vec<PageRun>,
 }
 
 /// How an object came into the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {
-    /// It was there before.
+    /// It was in the process before.
     #[default]
     Host,
-    /// It was loaded.
+    /// The load of the library brought it.
     New,
-    /// Not by the open itself: code of the library loaded it in turn.
+    /// Code of the library loaded it in turn.
     Nested,
 }
 
-/// Neighbouring pages of the same protection.
+/// Neighbouring pages with equal rights.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pages {
-    /// The `p_vaddr` of the first.
+pub struct PageRun {
+    /// The `p_vaddr` of the first page.
     pub start: u64,
-    /// How many.
+    /// How many pages.
     pub count: u64,
-    /// `r-x`, as `/proc/self/maps` has it; `unmapped` for a hole.
+    /// The rights as in `/proc/self/maps`, such as `r-x`; `unmapped` for a hole.
     pub rights: String,
 }
 
-/// One word by its meaning. The first number is always the place of an object in [`Snapshot::objects`].
+/// The meaning of a word. A number of type `u32` is an index in [`Snapshot::objects`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Word {
-    /// An address in an object: its `p_vaddr` there.
+    /// An address in an object, by its `p_vaddr`.
     #[serde(rename = "o")]
     Object(u32, u64),
     /// A number.
     #[serde(rename = "v")]
     Value(u64),
-    /// An address in memory that belongs to no object: heap, stack, a mapping of its own.
+    /// An address in memory that belongs to no object: heap, stack, another mapping.
     #[serde(rename = "e")]
     Elsewhere,
-    /// A thread-local variable: the offset in the block of an object.
+    /// A thread-local variable, by its offset in the block of an object.
     #[serde(rename = "t")]
     ThreadLocal(u32, u64),
-    /// The id of an object's thread-local block.
+    /// The module id of an object.
     #[serde(rename = "m")]
     Module(u32),
-    /// The slot was not bound yet: its first use would do it.
+    /// The slot is not bound yet: the first call would bind it.
     #[serde(rename = "l")]
     Lazy,
-    /// It cannot be read.
+    /// The word cannot be read.
     #[serde(rename = "u")]
     Unreadable,
 }

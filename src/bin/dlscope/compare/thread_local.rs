@@ -1,10 +1,8 @@
-//! Where the thread-local blocks of loaded objects are, found out from outside.
+//! Finds the thread-local blocks of loaded objects.
 //!
-//! The C library tells the ids and blocks of its own objects only (and the block only once it was used). So they
-//! are taken from the slots that cannot mean anything else: those of an object's own variables. Every other
-//! reference to the object is then held against that.
-
-use std::collections::HashMap;
+//! The C library tells the module ids and blocks of its own objects only, and a block only after its first use. So both
+//! are read from slots whose meaning is sure: those that refer to the object's own variables. The meaning of every
+//! other slot is then found from these.
 
 use dlscope::elf::reloc::RelocKind;
 
@@ -12,22 +10,22 @@ use super::file::{ElfFile, Slot};
 use super::process::{Block, Present, thread_pointer, through_descriptor};
 use super::snapshot::Role;
 
-/// One object with its slots and what stands in them.
-pub struct Slotted<'a> {
-    pub file: &'a ElfFile,
-    pub slots: &'a [Slot],
-    pub words: &'a [Option<u64>],
+/// The slots of a loaded object, and what stands in them.
+pub struct Slots<'f> {
+    pub file: &'f ElfFile,
+    pub slots: Vec<Slot>,
+    pub words: Vec<Option<u64>>,
     pub bias: u64,
 }
 
-impl Slotted<'_> {
-    /// The slots of one kind that refer to the object's own variables, the surest first, each with the offset of
-    /// the variable in the block and the word in it.
+impl Slots<'_> {
+    /// The slots of one relocation type that refer to the object's own variables, each with the offset of the variable
+    /// in the block and the word in the slot. Slots that no other object can take over come first.
     fn own(&self, kind: RelocKind) -> Vec<(Slot, u64, u64)> {
         let mut found: Vec<_> = self
             .slots
             .iter()
-            .zip(self.words)
+            .zip(&self.words)
             .filter(|(slot, _)| slot.kind == kind)
             .filter_map(|(slot, word)| {
                 let (sure, value) = if slot.symbol == 0 {
@@ -44,7 +42,7 @@ impl Slotted<'_> {
     }
 
     fn module(&self) -> Option<u64> {
-        // The addend of a module id means nothing.
+        // A module id has no addend.
         self.own(RelocKind::DtpMod64).first().map(|&(.., word)| word)
     }
 
@@ -59,26 +57,27 @@ impl Slotted<'_> {
         fixed.or_else(described).map(|distance| thread_pointer().wrapping_add(distance))
     }
 
-    /// `__tls_get_addr`, as this object calls it.
+    /// The address of the `__tls_get_addr` that this object calls.
     fn get_addr(&self) -> Option<u64> {
         let is_call = |slot: &Slot| matches!(slot.kind, RelocKind::JumpSlot | RelocKind::GlobDat);
-        let calls = self.slots.iter().zip(self.words).filter(|(slot, _)| is_call(slot));
+        let calls = self.slots.iter().zip(&self.words).filter(|(slot, _)| is_call(slot));
         let named = |slot: &Slot| self.file.symbol_of(slot).is_some_and(|(_, n)| n.starts_with("__tls_get_addr@"));
         calls.filter(|(slot, _)| named(slot)).find_map(|(_, word)| *word)
     }
 }
 
-/// Fills in the blocks of those objects that have thread-local variables. `slotted` has them by place.
-pub fn find_blocks(objects: &mut [(Present, Role)], slotted: &HashMap<usize, Slotted<'_>>) {
-    let get_addr = slotted.values().find_map(Slotted::get_addr);
-    for (at, (object, _)) in objects.iter_mut().enumerate() {
-        let Some(slotted) = slotted.get(&at) else { continue };
-        let Some(tls) = slotted.file.image.tls() else { continue };
+/// Fills in the blocks of those objects that have thread-local variables. `slots` has the slots of each object that was
+/// loaded.
+pub fn find_blocks(objects: &mut [(Present, Role)], slots: &[Option<Slots<'_>>]) {
+    let get_addr = slots.iter().flatten().find_map(Slots::get_addr);
+    for ((object, _), slots) in objects.iter_mut().zip(slots) {
+        let Some(slots) = slots else { continue };
+        let Some(tls) = slots.file.image.tls() else { continue };
         let told = object.block;
-        let module = told.map(|block| block.module).or_else(|| slotted.module());
+        let module = told.map(|block| block.module).or_else(|| slots.module());
         // SAFETY: the function and the id come from slots of loaded objects.
         let asked = || Some(unsafe { call_get_addr(get_addr?, module?) });
-        let start = slotted.start().or_else(asked).or(told.and_then(|block| block.start));
+        let start = slots.start().or_else(asked).or(told.and_then(|block| block.start));
         object.block = Some(Block { module: module.unwrap_or(0), start, size: tls.memsz });
     }
 }

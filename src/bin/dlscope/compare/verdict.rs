@@ -1,32 +1,23 @@
-//! Two snapshots held against each other. Pure: what it says depends on nothing but its arguments.
+//! Compares two snapshots. The result depends on the arguments only.
 
 use std::collections::HashMap;
 
 use dlscope::elf::addr::PAGE;
 
-use super::comparison::{Comparison, Count, Detail, Reasons, SlotCount, Verdict, short};
-use super::snapshot::{Outcome, Pages, Role, SeenObject, Snapshot, Word};
+use super::comparison::{Comparison, Count, Difference, Reasons, SlotCount, Verdict};
+use super::snapshot::{LoadResult, PageRun, Role, SeenObject, Snapshot, Word};
+use crate::child::End;
+use crate::page::{count, short};
 
-/// How a child ended.
-#[derive(Debug)]
-pub enum End {
-    /// It lived to tell.
-    Told(Outcome),
-    /// It ended before it could tell: by a signal, or because the library ended it.
-    Died(String),
-    /// It was still running after this many seconds.
-    TimedOut(u64),
-}
-
-/// Names for what snapshots only number.
+/// Names for slots and exports, which a snapshot only numbers.
 pub trait Names {
-    /// Slot `n` of the object at `path`.
+    /// The name of slot `n` of the object at `path`.
     fn slot(&self, path: &str, n: usize) -> SlotName;
-    /// Lookup `n` of the library at `path`: `deflate@ZLIB_1.2`.
+    /// The name of export `n` of the library at `path`: `deflate@ZLIB_1.2`.
     fn export(&self, path: &str, n: usize) -> String;
 }
 
-/// What is known about a slot.
+/// The name of a slot.
 #[derive(Clone, Debug, Default)]
 pub struct SlotName {
     /// `r_offset`.
@@ -37,8 +28,8 @@ pub struct SlotName {
     pub about: String,
 }
 
-/// Holds the ends of the two children against each other.
-pub fn judge(library: &str, system: &End, dlscope: &End, names: &impl Names) -> Comparison {
+/// Compares the ends of the two children.
+pub fn judge(library: &str, system: &End<LoadResult>, dlscope: &End<LoadResult>, names: &impl Names) -> Comparison {
     let mut result = Comparison {
         library: library.into(),
         verdict: verdict(system, dlscope),
@@ -49,7 +40,7 @@ pub fn judge(library: &str, system: &End, dlscope: &End, names: &impl Names) -> 
         reasons: Reasons { system: reason(system), dlscope: reason(dlscope) },
         details: Vec::new(),
     };
-    if let (End::Told(Outcome::Loaded(system)), End::Told(Outcome::Loaded(dlscope))) = (system, dlscope) {
+    if let (End::Told(LoadResult::Loaded(system)), End::Told(LoadResult::Loaded(dlscope))) = (system, dlscope) {
         Pair::new(system, dlscope, names, &mut result).compare();
         if !result.details.is_empty() {
             result.verdict = Verdict::Differ;
@@ -59,32 +50,31 @@ pub fn judge(library: &str, system: &End, dlscope: &End, names: &impl Names) -> 
 }
 
 /// The verdict as far as it follows from how the children ended.
-fn verdict(system: &End, dlscope: &End) -> Verdict {
-    use Outcome::{Loaded, Refused};
+fn verdict(system: &End<LoadResult>, dlscope: &End<LoadResult>) -> Verdict {
+    use LoadResult::{Loaded, Refused};
     match (system, dlscope) {
         (End::Told(Loaded(_)), End::Told(Loaded(_))) => Verdict::Agree,
         (End::Told(Refused { .. }), End::Told(Refused { .. })) => Verdict::BothRefuse,
         (_, End::Told(Refused { policy: true, .. })) => Verdict::RefusedByPolicy,
         (_, End::Told(Refused { .. })) => Verdict::OnlySystem,
         (_, End::Told(Loaded(_))) => Verdict::OnlyDlscope,
-        // A library that ends one process and hangs the other is as bad in both.
-        (End::Died(_) | End::TimedOut(_), End::Died(_) | End::TimedOut(_)) => Verdict::BothDie,
+        // A library that kills one process and hangs the other is bad under both loaders.
+        (End::Died(_) | End::TimedOut, End::Died(_) | End::TimedOut) => Verdict::BothDie,
         (End::Told(_), End::Died(_)) => Verdict::Crash,
-        (End::Told(_), End::TimedOut(_)) => Verdict::Timeout,
+        (End::Told(_), End::TimedOut) => Verdict::Timeout,
     }
 }
 
-fn reason(end: &End) -> Option<String> {
-    match end {
-        End::Told(Outcome::Loaded(_)) => None,
-        End::Told(Outcome::Refused { reason, .. }) => Some(reason.clone()),
-        End::Died(how) => Some(how.clone()),
-        End::TimedOut(seconds) => Some(format!("did not finish within {seconds} s")),
+fn reason(end: &End<LoadResult>) -> Option<String> {
+    match end.told() {
+        Ok(LoadResult::Loaded(_)) => None,
+        Ok(LoadResult::Refused { reason, .. }) => Some(reason.clone()),
+        Err(how) => Some(how),
     }
 }
 
-/// What the C library (or libstdc++) defines and dlscope gives to the libraries it loads in its place, because theirs
-/// knows nothing of its objects.
+/// Functions of the C library (or libstdc++) that dlscope replaces in the libraries that it loads, because the
+/// originals do not know its objects.
 const STAND_INS: [&str; 14] = [
     "dlopen",
     "dlmopen",
@@ -102,16 +92,16 @@ const STAND_INS: [&str; 14] = [
     "__cxa_thread_atexit_impl",
 ];
 
-/// Where the things above come from.
+/// The libraries that define these functions.
 const THEIR_LIBRARIES: [&str; 4] = ["libc.so.", "ld-linux-", "libdl.so.", "libstdc++.so."];
 
 struct Pair<'a, N> {
     system: &'a Snapshot,
     dlscope: &'a Snapshot,
     names: &'a N,
-    /// A number for each object of `system`, the same for two paths of one file.
+    /// A number for each object of `system`. Equal numbers mean the same file, also of objects in `ours`.
     theirs: Vec<usize>,
-    /// The same for `dlscope`: equal numbers mean the same object.
+    /// A number for each object of `dlscope`.
     ours: Vec<usize>,
     result: &'a mut Comparison,
 }
@@ -144,14 +134,14 @@ impl<'a, N: Names> Pair<'a, N> {
         }
     }
 
-    /// The new objects in order; those that code of the library loaded in turn, in any order.
+    /// Compares the new objects in order, and those that code of the library loaded in any order.
     fn objects(&mut self) {
         let (theirs, ours) = (paths(self.system, Role::New), paths(self.dlscope, Role::New));
         for n in 0..theirs.len().max(ours.len()) {
             let path = |of: &[(usize, &'a str)]| of.get(n).map(|(_, path)| *path);
             self.object(&format!("new object {}", n + 1), path(&theirs), path(&ours));
         }
-        // Their paths are not known exactly: the system's is told by the C library, ours by the kernel.
+        // Compare these by file, not by path: the C library may tell another path than the kernel.
         let (theirs, ours) = (paths(self.system, Role::Nested), paths(self.dlscope, Role::Nested));
         for &(n, path) in &theirs {
             let same = ours.iter().any(|&(of_ours, _)| self.ours[of_ours] == self.theirs[n]);
@@ -170,25 +160,22 @@ impl<'a, N: Names> Pair<'a, N> {
             return;
         }
         self.result.objects.different += 1;
-        // glibc does so with ld.so, the one object that it did not load itself and does not know the file of.
+        // glibc maps a second copy of ld.so, which it did not load itself and whose file it does not know.
         let number = |path| self.system.objects.iter().position(|o| o.path == path).map(|at| self.theirs[at]);
         let was_there = |path| {
             let same = |(number, o): (&usize, &SeenObject)| Some(*number) == path && o.role == Role::Host;
             self.ours.iter().zip(&self.dlscope.objects).any(same)
         };
         let twice = system.is_some_and(|path| dlscope.is_none() && was_there(number(path)));
-        self.result.details.push(Detail {
-            what: "object",
-            object: dlscope.or(system).unwrap_or_default().into(),
-            place: place.into(),
-            about: if twice {
-                "a second copy of a file that was there: dlscope uses the first".into()
-            } else {
-                String::new()
-            },
-            system: system.map(Into::into),
-            dlscope: dlscope.map(Into::into),
-        });
+        let about = if twice { "a second copy of a file that was there: dlscope uses the first" } else { "" };
+        let object = dlscope.or(system).unwrap_or_default();
+        self.differ("object", object, place.into(), about.into(), [system, dlscope].map(|path| path.map(Into::into)));
+    }
+
+    /// Notes a difference: what the system's loader made of it, and what dlscope did.
+    fn differ(&mut self, what: &'static str, object: &str, place: String, about: String, made: [Option<String>; 2]) {
+        let [system, dlscope] = made;
+        self.result.details.push(Difference { what, object: object.into(), place, about, system, dlscope });
     }
 
     fn exports(&mut self) {
@@ -207,14 +194,8 @@ impl<'a, N: Names> Pair<'a, N> {
             };
             if !same {
                 self.result.symbols.different += 1;
-                self.result.details.push(Detail {
-                    what: "symbol",
-                    object: root.clone(),
-                    place: name(),
-                    about: String::new(),
-                    system: theirs.map(|word| show(word, self.system)),
-                    dlscope: ours.map(|word| show(word, self.dlscope)),
-                });
+                let made = [theirs.map(|word| show(word, self.system)), ours.map(|word| show(word, self.dlscope))];
+                self.differ("symbol", root, name(), String::new(), made);
             }
         }
     }
@@ -233,32 +214,21 @@ impl<'a, N: Names> Pair<'a, N> {
                 continue;
             }
             self.result.slots.count.different += 1;
-            self.result.details.push(Detail {
-                what: "slot",
-                object: ours.path.clone(),
-                place: format!("{:#x}", name.place),
-                about: name.about,
-                system: Some(show(system, self.system)),
-                dlscope: Some(show(dlscope, self.dlscope)),
-            });
+            let made = [show(system, self.system), show(dlscope, self.dlscope)].map(Some);
+            self.differ("slot", &ours.path, format!("{:#x}", name.place), name.about, made);
         }
     }
 
-    /// A block that was not filled from its image shows as words that differ from it. Code that ran writes to the same
-    /// variables under both loaders.
+    /// Compares which words of the thread-local block differ from its image: a block that was not filled from the image
+    /// has such words. Constructors write to the same variables under both loaders.
     fn block(&mut self, theirs: &SeenObject, ours: &SeenObject) {
         let (Some(system), Some(dlscope)) = (&theirs.block, &ours.block) else { return };
-        let say = |words: &[u64], at| Some(if words.contains(at) { "changed" } else { "as in the image" }.to_string());
+        let say = |words: &[u64], at| if words.contains(at) { "changed" } else { "as in the image" }.to_string();
         let all = system.iter().chain(dlscope);
         for at in all.filter(|at| system.contains(at) != dlscope.contains(at)) {
-            self.result.details.push(Detail {
-                what: "block",
-                object: ours.path.clone(),
-                place: format!("{at:#x}"),
-                about: "a word of this thread's block of thread-local variables".into(),
-                system: say(system, at),
-                dlscope: say(dlscope, at),
-            });
+            let about = "a word of this thread's block of thread-local variables".into();
+            let made = [say(system, at), say(dlscope, at)].map(Some);
+            self.differ("block", &ours.path, format!("{at:#x}"), about, made);
         }
     }
 
@@ -266,14 +236,8 @@ impl<'a, N: Names> Pair<'a, N> {
         self.result.pages.compared += ours.pages.iter().map(|run| run.count as usize).sum::<usize>();
         for (run, system, dlscope) in differing_pages(&theirs.pages, &ours.pages) {
             self.result.pages.different += run.count as usize;
-            self.result.details.push(Detail {
-                what: "page",
-                object: ours.path.clone(),
-                place: format!("{:#x}", run.start),
-                about: format!("{} page{}", run.count, if run.count == 1 { "" } else { "s" }),
-                system: Some(system),
-                dlscope: Some(dlscope),
-            });
+            let about = count(run.count, "page");
+            self.differ("page", &ours.path, format!("{:#x}", run.start), about, [system, dlscope].map(Some));
         }
     }
 
@@ -288,7 +252,7 @@ impl<'a, N: Names> Pair<'a, N> {
         }
     }
 
-    /// Whether dlscope's own function stands where the system has the C library's.
+    /// Whether two words mean dlscope's function and the function of the C library that it replaces.
     fn stands_in(&self, symbol: &str, theirs: Word, ours: Word) -> bool {
         let (Word::Object(theirs, _), Word::Object(ours, _)) = (theirs, ours) else { return false };
         let of_library = short(&self.system.objects[theirs as usize].path);
@@ -298,24 +262,24 @@ impl<'a, N: Names> Pair<'a, N> {
     }
 }
 
-/// The objects of one role: their places and paths.
+/// The objects of one role: their indexes and paths.
 fn paths(snapshot: &Snapshot, role: Role) -> Vec<(usize, &str)> {
     let of_role = snapshot.objects.iter().enumerate().filter(|(_, o)| o.role == role);
     of_role.map(|(n, o)| (n, o.path.as_str())).collect()
 }
 
-/// The runs of pages whose rights are not the same, with both.
-fn differing_pages(theirs: &[Pages], ours: &[Pages]) -> Vec<(Pages, String, String)> {
-    let rights = |pages: &[Pages], at: u64| {
+/// The runs of pages whose rights differ, with the rights under both loaders.
+fn differing_pages(theirs: &[PageRun], ours: &[PageRun]) -> Vec<(PageRun, String, String)> {
+    let rights = |pages: &[PageRun], at: u64| {
         let run = pages.iter().find(|run| at.wrapping_sub(run.start) < run.count * PAGE);
         run.map_or("no page of it".into(), |run| run.rights.clone())
     };
-    let ends = |run: &Pages| [run.start, run.start.wrapping_add(run.count * PAGE)];
+    let ends = |run: &PageRun| [run.start, run.start.wrapping_add(run.count * PAGE)];
     let mut cuts: Vec<u64> = theirs.iter().chain(ours).flat_map(ends).collect();
     cuts.sort_unstable();
     cuts.dedup();
     let runs = cuts.windows(2).map(|cut| {
-        let run = Pages { start: cut[0], count: (cut[1] - cut[0]) / PAGE, rights: String::new() };
+        let run = PageRun { start: cut[0], count: (cut[1] - cut[0]) / PAGE, rights: String::new() };
         (run, rights(theirs, cut[0]), rights(ours, cut[0]))
     });
     runs.filter(|(_, theirs, ours)| theirs != ours).collect()
@@ -326,7 +290,7 @@ fn show(word: Word, snapshot: &Snapshot) -> String {
     match word {
         Word::Object(at, offset) => format!("{}+{offset:#x}", name(at)),
         Word::Value(value) => format!("{value:#x}"),
-        Word::Elsewhere => "an address in no object (heap, stack, a mapping of its own)".into(),
+        Word::Elsewhere => "an address in no object (heap, stack, another mapping)".into(),
         Word::ThreadLocal(at, offset) => format!("thread-local block of {}+{offset:#x}", name(at)),
         Word::Module(at) => format!("thread-local module {}", name(at)),
         Word::Lazy => "not bound yet".into(),

@@ -1,15 +1,15 @@
-//! How dlscope loads the library that is compared.
+//! The options for dlscope's side of a comparison.
 
 use super::corrupt::Corrupt;
 
-/// How dlscope loads the library that is compared.
+/// How dlscope loads the library.
 #[derive(Clone, Copy, Default, clap::Args)]
-pub struct Way {
-    /// Let dlscope tell every event while it relocates: it goes another way then, on which each object is seen to be
-    /// asked for each symbol
+pub struct DlscopeOptions {
+    /// Let dlscope emit every event while it relocates: it then asks each object for each symbol in turn, instead of an
+    /// index over all of them
     #[arg(long)]
     pub watched: bool,
-    /// Spoil what dlscope made of the library, to see that it is noticed: for tests
+    /// Spoil dlscope's result, to test that the comparison notices it
     #[arg(long, value_enum, hide = true)]
     pub corrupt: Option<Corrupt>,
 }

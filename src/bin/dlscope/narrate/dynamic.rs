@@ -1,28 +1,28 @@
-//! Stages 5 to 7, dynamic, needed and versions: what the library says about itself, and whom it needs.
+//! Stages 5 to 7 (dynamic, needed, versions): the dynamic section, the dependencies and the versions of a library.
 
 use dlscope::event::{Arrival, Kind, VersionOutcome};
 
 use super::{Teller, tally};
 use crate::page::{Table, bad, count, dim, good, heading};
 use crate::story::Section;
-use crate::words;
+use crate::{walk, words};
 
-/// One entry as it is told: tag, value, and the string that it names.
-struct Entry<'e> {
+/// One entry of the dynamic section, ready to be shown.
+struct DynamicRow<'e> {
     vaddr: String,
     tag: &'e str,
     value: String,
     text: Option<&'e str>,
 }
 
-/// Stage 5.
+/// Stage 5, dynamic.
 pub fn dynamic(t: &mut Teller, section: &Section<'_>) {
     let mut entries = Vec::new();
     for event in &section.events {
         match &event.kind {
             Kind::DynamicEntry { vaddr, tag, value, text } => {
                 let value = shown(tag, value.0);
-                entries.push(Entry { vaddr: vaddr.to_string(), tag, value, text: text.as_deref() });
+                entries.push(DynamicRow { vaddr: vaddr.to_string(), tag, value, text: text.as_deref() });
             }
             Kind::Tables { .. } => {}
             _ => t.other(event),
@@ -40,20 +40,20 @@ pub fn dynamic(t: &mut Teller, section: &Section<'_>) {
         let line = format!("{} in PT_DYNAMIC", count(entries.len() as u64, "entry"));
         t.page.line(line);
         let table = if t.view.all { each(&entries) } else { by_theme(&entries) };
-        t.page.table(&table);
+        t.page.table(&table, 2);
     }
     if let Some(line) = tables {
         t.page.prose(&line, 2);
     }
 }
 
-/// Lengths and counts in decimal as `readelf -d` prints them, addresses in hexadecimal.
+/// A value as `readelf -d` prints it: lengths and counts in decimal, addresses in hexadecimal.
 fn shown(tag: &str, value: u64) -> String {
     let is_number = ["SZ", "ENT", "NUM", "COUNT"].iter().any(|end| tag.ends_with(end));
     if is_number { value.to_string() } else { format!("{value:#x}") }
 }
 
-fn each(entries: &[Entry<'_>]) -> Table {
+fn each(entries: &[DynamicRow<'_>]) -> Table {
     let mut table = Table::whole(true);
     for entry in entries {
         let theme = words::DYNAMIC.iter().find(|(_, tags)| tags.contains(&entry.tag)).map_or("", |(theme, _)| theme);
@@ -63,10 +63,10 @@ fn each(entries: &[Entry<'_>]) -> Table {
     table
 }
 
-/// What belongs together on one line, under a word that says what it is about.
-fn by_theme(entries: &[Entry<'_>]) -> Table {
+/// The entries grouped by theme, up to four on a line.
+fn by_theme(entries: &[DynamicRow<'_>]) -> Table {
     let mut table = Table::whole(true);
-    let told = |entry: &Entry<'_>| match entry.text {
+    let told = |entry: &DynamicRow<'_>| match entry.text {
         Some(text) => text.to_string(),
         None => format!("{} {}", entry.tag, entry.value),
     };
@@ -77,7 +77,7 @@ fn by_theme(entries: &[Entry<'_>]) -> Table {
             table.row([dim(if at == 0 { theme } else { "" }), cells.join(" · ")]);
         }
     }
-    let known = |e: &&Entry<'_>| !words::DYNAMIC.iter().any(|(_, tags)| tags.contains(&e.tag));
+    let known = |e: &&DynamicRow<'_>| !words::DYNAMIC.iter().any(|(_, tags)| tags.contains(&e.tag));
     let others: Vec<_> = entries.iter().filter(known).map(told).collect();
     for (at, cells) in others.chunks(4).enumerate() {
         table.row([dim(if at == 0 { "others" } else { "" }), cells.join(" · ")]);
@@ -95,7 +95,7 @@ fn tables_line(hash: &str, symbols: u64, versions: &[String], all: bool) -> Stri
     format!("{}, found through {hash} · {defined}", count(symbols, "symbol"))
 }
 
-/// Stage 6. The `Known` before each adopted one is part of its line.
+/// Stage 6, needed. The event `Known` before an adopted dependency is part of the dependency's line.
 pub fn needed(t: &mut Teller, section: &Section<'_>) {
     if t.is_brief(section) {
         return needed_in_brief(t, section);
@@ -105,12 +105,11 @@ pub fn needed(t: &mut Teller, section: &Section<'_>) {
         match &event.kind {
             Kind::Needed { name, object, how } => {
                 let by = event.object.as_ref().filter(|_| t.several).map_or(String::new(), |by| heading(by.short()));
-                let place = t.atlas.place(object.id).and_then(|place| place.bias);
-                let bias = place.map_or(String::new(), |bias| format!(" at load bias {bias}"));
+                let bias = t.atlas.bias(object.id).map_or(String::new(), |bias| format!(" at load bias {bias}"));
                 let how = match how {
                     Arrival::Adopted => format!("already in this process, adopted{bias}: {}", object.name),
                     Arrival::Loaded => format!("loaded before by this loader{bias}"),
-                    Arrival::Shared => format!("mapped a moment ago by this load{bias}"),
+                    Arrival::Shared => format!("already mapped by this load{bias}"),
                     Arrival::New => good(&format!("new, mapped by this load{bias}")),
                 };
                 table.row([by, name.clone(), how]);
@@ -119,10 +118,10 @@ pub fn needed(t: &mut Teller, section: &Section<'_>) {
             _ => t.other(event),
         }
     }
-    t.page.table_flush(&table);
+    t.page.table(&table, 0);
 }
 
-/// What a dependency itself needs: its names, and how each was settled.
+/// The dependencies of a dependency, in one line.
 fn needed_in_brief(t: &mut Teller, section: &Section<'_>) {
     let mut list = Vec::new();
     for event in &section.events {
@@ -140,7 +139,7 @@ fn needed_in_brief(t: &mut Teller, section: &Section<'_>) {
     }
 }
 
-/// Stage 7: one line for each provider; for a dependency one line in all.
+/// Stage 7, versions: a line for each provider. For a dependency one line is enough if nothing is missing.
 pub fn versions(t: &mut Teller, section: &Section<'_>) {
     let fine = |kind: &Kind| matches!(kind, Kind::Version { outcome: VersionOutcome::Provided, .. });
     if t.is_brief(section) && section.events.iter().all(|event| fine(&event.kind)) {
@@ -159,11 +158,8 @@ pub fn versions(t: &mut Teller, section: &Section<'_>) {
         };
         let told = match outcome {
             VersionOutcome::Provided => version.clone(),
-            VersionOutcome::ProviderHasNone => {
-                format!("{version} {}", dim("(it defines no versions at all: accepted)"))
-            }
-            VersionOutcome::WeakAndMissing => format!("{version} {}", dim("(missing, but the need is weak: accepted)")),
             VersionOutcome::Missing => bad(&format!("{version} is missing")),
+            _ => format!("{version} {}", dim(&format!("({})", walk::version(*outcome)))),
         };
         match providers.iter_mut().find(|(name, _)| *name == provider.short()) {
             Some((_, versions)) => versions.push(told),

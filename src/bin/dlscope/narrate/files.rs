@@ -1,12 +1,13 @@
-//! Stages 1 and 2, find and read: which paths were tried, and what the file's first bytes say.
+//! Stages 1 and 2 (find, read): the paths that the loader tried, and the headers of the file.
 
-use dlscope::event::{Asked, Kind, Outcome, SameBy};
+use dlscope::event::{Asked, Kind, Outcome};
 
 use super::Teller;
 use crate::page::{Table, bad, count, dim, good, heading, thousands};
 use crate::story::Section;
+use crate::walk::same;
 
-/// Stage 1.
+/// Stage 1, find.
 pub fn find(t: &mut Teller, section: &Section<'_>) {
     if let Some((name, by)) = section.wanted {
         let text = format!("{}, needed by {}", heading(name), by.short());
@@ -20,7 +21,7 @@ pub fn find(t: &mut Teller, section: &Section<'_>) {
             }
             Kind::Known { name, by } => {
                 let object = event.object.as_ref().map_or("an object", |o| &*o.name);
-                let line = format!("{name:?} is already in this process: {object} ({})", same_by(*by));
+                let line = format!("{name:?} is already in this process: {object} ({})", same(*by));
                 t.page.line(line);
             }
             Kind::Search { .. } | Kind::Rule { .. } | Kind::Try { .. } => {}
@@ -32,7 +33,7 @@ pub fn find(t: &mut Teller, section: &Section<'_>) {
     if t.is_brief(section) {
         return;
     }
-    // A path that is not there costs a call, too; it is told as a path.
+    // The table has the missing paths already, so their calls of openat(2) are left out.
     let all = t.view.all;
     let is_told = |kind: &Kind| kind.strace().is_some() && (all || !matches!(kind, Kind::Open { fd: Err(_), .. }));
     for event in section.events.iter().filter(|e| is_told(&e.kind)) {
@@ -55,15 +56,7 @@ fn asked(request: Asked, name: &str, caller: Option<&str>, section: &Section<'_>
     format!("{name:?} {how}{only}{}", dim(&nested))
 }
 
-fn same_by(by: SameBy) -> &'static str {
-    match by {
-        SameBy::Name => "the same name",
-        SameBy::Soname => "its DT_SONAME is that name",
-        SameBy::Inode => "the same device and inode",
-    }
-}
-
-/// Rules, outcomes and paths, in a table. Missing builds for newer processors are told in one line a directory.
+/// A table of rules, outcomes and paths. The missing builds for newer processors of one directory share a line.
 fn tries(t: &mut Teller, section: &Section<'_>) {
     let mut table = Table::whole(t.view.all);
     let mut last_rule = String::new();
@@ -79,7 +72,7 @@ fn tries(t: &mut Teller, section: &Section<'_>) {
         match &event.kind {
             Kind::Rule { rule, dirs } if dirs.is_empty() => table.row([rule_cell(rule.to_string()), dim("none")]),
             Kind::Try { path, rule, outcome: Outcome::Missing(_) } if path.contains("/glibc-hwcaps") && !t.view.all => {
-                // One row for all that follow each other, finished when the run ends.
+                // Missing builds that follow each other share a row, which gets its paths at their end.
                 if misses.is_empty() {
                     table.row([rule_cell(rule.to_string()), dim("not there")]);
                 }
@@ -94,7 +87,7 @@ fn tries(t: &mut Teller, section: &Section<'_>) {
         }
     }
     finish_misses(&mut table, &mut misses);
-    t.page.table(&table);
+    t.page.table(&table, 2);
 }
 
 fn finish_misses(table: &mut Table, misses: &mut Vec<&str>) {
@@ -104,7 +97,7 @@ fn finish_misses(table: &mut Table, misses: &mut Vec<&str>) {
     }
 }
 
-/// `/lib/glibc-hwcaps/x86-64-v{3,2}/libz.so.1`, as a shell would write several paths.
+/// Several paths as a shell would write them: `/lib/glibc-hwcaps/x86-64-v{3,2}/libz.so.1`.
 fn together(paths: &[&str]) -> String {
     const LEVEL: &str = "/glibc-hwcaps/x86-64-v";
     let parts: Option<Vec<_>> = paths.iter().map(|path| path.split_once(LEVEL)).collect();
@@ -118,7 +111,7 @@ fn together(paths: &[&str]) -> String {
     }
 }
 
-/// The verdict, and why, if there is more to say.
+/// The outcome of a path, and the reason behind it if there is one.
 fn told(outcome: &Outcome) -> (String, String) {
     match outcome {
         Outcome::Found => (good("found"), String::new()),
@@ -128,7 +121,7 @@ fn told(outcome: &Outcome) -> (String, String) {
     }
 }
 
-/// Stage 2.
+/// Stage 2, read.
 pub fn read(t: &mut Teller, section: &Section<'_>) {
     if t.is_brief(section) {
         return read_in_brief(t, section);
@@ -157,7 +150,7 @@ pub fn read(t: &mut Teller, section: &Section<'_>) {
     }
     if section.events.iter().any(|e| matches!(e.kind, Kind::ProgramHeader { .. })) {
         t.page.gap();
-        t.page.table(&table);
+        t.page.table(&table, 2);
     }
 }
 
@@ -177,7 +170,7 @@ fn read_in_brief(t: &mut Teller, section: &Section<'_>) {
     }
 }
 
-/// As the kernel splits a device number (`gnu_dev_major`).
+/// The major number of a device, as glibc's `gnu_dev_major` takes it from the device number.
 fn major(device: u64) -> u64 {
     (device >> 32 & 0xffff_f000) | (device >> 8 & 0xfff)
 }

@@ -1,4 +1,4 @@
-//! How a symbol was found: who was asked, in which order, and what each hash table said.
+//! Lookups: the objects that were asked for a symbol, in order, and what the hash table of each said.
 
 use dlscope::elf::symbol::Probing;
 use dlscope::event::{Binding, Candidate, Event, Kind, Stage, Tag};
@@ -8,7 +8,7 @@ use crate::atlas::Atlas;
 use crate::page::{bad, count, dim, symbol};
 use crate::story::Section;
 
-/// A lookup that was asked for by name: `get`, or a `dlsym` of loaded code.
+/// A lookup that is a request of its own: `Library::get`, a `dlsym` of loaded code, or the first call of a function.
 pub fn section(t: &mut Teller, section: &Section<'_>) {
     for event in &section.events {
         match &event.kind {
@@ -38,7 +38,7 @@ pub fn section(t: &mut Teller, section: &Section<'_>) {
     }
 }
 
-/// What was left for its first call, and how such a call will find the loader.
+/// The functions that will be bound at their first call, and how such a call finds the loader.
 pub fn left_for_calls(t: &mut Teller, events: &[&Event]) {
     let mut names = Vec::new();
     for event in events {
@@ -72,7 +72,7 @@ pub fn bound_to(atlas: &Atlas, found: Option<&Binding>) -> String {
     }
 }
 
-/// Whose definition it is, and at which version.
+/// The object that has the definition, the place in it, and the version.
 pub fn definition(atlas: &Atlas, found: &Binding) -> String {
     let version = found.version.as_ref().map_or(String::new(), |version| format!(" ({version})"));
     match &found.object {
@@ -82,7 +82,7 @@ pub fn definition(atlas: &Atlas, found: &Binding) -> String {
     }
 }
 
-/// The search in one line. Objects one after another whose bloom filter says no are counted.
+/// A lookup in one line. Neighbouring objects whose bloom filter says no are only counted.
 pub fn in_brief(candidates: &[Candidate]) -> String {
     let mut parts = Vec::new();
     let mut refused: Vec<&Tag> = Vec::new();
@@ -95,7 +95,7 @@ pub fn in_brief(candidates: &[Candidate]) -> String {
         parts.push(format!("{}: {}", candidate.object, outcome(&candidate.steps)));
     }
     push_refused(&mut parts, &mut refused);
-    if parts.is_empty() { "nobody was asked".into() } else { parts.join("; ") }
+    if parts.is_empty() { "no object was asked".into() } else { parts.join("; ") }
 }
 
 fn push_refused(parts: &mut Vec<String>, refused: &mut Vec<&Tag>) {
@@ -108,7 +108,7 @@ fn push_refused(parts: &mut Vec<String>, refused: &mut Vec<&Tag>) {
     refused.clear();
 }
 
-/// What one object's table said, in a few words.
+/// What the hash table of one object said, in a few words.
 pub fn outcome(steps: &[Probing]) -> String {
     let bucket = steps.iter().find_map(|step| match step {
         Probing::Bucket { bucket, first } => Some((*bucket, *first)),
@@ -153,7 +153,7 @@ fn ordinal(number: usize) -> String {
     format!("{number}{end}")
 }
 
-/// One step, in a line of its own.
+/// One step of a search in a hash table, as a sentence.
 pub fn step(step: &Probing) -> String {
     match step {
         Probing::BloomNo => "the bloom filter says no: certainly not here".into(),

@@ -1,4 +1,4 @@
-//! Stages 3 and 4, plan and map: the address space, first on paper, then real.
+//! Stages 3 and 4 (plan, map): the plan of the address space, and the mappings.
 
 use dlscope::elf::addr::PAGE;
 use dlscope::elf::image::Segment;
@@ -9,7 +9,7 @@ use super::Teller;
 use crate::page::{Table, count, dim};
 use crate::story::Section;
 
-/// Stage 3.
+/// Stage 3, plan.
 pub fn plan(t: &mut Teller, section: &Section<'_>) {
     for event in &section.events {
         let Kind::Planned { plan } = &event.kind else {
@@ -39,34 +39,33 @@ pub fn plan(t: &mut Teller, section: &Section<'_>) {
 }
 
 fn loads(t: &Teller, section: &Section<'_>) -> Vec<Segment> {
-    let place = section.subject.and_then(|subject| t.atlas.place(subject.id));
-    let segments = place.map_or(&[][..], |place| &place.segments);
-    segments.iter().filter(|s| s.type_name() == "PT_LOAD").cloned().collect()
+    t.object(section).into_iter().flat_map(|object| object.loads()).cloned().collect()
 }
 
-/// One row for each `PT_LOAD`: its numbers, and what lies in it.
+/// A row for each `PT_LOAD`: its numbers, and its contents.
 fn segments(t: &mut Teller, section: &Section<'_>, loads: &[Segment]) {
-    let Some(place) = section.subject.and_then(|subject| t.atlas.place(subject.id)) else { return };
+    let Some(object) = t.object(section) else { return };
     let mut table = Table::whole(t.view.all);
     table.row(["p_vaddr", "p_offset", "file", "memory", "flags", "what lies there"].map(dim));
     for load in loads {
         let [vaddr, offset, file, memory] =
             [load.vaddr.0, load.offset.0, load.filesz, load.memsz].map(|n| format!("{n:#x}"));
-        table.row([vaddr, offset, file, memory, load.flags.to_string(), place.contents(load).join(", ")]);
+        table.row([vaddr, offset, file, memory, load.flags.to_string(), object.contents(load).join(", ")]);
         if load.memsz > load.filesz {
             let bss = format!("{} of bss: zeros that are not in the file", count(load.memsz - load.filesz, "byte"));
             table.row(["", "", "", "", "", &bss]);
         }
-        if let Some(relro) = place.relro_in(load) {
+        if let Some(relro) = object.relro_in(load) {
             let (from, to) = (relro.vaddr.0, relro.vaddr.0 + relro.memsz);
             let sealed = format!("{from:#x} … {to:#x} becomes read-only later (PT_GNU_RELRO)");
             table.row(["", "", "", "", "", &sealed]);
         }
     }
-    t.page.table(&table);
+    t.page.table(&table, 2);
 }
 
-/// The whole span as one line, each segment as wide as it is long, but wide enough to be seen.
+/// A picture of the whole object in one line. The width of a segment stands for its length; short ones are widened so
+/// that they can be seen.
 ///
 /// `0x0 ├R-┼────X────┼─R─┼W┤ 0x1d000`
 fn picture(plan: &Plan, loads: &[Segment], room: usize) -> String {
@@ -96,7 +95,7 @@ fn pages_end(load: &Segment) -> u64 {
     (load.vaddr.0 + load.memsz).next_multiple_of(PAGE)
 }
 
-/// Stage 4. What a call is about stands in the margin.
+/// Stage 4, map. The margin says what a system call is for.
 pub fn map(t: &mut Teller, section: &Section<'_>) {
     let brief = t.is_brief(section);
     let mut left = 0;
@@ -110,7 +109,7 @@ pub fn map(t: &mut Teller, section: &Section<'_>) {
             Kind::Placed { .. } if brief => {}
             Kind::Placed { bias, .. } => {
                 t.page.note("B");
-                t.page.line(format!("load bias = {bias}: add it to a p_vaddr, and you have the address"));
+                t.page.line(format!("load bias = {bias}: p_vaddr + load bias = address"));
             }
             _ if brief => left += 1,
             Kind::Zero { address, length } => {
@@ -132,10 +131,9 @@ pub fn map(t: &mut Teller, section: &Section<'_>) {
     t.more(left, if left == 1 { " step" } else { " steps" });
 }
 
-/// What a call is about, in a few letters.
+/// What a system call is for, short enough for the margin.
 fn note(t: &Teller, section: &Section<'_>, kind: &Kind) -> String {
-    let place = section.subject.and_then(|subject| t.atlas.place(subject.id));
-    let Some(bias) = place.and_then(|place| place.bias) else { return String::new() };
+    let Some(bias) = t.object(section).and_then(|object| object.bias) else { return String::new() };
     let of = |address: u64| {
         let at = address.wrapping_sub(bias.0);
         loads(t, section).into_iter().find(|load| load.vaddr.page_down().0 <= at && at < pages_end(load))
@@ -153,11 +151,10 @@ fn note(t: &Teller, section: &Section<'_>, kind: &Kind) -> String {
     }
 }
 
-/// Why bytes were zeroed: the step of the plan that says so.
+/// Why bytes were zeroed.
 fn zero_remark(t: &Teller, section: &Section<'_>, event: &Event) -> String {
     let Kind::Zero { address, .. } = &event.kind else { return String::new() };
-    let place = section.subject.and_then(|subject| t.atlas.place(subject.id));
-    let Some(bias) = place.and_then(|place| place.bias) else { return String::new() };
+    let Some(bias) = t.object(section).and_then(|object| object.bias) else { return String::new() };
     let at = bias.vaddr(*address);
     let load = loads(t, section).into_iter().find(|load| load.vaddr.0 + load.filesz == at.0);
     load.map_or(String::new(), |load| {

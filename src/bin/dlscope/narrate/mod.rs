@@ -1,13 +1,13 @@
-//! Tells a load in the order in which it happened: one renderer a stage, each reading events only.
+//! The text of `trace`: tells the events of a load in their order. Each stage has a renderer of its own.
 
 use std::collections::{HashMap, HashSet};
 
 use dlscope::event::{Event, Kind, LoadId, Stage, Tag};
 
-use crate::atlas::Atlas;
+use crate::atlas::{Atlas, KnownObject};
 use crate::page::{Page, bad, dim, heading, symbol as symbol_style};
 use crate::story::{self, Section};
-use crate::words;
+use crate::words::{self, EventWords};
 
 mod dynamic;
 mod files;
@@ -17,41 +17,41 @@ mod relocate;
 mod running;
 mod symbol;
 
-/// What the reader wants to see.
+/// What the user wants to see.
 #[derive(Clone, Default)]
 pub struct View {
-    /// Every relocation and every event.
+    /// Every relocation and every event, also of dependencies.
     pub all: bool,
     /// Only what concerns this symbol.
     pub symbol: Option<String>,
-    /// What each kind of event means, at its first appearance.
+    /// An explanation of each kind of event where it first appears.
     pub explain: bool,
 }
 
-/// Tells events, chapter by chapter, and remembers what was told.
+/// Tells events, and remembers what it told.
 pub struct Teller {
-    /// Where it is told.
+    /// The output.
     pub page: Page,
     view: View,
     atlas: Atlas,
-    /// The library that was asked for: told in full. Its dependencies are told in brief.
+    /// The library that was opened. It is told in full, its dependencies in brief.
     main: Option<Tag>,
-    /// How many objects are told about: with one, its name need not be repeated.
+    /// Whether the load maps several objects, so that lines must name theirs.
     several: bool,
-    /// The width of the longest name among them.
+    /// The width of the longest name of an object.
     name_width: usize,
     last: Option<(Stage, LoadId)>,
     last_was_brief: bool,
-    /// Whether constructors run in what is being told.
+    /// Whether the events that are being told contain calls of constructors.
     constructors: bool,
     introduced: HashSet<Stage>,
     explained: HashSet<&'static str>,
-    /// How often `--symbol` found something to tell.
+    /// How many lookups and relocations of the symbol in `--symbol` there were.
     pub told_about_symbol: usize,
 }
 
 impl Teller {
-    /// Nothing told yet.
+    /// A teller that has told nothing.
     pub fn new(page: Page, view: View) -> Teller {
         Teller {
             page,
@@ -69,7 +69,7 @@ impl Teller {
         }
     }
 
-    /// Tells `events`, all of them later than those told before.
+    /// Tells `events`, which follow the events that were told before.
     pub fn tell(&mut self, events: &[Event]) {
         self.atlas.note(events);
         if self.main.is_none() {
@@ -115,14 +115,14 @@ impl Teller {
         }
     }
 
-    /// The margin, and the space before it.
+    /// Names the stage in the margin, with an empty line before it.
     fn begin(&mut self, section: &Section<'_>) {
         let (stage, load) = (section.stage, section.load);
         let ends = section.events.iter().all(|e| matches!(e.kind, Kind::End { .. }));
         if ends || self.last == Some((stage, load)) {
             return;
         }
-        // Of a dependency that is told in brief, the stages up to `needed` stand close together.
+        // The early stages of a dependency take one line each: no empty lines between them.
         let early = stage.number().is_some_and(|n| (2..=5).contains(&n)) && self.is_brief(section);
         let settled = stage == Stage::Needed && self.last_was_brief;
         if !early && !settled {
@@ -140,13 +140,18 @@ impl Teller {
         self.last_was_brief = self.is_brief(section);
     }
 
-    /// Told in a few lines: a dependency, unless everything is to be told.
+    /// Whether a section takes only a few lines: it is about a dependency, and the user did not ask for everything.
     fn is_brief(&self, section: &Section<'_>) -> bool {
         let of_main = section.subject.is_none_or(|subject| Some(subject) == self.main.as_ref());
         !self.view.all && !of_main
     }
 
-    /// The subject's name in front, where several objects are told about.
+    /// What is known about the object that the section is about.
+    fn object(&self, section: &Section<'_>) -> Option<&KnownObject> {
+        self.atlas.object(section.subject?.id)
+    }
+
+    /// Puts the object's name in front, if the load maps several.
     fn named(&self, section: &Section<'_>, text: &str) -> String {
         match section.subject {
             Some(subject) if self.several => format!("{}: {text}", heading(subject.short())),
@@ -154,7 +159,7 @@ impl Teller {
         }
     }
 
-    /// How many of a list to show.
+    /// How many entries of a list to show.
     fn limit(&self, short: usize) -> usize {
         if self.view.all { usize::MAX } else { short }
     }
@@ -166,7 +171,7 @@ impl Teller {
         }
     }
 
-    /// What a stage's own renderer has no better words for; so no event is left out.
+    /// Tells an event for which the renderer of its stage has no words of its own, so that no event is left out.
     fn other(&mut self, event: &Event) {
         if let Some(call) = event.kind.strace() {
             self.page.line(call);
@@ -188,26 +193,26 @@ impl Teller {
                 self.page.line(format!("{place}: {} → {}{name}", show(&before.0), show(&after.0)));
             }
             kind => {
-                let text = format!("{}: {}", kind.name(), words::of_kind(kind)[0]);
+                let text = format!("{}: {}", kind.name(), words::of_event(kind, event.stage).what);
                 self.page.line(text);
             }
         }
     }
 
-    /// The lines about each sort of event that is new to the reader: what, why, and where to read on.
+    /// Explains each kind of event that was not explained before.
     fn explain(&mut self, section: &Section<'_>) {
         for event in &section.events {
-            let [what, why] = words::of_kind(&event.kind);
+            let EventWords { what, why, reference } = words::of_event(&event.kind, event.stage);
             if self.explained.insert(what) {
                 self.page.sub(dim(&format!("{}: {what}", event.kind.name())));
                 self.page.sub(dim(&format!("  {why}")));
-                self.page.prose_in(&format!("read on: {}", words::reference(&event.kind, event.stage)), 4);
+                self.page.explanation(&format!("read on: {reference}"), 4);
             }
         }
     }
 }
 
-/// Whether bytes are some letters and then zeros.
+/// Whether bytes are a text: at least three letters, and zeros behind them.
 fn is_text(bytes: &[u8]) -> bool {
     let letters = bytes.iter().take_while(|byte| **byte != 0).count();
     letters > 2 && bytes.iter().enumerate().all(|(at, b)| if at < letters { matches!(b, b' '..=b'~') } else { *b == 0 })
@@ -218,7 +223,7 @@ fn text(bytes: &[u8]) -> String {
     format!("{:?}", String::from_utf8_lossy(&letters))
 }
 
-/// A word as a number, as programs see it; of anything longer the first words.
+/// Bytes as little-endian words; of a long range the first two.
 fn bytes(bytes: &[u8]) -> String {
     let word = |word: &[u8]| format!("{:#x}", word.iter().rev().fold(0u64, |n, byte| n << 8 | u64::from(*byte)));
     let words: Vec<_> = bytes.chunks(8).take(3).map(word).collect();
@@ -228,8 +233,8 @@ fn bytes(bytes: &[u8]) -> String {
     }
 }
 
-/// How many of each, in the order of first appearance.
-fn tally<'t>(items: impl Iterator<Item = &'t str>) -> Vec<(&'t str, usize)> {
+/// Counts equal items. The result is in the order of first appearance.
+pub fn tally<'t>(items: impl Iterator<Item = &'t str>) -> Vec<(&'t str, usize)> {
     let mut counts: Vec<(&str, usize)> = Vec::new();
     let mut places: HashMap<&str, usize> = HashMap::new();
     for item in items {
@@ -242,7 +247,7 @@ fn tally<'t>(items: impl Iterator<Item = &'t str>) -> Vec<(&'t str, usize)> {
     counts
 }
 
-/// The names of objects, for a line of prose.
+/// The names of objects, separated by commas.
 fn names(tags: &[Tag]) -> String {
     tags.iter().map(Tag::short).collect::<Vec<_>>().join(", ")
 }

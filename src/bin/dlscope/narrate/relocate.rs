@@ -1,30 +1,31 @@
-//! Stage 8, relocate: which words were patched, by which formula, and with whose symbol.
+//! Stage 8 (relocate): the slots that were filled in, the formulas, and the symbols.
 
 use std::collections::HashMap;
 
 use dlscope::elf::addr::{Addr, Word};
 use dlscope::event::{Binding, Candidate, Event, Kind, ProtectReason, Tag};
 
-use super::{Teller, lookup, names, tally};
-use crate::page::{Table, bad, count, dim, heading, shortened, symbol};
+use super::{Teller, lookup, tally};
+use crate::page::{Table, bad, count, dim, few, heading, shortened, symbol};
 use crate::story::Section;
 use crate::words;
 
-/// One relocation with what led to it and what came of it.
+/// One relocation, with the events that belong to it.
 pub struct Fix<'e> {
     /// The event [`Kind::Relocation`].
     pub event: &'e Event,
-    /// The event [`Kind::Lookup`] that found its symbol: right before it, or before an earlier one with that symbol.
+    /// The event [`Kind::Lookup`] of its symbol. It comes right before the relocation, or before an earlier relocation
+    /// with the same symbol.
     pub lookup: Option<&'e Event>,
-    /// An IFUNC resolver that was asked, and its answer.
+    /// The IFUNC resolver that was called, and its answer.
     pub answer: Option<(Addr, Option<Addr>)>,
-    /// What was stored: before, after, bytes.
-    pub store: Option<(Word, Word, u8)>,
-    /// It waits for pass 2, for a resolver of this object.
+    /// What stood in the slot before, and what was stored there.
+    pub store: Option<(Word, Word)>,
+    /// The object whose resolver must be called in pass 2, if the relocation waits for that.
     pub deferred: Option<&'e Tag>,
 }
 
-/// Puts the events of one object's pass 1 together. The second part is what belongs to no relocation.
+/// Groups the events of one object's pass 1 by relocation. The second list has the events that belong to none.
 pub fn fixes<'e>(events: &[&'e Event]) -> (Vec<Fix<'e>>, Vec<&'e Event>) {
     let mut fixes: Vec<Fix<'e>> = Vec::new();
     let mut others = Vec::new();
@@ -42,30 +43,30 @@ pub fn fixes<'e>(events: &[&'e Event]) -> (Vec<Fix<'e>>, Vec<&'e Event>) {
                 let lookup = symbol.and_then(|index| lookups.get(&index).copied());
                 fixes.push(Fix { event, lookup, answer: None, store: None, deferred: None });
             }
-            // Their stores belong to no formula, and pass 2 counts the others.
+            // The stores that follow belong to no relocation, and are not told.
             (Kind::LazyGot { .. } | Kind::LeftForCall { .. }, _) => {
                 left = true;
                 others.push(event);
             }
             (Kind::Store { .. }, _) if left => {}
-            (Kind::Store { before, after, size, .. }, Some(fix)) if fix.store.is_none() => {
-                fix.store = Some((*before, *after, *size));
+            (Kind::Store { before, after, .. }, Some(fix)) if fix.store.is_none() => {
+                fix.store = Some((*before, *after));
             }
             (Kind::Call { address, .. }, Some(fix)) => fix.answer = Some((*address, None)),
             (Kind::Return { value, .. }, Some(Fix { answer: Some((_, answer)), .. })) => *answer = *value,
             (Kind::Deferred { resolver_of, .. }, Some(fix)) => fix.deferred = Some(resolver_of),
-            // Its relocations were just told.
+            // The relocations themselves are told.
             (Kind::Relocated { .. }, _) => {}
             _ => others.push(event),
         }
     }
-    // The last lookup of a load that failed there.
+    // If the load failed at a lookup, no relocation follows it.
     others.extend(pending);
     (fixes, others)
 }
 
 impl<'e> Fix<'e> {
-    /// The objects asked for its symbol, and what it was bound to.
+    /// The objects that were asked for its symbol, and the definition that was found.
     pub fn search(&self) -> Option<(&'e [Candidate], Option<&'e Binding>)> {
         match &self.lookup?.kind {
             Kind::Lookup { candidates, found, .. } => Some((candidates, found.as_ref())),
@@ -81,7 +82,7 @@ impl<'e> Fix<'e> {
     }
 }
 
-/// The stage, one object at a time.
+/// Stage 8, for one object or for all of them together.
 pub fn relocate(t: &mut Teller, section: &Section<'_>) {
     let is_first_pass = section.events.iter().any(|e| matches!(e.kind, Kind::Relocation { .. }));
     let (fixes, others) = if is_first_pass { fixes(&section.events) } else { (Vec::new(), section.events.clone()) };
@@ -91,7 +92,7 @@ pub fn relocate(t: &mut Teller, section: &Section<'_>) {
     if is_first_pass {
         let kinds = tally(fixes.iter().map(Fix::kind));
         let list: Vec<_> = kinds.iter().map(|(kind, n)| format!("{n} {}", short(kind))).collect();
-        let bias = section.subject.and_then(|s| t.atlas.place(s.id)?.bias);
+        let bias = t.object(section).and_then(|object| object.bias);
         let bias = bias.map_or(String::new(), |bias| format!("  B = {bias}"));
         let line = format!("{}: {}", count(fixes.len() as u64, "relocation"), list.join(", "));
         if !t.is_brief(section) || !t.last_was_brief {
@@ -101,8 +102,7 @@ pub fn relocate(t: &mut Teller, section: &Section<'_>) {
         text_rights(t, &others, ProtectReason::TextOpen);
         t.last_was_brief = t.is_brief(section);
         if !t.is_brief(section) {
-            let legend =
-                "symbol, slot (r_offset), what stood there → what stands there now = the formula, where that is";
+            let legend = "symbol, slot (r_offset), old value → new value = formula, where the new value points";
             t.page.line(dim(legend));
             for (kind, n) in kinds {
                 let of_kind: Vec<_> = fixes.iter().filter(|fix| fix.kind() == kind).collect();
@@ -123,7 +123,7 @@ pub fn relocate(t: &mut Teller, section: &Section<'_>) {
     }
 }
 
-/// `DT_TEXTREL`: pages that are opened for the relocations, or shut again behind them.
+/// The calls of mprotect(2) for `DT_TEXTREL` with this reason.
 fn text_rights(t: &mut Teller, events: &[&Event], wanted: ProtectReason) {
     let note = if wanted == ProtectReason::TextOpen { "open text" } else { "shut text" };
     for event in events {
@@ -137,30 +137,30 @@ fn text_rights(t: &mut Teller, events: &[&Event], wanted: ProtectReason) {
     }
 }
 
-/// The last relocation of an object had no effect: most likely the load ended there.
+/// Tells the last relocation of an object if it stored nothing: most likely the load failed there.
 fn stopped(t: &mut Teller, fix: &Fix<'_>) {
     let Kind::Relocation { table, index, place, kind, name, .. } = &fix.event.kind else { return };
     let name = name.as_ref().map_or(String::new(), |name| format!(" for {}", symbol(name)));
     t.page.line(format!("the last one, {table}[{index}] {kind} at {place}{name}, stored nothing"));
 }
 
-/// The scope and the passes.
+/// The events about all objects: the scope and the passes.
 fn overview(t: &mut Teller, event: &Event) {
     match &event.kind {
         Kind::Scope { global, local } => {
-            t.page.prose(&format!("symbols are looked for in {} (there at start-up)", listed(t, global)), 2);
-            t.page.prose(&format!("then in {} (what was opened, and what it needs)", listed(t, local)), 2);
+            t.page.prose(&format!("scope: {} (in the process since its start)", listed(t, global)), 2);
+            t.page.prose(&format!("then {} (the opened library and its dependencies)", listed(t, local)), 2);
         }
         Kind::Pass { pass: 1, objects } => {
             let order =
                 if objects.len() > 1 { format!(", dependencies first: {}", listed(t, objects)) } else { String::new() };
-            t.page.prose(&format!("pass 1: all that needs no code of a new library{order}"), 2);
+            t.page.prose(&format!("pass 1: the relocations that need no code of a new library{order}"), 2);
         }
         Kind::Pass { objects, .. } => {
             t.page.gap_unless_labelled();
             t.page.prose(
                 &format!(
-                    "pass 2: IFUNC resolvers of {} are asked which function suits this processor",
+                    "pass 2: IFUNC resolvers of {} choose the functions that suit this processor",
                     listed(t, objects)
                 ),
                 2,
@@ -171,20 +171,15 @@ fn overview(t: &mut Teller, event: &Event) {
 }
 
 fn listed(t: &Teller, tags: &[Tag]) -> String {
-    let limit = t.limit(8);
-    match tags.len() {
-        0 => "nobody".into(),
-        n if n > limit => format!("{}, … {} more", names(&tags[..limit - 1]), n - limit + 1),
-        _ => names(tags),
-    }
+    if tags.is_empty() { "nobody".into() } else { few(tags.iter().map(|tag| tag.short().into()), t.limit(8)) }
 }
 
-/// `RELATIVE`.
+/// A relocation type without its prefix: `RELATIVE`.
 fn short(kind: &str) -> &str {
     kind.strip_prefix("R_X86_64_").unwrap_or(kind)
 }
 
-/// All relocations of one type: the formula, what it is for, the first few with their numbers.
+/// All relocations of one type: the formula, its purpose, and the first few relocations with their numbers.
 fn one_kind(t: &mut Teller, kind: &str, n: usize, fixes: &[&Fix<'_>]) {
     let formula = match fixes.first().map(|fix| &fix.event.kind) {
         Some(Kind::Relocation { formula, .. }) => formula,
@@ -199,19 +194,23 @@ fn one_kind(t: &mut Teller, kind: &str, n: usize, fixes: &[&Fix<'_>]) {
         table.row(row(t, fix, if t.view.all { usize::MAX } else { 30 }));
     }
     let stories: Vec<_> = fixes.iter().take(limit).map(|fix| fix.search().map(|(c, _)| lookup::in_brief(c))).collect();
-    // The same story is not told twice in a row.
-    t.page.table_below(&table, |at| if at > 0 && stories[at] == stories[at - 1] { None } else { stories[at].clone() });
+    // Neighbours with equal lookups show the lookup once.
+    t.page.table_below(
+        &table,
+        4,
+        |at| if at > 0 && stories[at] == stories[at - 1] { None } else { stories[at].clone() },
+    );
     if n > limit {
         t.page.sub(format!("  {}", dim(&format!("… {} more (--all)", n - limit))));
     }
 }
 
-/// Name, slot, before, after, arithmetic, and where that points.
+/// The cells for one relocation: symbol, slot, value before, value after, formula in numbers, target.
 fn row(t: &Teller, fix: &Fix<'_>, room: usize) -> Vec<String> {
     let Kind::Relocation { place, name, .. } = &fix.event.kind else { return Vec::new() };
     let name = name.as_ref().map_or(String::new(), |name| symbol(&shortened(name, room)));
     let (before, after) = match (fix.store, fix.deferred) {
-        (Some((before, after, _)), _) => (before.to_string(), format!("→ {after}")),
+        (Some((before, after)), _) => (before.to_string(), format!("→ {after}")),
         (None, Some(_)) => (String::new(), "→ in pass 2".into()),
         (None, None) => (String::new(), "→ nothing stored".into()),
     };
@@ -228,21 +227,21 @@ pub fn arithmetic(fix: &Fix<'_>) -> String {
     match (*formula, s) {
         ("B + A", _) => format!("= {b} {addend}"),
         ("S + A", Some(s)) if *a != 0 => format!("= {s} {addend}"),
-        // Not the address of the symbol, but what the resolver there answers.
+        // S stands for the answer of the resolver, not for its address.
         ("S" | "S + A", Some(_)) if fix.answer.is_some() => "= S()".into(),
         ("S" | "S + A", Some(_)) => "= S".into(),
         (formula, _) => format!("= {formula}, A = {a:#x}"),
     }
 }
 
-/// What the new value of the slot points at.
+/// What the new value of the slot points to.
 pub fn target(t: &Teller, fix: &Fix<'_>) -> String {
     if let Some(tag) = fix.deferred {
         return format!("an IFUNC resolver of {tag} has to be asked");
     }
-    let stored = fix.store.map(|(_, after, _)| Addr(after.0));
+    let stored = fix.store.map(|(_, after)| Addr(after.0));
     match fix.search() {
-        Some((_, None)) => bad("found nowhere, but weak: 0 is allowed"),
+        Some((_, None)) => bad("undefined, but weak: 0 is allowed"),
         Some((_, Some(found))) => match fix.answer {
             Some((resolver, _)) => {
                 let object = found.object.as_ref().map_or(String::new(), |o| t.atlas.of(o, resolver));
@@ -254,7 +253,7 @@ pub fn target(t: &Teller, fix: &Fix<'_>) -> String {
     }
 }
 
-/// What resolvers answered, and where that was stored; and page rights for text relocations.
+/// Pass 2: the answers of IFUNC resolvers, and the slots that got them.
 fn second_pass(t: &mut Teller, section: &Section<'_>, events: &[&Event]) {
     let mut table = Table::whole(t.view.all);
     let mut answer = None;
@@ -263,7 +262,7 @@ fn second_pass(t: &mut Teller, section: &Section<'_>, events: &[&Event]) {
     for event in events {
         match &event.kind {
             Kind::Call { .. } => {}
-            // A lookup that no relocation follows: the load ended there.
+            // No relocation follows this lookup, because the load failed there.
             Kind::Lookup { name, candidates, found, .. } => {
                 t.page.line(format!("{}  {}", symbol(name), lookup::bound_to(&t.atlas, found.as_ref())));
                 t.page.prose(&format!("asked: {}", lookup::in_brief(candidates)), 4);
@@ -282,7 +281,7 @@ fn second_pass(t: &mut Teller, section: &Section<'_>, events: &[&Event]) {
     if rows > 0 {
         let line = format!("{} answered", count(rows as u64, "resolver"));
         t.page.line(t.named(section, &line));
-        t.page.table(&table);
+        t.page.table(&table, 2);
         t.more(rows.saturating_sub(limit), "");
     }
 }

@@ -1,4 +1,4 @@
-//! Stages 9 to 11 and the end: seal, publish, init, close; and the host that was there before.
+//! Stages 9 to 11 (seal, publish, init), close, and the host's objects.
 
 use dlscope::event::{Event, Kind, ProtectReason};
 
@@ -6,7 +6,7 @@ use super::{Teller, names};
 use crate::page::{Table, bad, count, dim, heading, thousands, width_of};
 use crate::story::Section;
 
-/// Stage 9.
+/// Stage 9, seal.
 pub fn seal(t: &mut Teller, section: &Section<'_>) {
     for event in &section.events {
         match &event.kind {
@@ -23,17 +23,17 @@ pub fn seal(t: &mut Teller, section: &Section<'_>) {
     }
 }
 
-/// What lies in the pages that became read-only.
+/// The contents of the pages that became read-only.
 fn sealed(t: &Teller, section: &Section<'_>) -> String {
-    let place = section.subject.and_then(|subject| t.atlas.place(subject.id));
-    let relro = place.and_then(|place| place.segments.iter().find(|s| s.type_name() == "PT_GNU_RELRO"));
-    let (Some(place), Some(relro)) = (place, relro) else { return String::new() };
-    let mut contents = place.contents(relro);
+    let object = t.object(section);
+    let relro = object.and_then(|object| object.segments.iter().find(|s| s.type_name() == "PT_GNU_RELRO"));
+    let (Some(object), Some(relro)) = (object, relro) else { return String::new() };
+    let mut contents = object.contents(relro);
     contents.retain(|what| what != "constants");
     format!("now read-only: {}", contents.join(", "))
 }
 
-/// Stage 10.
+/// Stage 10, publish.
 pub fn publish(t: &mut Teller, section: &Section<'_>) {
     for event in &section.events {
         match &event.kind {
@@ -43,7 +43,7 @@ pub fn publish(t: &mut Teller, section: &Section<'_>) {
     }
 }
 
-/// Stage 11.
+/// Stage 11, init.
 pub fn init(t: &mut Teller, section: &Section<'_>) {
     for (at, event) in section.events.iter().enumerate() {
         match &event.kind {
@@ -60,7 +60,7 @@ pub fn init(t: &mut Teller, section: &Section<'_>) {
     }
 }
 
-/// One call of foreign code: what it is, where it is.
+/// One call of foreign code.
 fn called(t: &mut Teller, section: &Section<'_>, event: &Event, arguments: &str) {
     let Kind::Call { address, purpose } = &event.kind else { return };
     let what = format!("{purpose}{arguments}");
@@ -74,8 +74,8 @@ fn called(t: &mut Teller, section: &Section<'_>, event: &Event, arguments: &str)
     t.page.line(format!("{name}{what:<34}  at {address}{}", dim(&place)));
 }
 
-/// What the call at `section.events[at]` returned from has changed. The return itself is told only where other
-/// requests were told between it and its call.
+/// The bytes that a call has changed; `at` is the place of its return in `section.events`. The return itself is told
+/// only if other requests stand between it and its call.
 fn returned(t: &mut Teller, section: &Section<'_>, at: usize) {
     let Kind::Return { address, .. } = &section.events[at].kind else { return };
     let is_its_call = |e: &&&Event| matches!(&e.kind, Kind::Call { address: called, .. } if called == address);
@@ -91,7 +91,7 @@ fn returned(t: &mut Teller, section: &Section<'_>, at: usize) {
     t.more(changes.len().saturating_sub(limit), " changes");
 }
 
-/// Destructors, then memory.
+/// Close: destructors, and the unmapping.
 pub fn close(t: &mut Teller, section: &Section<'_>) {
     for (at, event) in section.events.iter().enumerate() {
         match &event.kind {
@@ -126,7 +126,7 @@ pub fn close(t: &mut Teller, section: &Section<'_>) {
     }
 }
 
-/// The host, as it was found.
+/// The objects of the host.
 pub fn host(t: &mut Teller, section: &Section<'_>) {
     let mut adopted = Table::default();
     for event in &section.events {
@@ -148,5 +148,5 @@ pub fn host(t: &mut Teller, section: &Section<'_>) {
             _ => t.other(event),
         }
     }
-    t.page.table(&adopted);
+    t.page.table(&adopted, 2);
 }

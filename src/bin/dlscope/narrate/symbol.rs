@@ -1,4 +1,4 @@
-//! `--symbol`: one symbol's way through a load: each lookup of it step by step, each slot that got its address.
+//! `trace --symbol`: each lookup of one symbol, step by step, and each slot that got its address.
 
 use dlscope::event::{Event, Kind, Stage};
 
@@ -7,7 +7,7 @@ use super::{Teller, lookup};
 use crate::page::{Table, dim, heading, symbol, width_of};
 use crate::story;
 
-/// Tells what concerns `name`; how many lookups and relocations that were.
+/// Tells what concerns the symbol `name`. Returns how many lookups, and relocations without a lookup, there were.
 pub fn tell(t: &mut Teller, events: &[Event], name: &str) -> usize {
     let mut told = 0;
     for section in story::sections(events) {
@@ -48,7 +48,7 @@ fn is_named(event: &Event, wanted: &str) -> bool {
     }
 }
 
-/// Every object asked, every step of each.
+/// One lookup: every object that was asked, and every step in its hash table.
 fn one_lookup(t: &mut Teller, event: &Event, by: &str) {
     let Kind::Lookup { name, version, hash, candidates, found } = &event.kind else { return };
     let wanted = match version {
@@ -70,18 +70,18 @@ fn one_lookup(t: &mut Teller, event: &Event, by: &str) {
     t.page.line(format!("→ {bound}"));
 }
 
-/// The slots that got the answer.
+/// The slots that got the address.
 fn used_by(t: &mut Teller, fixes: &[&Fix<'_>]) {
     let mut table = Table::whole(true);
     for fix in fixes {
         let Kind::Relocation { table: of, index, entry, place, kind, .. } = &fix.event.kind else { continue };
         let (before, after) = match fix.store {
-            Some((before, after, _)) => (before.to_string(), format!("→ {after}")),
+            Some((before, after)) => (before.to_string(), format!("→ {after}")),
             None => (String::new(), String::new()),
         };
         let slot = format!("slot {place}");
         let row = [format!("{of}[{index}]"), kind.clone(), slot, before, after, arithmetic(fix), target(t, fix)];
         table.row(row.into_iter().chain([dim(&format!("entry at file offset {entry}"))]));
     }
-    t.page.table_flush(&table);
+    t.page.table(&table, 0);
 }

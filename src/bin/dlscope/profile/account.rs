@@ -1,41 +1,42 @@
-//! From stamps to accounts: every nanosecond between the call and its return goes to one part of one object.
+//! Divides the time of a load: every nanosecond between the call and its return goes to one part of one object.
 //!
-//! The time up to an event belongs to what the event tells, for an event is told when the thing is done. Two things
-//! are told before they are done: a call of foreign code, and a request. So the time up to a request that a
-//! constructor makes is the constructor's, and the time up to a constructor's return, too.
+//! The loader emits an event when the work is done, so the time before an event belongs to the work that the event
+//! tells. There are two exceptions, a call of foreign code and a request, whose events come before the work. So the
+//! time before a request that a constructor makes belongs to the constructor, and so does the time before the
+//! constructor's return.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::part::Part;
-use super::stamps::{Moment, Stamp, What};
+use super::stamps::{Boundary, Moment, Stamp};
 
-/// How much of a load went to one part of one object.
+/// The time that one part of one object took.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Share {
     pub part: Part,
-    /// Its path; `None` for the loader's own work, which is for no single object.
+    /// The path of the object; `None` for work of the loader that is for no single object.
     pub object: Option<String>,
     pub nanoseconds: u64,
     pub faults: u64,
 }
 
-/// The time of searches in one object's relocation.
+/// The time of all lookups in one object's relocation.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Searches {
+pub struct LookupTime {
     pub object: String,
-    /// How often a symbol was asked for.
+    /// How many lookups.
     pub symbols: u64,
-    /// From question to answer, together, the reading of the clock included.
+    /// The sum of their times, which includes the time of reading the clock.
     pub nanoseconds: u64,
 }
 
-/// The accounts under way.
+/// The times so far.
 #[derive(Default)]
 struct Ledger {
     shares: BTreeMap<(Part, Option<String>), (u64, u64)>,
-    /// What was spent on a file that is no object yet.
+    /// Time and page faults for a file of which no object has been made yet.
     unnamed: (u64, u64),
 }
 
@@ -45,17 +46,17 @@ impl Ledger {
         *share = (share.0 + nanoseconds, share.1 + faults);
     }
 
-    /// The file that was looked at is this object; or nobody's, if another is looked for.
+    /// Gives that time to an object; to none if the file did not become an object.
     fn name(&mut self, object: Option<String>) {
         let spent = std::mem::take(&mut self.unnamed);
         self.add(Part::Search, object, spent);
     }
 }
 
-/// Divides the time from `start` to `end`.
+/// Divides the time from `start` to `end` among parts and objects.
 pub fn divide(start: Moment, stamps: &[Stamp], end: Moment) -> Vec<Share> {
     let mut ledger = Ledger::default();
-    // The objects whose constructors run at this moment, the innermost last.
+    // The objects whose constructors are running, the innermost last.
     let mut running: Vec<Option<String>> = Vec::new();
     let mut before = start;
     for stamp in stamps {
@@ -63,32 +64,32 @@ pub fn divide(start: Moment, stamps: &[Stamp], end: Moment) -> Vec<Share> {
         before = stamp.left;
         let object = stamp.object.as_ref().map(|tag| tag.name.to_string());
         match stamp.what {
-            What::Begin => match running.last() {
+            Boundary::Begin => match running.last() {
                 Some(caller) => ledger.add(Part::Constructors, caller.clone(), spent),
                 None => ledger.add(Part::Host, None, spent),
             },
-            What::Call => {
+            Boundary::Call => {
                 ledger.add(Part::of_stage(stamp.stage), object.clone(), spent);
                 running.push(object);
             }
-            What::Return => {
+            Boundary::Return => {
                 running.pop();
                 ledger.add(Part::Constructors, object, spent);
             }
-            What::Search => {
+            Boundary::Search => {
                 ledger.name(None);
                 ledger.add(Part::Search, None, spent);
             }
-            What::Planned => {
+            Boundary::Planned => {
                 ledger.name(object.clone());
                 ledger.add(Part::Map, object, spent);
             }
-            What::Scope => ledger.add(Part::Lookup, None, spent),
-            What::End => {
+            Boundary::Scope => ledger.add(Part::Lookup, None, spent),
+            Boundary::End => {
                 ledger.name(None);
                 ledger.add(Part::Publish, None, spent);
             }
-            What::Relocated { .. } | What::Other => match (Part::of_stage(stamp.stage), object) {
+            Boundary::Relocated { .. } | Boundary::Other => match (Part::of_stage(stamp.stage), object) {
                 (Part::Search, None) => {
                     ledger.unnamed = (ledger.unnamed.0 + spent.0, ledger.unnamed.1 + spent.1);
                 }
@@ -107,11 +108,11 @@ fn between(before: Moment, after: Moment) -> (u64, u64) {
     (time, after.faults.saturating_sub(before.faults))
 }
 
-/// The searches of each object, where they were timed.
-pub fn searches(stamps: &[Stamp]) -> Vec<Searches> {
+/// The lookup times of each object, if they were measured.
+pub fn lookups(stamps: &[Stamp]) -> Vec<LookupTime> {
     let timed = |stamp: &Stamp| match (&stamp.what, &stamp.object) {
-        (What::Relocated { symbols, looking_up: Some(nanoseconds) }, Some(tag)) => {
-            Some(Searches { object: tag.name.to_string(), symbols: *symbols, nanoseconds: *nanoseconds })
+        (Boundary::Relocated { symbols, looking_up: Some(nanoseconds) }, Some(tag)) => {
+            Some(LookupTime { object: tag.name.to_string(), symbols: *symbols, nanoseconds: *nanoseconds })
         }
         _ => None,
     };

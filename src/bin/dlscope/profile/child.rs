@@ -1,5 +1,5 @@
-//! The hidden subcommand `profile-child`: a fresh process that opens one library once, looked at in one way, writes
-//! what it saw and ends.
+//! The hidden subcommand `profile-child`: a fresh process that opens one library once, measures that in one way, writes
+//! the result to a file and ends.
 
 use std::ffi::OsString;
 use std::fs;
@@ -14,79 +14,86 @@ use libloading::os::unix;
 use nix::libc;
 use serde::{Deserialize, Serialize};
 
-use super::account::{Searches, Share, divide, searches};
+use super::account::{LookupTime, Share, divide, lookups};
 use super::counts::{Counter, Counts};
 use super::pages::{self, ObjectPages};
 use super::process::monotonic;
-use super::stamps::{Looks, Moment, Stamps};
+use super::stamps::{Moment, Stamps};
+use crate::subject::SearchDirs;
 
-/// How a child looks at the load.
+/// What a child measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Way {
-    /// Not at all: only the whole is timed.
+pub enum RunKind {
+    /// The time of the whole load, without a probe.
     Silent,
-    /// When each stage of each object ends.
+    /// The time of each stage of each object.
     Stages,
-    /// The same, and how long symbols are looked for.
+    /// The time of each stage of each object, and of the lookups.
     Lookups,
-    /// The same, with every page in memory beforehand.
+    /// The same as `Lookups`, with every page in memory beforehand.
     Resident,
-    /// Stages again; page faults are counted, and pages looked at.
+    /// The page faults of each stage of each object, and the state of the objects' pages.
     Pages,
-    /// Every event, counted and not timed.
+    /// How many events of each sort there are. Nothing is timed.
     Counts,
-    /// glibc's `dlopen`; the process then ends as others do, so that ld.so prints its statistics.
+    /// The time of glibc's `dlopen`. The process then ends by exit(3), so that ld.so prints its statistics.
     System,
-    /// Nothing is opened; what is told is when the program began, on the clock of [`monotonic`].
+    /// When the program began, on the clock of [`monotonic`]. No library is opened.
     Nothing,
 }
 
-/// Open one library once and write what it took to a file
+impl RunKind {
+    pub fn counts_faults(self) -> bool {
+        self == RunKind::Pages
+    }
+}
+
+/// Open one library once and write how long that took to a file
 #[derive(clap::Args)]
 pub struct ChildArgs {
     #[arg(value_enum)]
-    way: Way,
-    /// Where to write what was seen. Not standard output: libraries print
+    kind: RunKind,
+    /// The file for the result. It is not standard output, because libraries print there
     out: PathBuf,
     library: OsString,
-    #[arg(short = 'L')]
-    search_dirs: Vec<PathBuf>,
+    #[command(flatten)]
+    search: SearchDirs,
 }
 
-/// What a child tells.
+/// The result of a child.
 #[derive(Serialize, Deserialize)]
-pub enum Told {
+pub enum ChildReport {
     Timed(Timed),
     Counts(Counts),
-    /// The load failed: the error.
+    /// The load failed with this error.
     Failed(String),
 }
 
 /// One timed load.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Timed {
-    /// Nanoseconds from before the call to behind it; what the probe did meanwhile is left out.
+    /// Nanoseconds from the call to its return, without the time that the probe took.
     pub whole: u64,
     pub shares: Vec<Share>,
-    pub searches: Vec<Searches>,
+    pub lookups: Vec<LookupTime>,
     pub pages: Vec<ObjectPages>,
     pub clock: Clock,
 }
 
-/// What it costs to read the clock before and after something, in nanoseconds.
+/// The time that a pair of clock readings takes, in nanoseconds.
 #[derive(Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Clock {
-    /// The part that falls between the two readings.
+    /// The time that such a pair measures if nothing is between the readings.
     pub inside: f64,
-    /// All of it.
+    /// The time of the two readings together.
     pub pair: f64,
 }
 
 /// Runs the subcommand.
 pub fn run(args: &ChildArgs) -> ! {
-    let told = match args.way {
-        Way::Nothing => Told::Timed(Timed { whole: monotonic(), ..Timed::default() }),
-        Way::System => by_system(&args.library),
+    let told = match args.kind {
+        RunKind::Nothing => ChildReport::Timed(Timed { whole: monotonic(), ..Timed::default() }),
+        RunKind::System => by_system(&args.library),
         _ => by_dlscope(args),
     };
     let written = serde_json::to_vec(&told).map_err(Into::into).and_then(|bytes| fs::write(&args.out, bytes));
@@ -94,14 +101,14 @@ pub fn run(args: &ChildArgs) -> ! {
         eprintln!("profile-child: {error}");
     }
     let status = i32::from(written.is_err());
-    if matches!(args.way, Way::System | Way::Nothing) {
+    if matches!(args.kind, RunKind::System | RunKind::Nothing) {
         std::process::exit(status);
     }
     // SAFETY: nothing is left to be done; no destructor of the library runs.
     unsafe { libc::_exit(status) }
 }
 
-fn by_system(library: &OsString) -> Told {
+fn by_system(library: &OsString) -> ChildReport {
     let start = Instant::now();
     // SAFETY: the user asks for this library's code to run, in this process that is made for it.
     let opened = unsafe { unix::Library::open(Some(library), libc::RTLD_NOW) };
@@ -109,66 +116,61 @@ fn by_system(library: &OsString) -> Told {
     match opened {
         Ok(library) => {
             let _ = library.into_raw();
-            Told::Timed(Timed { whole, ..Timed::default() })
+            ChildReport::Timed(Timed { whole, ..Timed::default() })
         }
-        Err(error) => Told::Failed(error.to_string()),
+        Err(error) => ChildReport::Failed(error.to_string()),
     }
 }
 
-fn by_dlscope(args: &ChildArgs) -> Told {
-    let loader = args.search_dirs.iter().fold(Loader::new(), |loader, dir| loader.search_dir(dir));
+fn by_dlscope(args: &ChildArgs) -> ChildReport {
+    let loader = args.search.loader();
     let open = |loader: &Loader| {
         // SAFETY: the user asks for this library's code to run, in this process that is made for it.
         let opened = unsafe { loader.open(&args.library) };
         opened.map(std::mem::forget::<Library>).map_err(|error| error.to_string())
     };
-    let looks = Looks {
-        lookups: matches!(args.way, Way::Lookups | Way::Resident),
-        resident: args.way == Way::Resident,
-        pages: args.way == Way::Pages,
-    };
-    let result = match args.way {
-        Way::Counts => {
+    let result = match args.kind {
+        RunKind::Counts => {
             let counter = Arc::new(Counter::default());
-            open(&loader.probe(counter.clone())).map(|()| Told::Counts(counter.take()))
+            open(&loader.probe(counter.clone())).map(|()| ChildReport::Counts(counter.take()))
         }
-        Way::Silent => timed(&loader, open, None, looks),
+        RunKind::Silent => timed(&loader, open, None, args.kind),
         _ => {
-            let stamps = Arc::new(Stamps::new(looks));
-            timed(&loader.probe(stamps.clone() as Arc<dyn Probe>), open, Some(&stamps), looks)
+            let stamps = Arc::new(Stamps::new(args.kind));
+            timed(&loader.probe(stamps.clone() as Arc<dyn Probe>), open, Some(&stamps), args.kind)
         }
     };
-    result.unwrap_or_else(Told::Failed)
+    result.unwrap_or_else(ChildReport::Failed)
 }
 
 fn timed(
     loader: &Loader,
     open: impl Fn(&Loader) -> Result<(), String>,
     stamps: Option<&Stamps>,
-    looks: Looks,
-) -> Result<Told, String> {
-    // Without it the times of both sorts would be alike, and no fault would seem to cost anything.
-    if looks.resident && !pages::bring_in_host() {
-        return Ok(Told::Timed(Timed::default()));
+    kind: RunKind,
+) -> Result<ChildReport, String> {
+    // An old kernel cannot bring pages into memory. Its times would make page faults look as if they cost nothing.
+    if kind == RunKind::Resident && !pages::bring_in_host() {
+        return Ok(ChildReport::Timed(Timed::default()));
     }
-    // The first reading of the clock sets it up.
+    // This also reads the clock for the first time, which takes longer.
     let clock = Clock::measure();
-    let start = Moment::new(looks.pages);
+    let start = Moment::new(kind.counts_faults());
     open(loader)?;
-    let end = Moment::new(looks.pages);
+    let end = Moment::new(kind.counts_faults());
     let (stamps, seen) = stamps.map(Stamps::take).unwrap_or_default();
     let inside_probe: u128 = stamps.iter().map(|s| (s.left.time - s.came.time).as_nanos()).sum();
-    Ok(Told::Timed(Timed {
+    Ok(ChildReport::Timed(Timed {
         whole: ((end.time - start.time).as_nanos() - inside_probe) as u64,
         shares: divide(start, &stamps, end),
-        searches: searches(&stamps),
+        lookups: lookups(&stamps),
         pages: seen.iter().filter_map(|object| object.finish()).collect(),
         clock,
     }))
 }
 
 impl Clock {
-    /// The least of some rounds: a round that is disturbed takes longer.
+    /// The shortest of some rounds, because a disturbed round takes longer.
     fn measure() -> Clock {
         const TIMES: u32 = 100;
         let round = |_| {

@@ -1,4 +1,4 @@
-//! A probe that listens to everything and counts.
+//! A probe that counts events.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -7,59 +7,59 @@ use dlscope::elf::symbol::Probing;
 use dlscope::event::{Event, Kind, Probe, Stage};
 use serde::{Deserialize, Serialize};
 
-/// What a load did, in numbers.
+/// The counts of a load.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Counts {
-    /// The object that was asked for.
+    /// The path of the opened library.
     pub opened: String,
-    /// By path.
+    /// The counts of each object, by its path.
     pub objects: BTreeMap<String, ObjectCounts>,
-    /// Every symbol that was looked for, the most frequent first.
+    /// The counts of each symbol that was looked up, the most frequent first.
     pub symbols: Vec<SymbolCount>,
 }
 
-/// Of one object.
+/// The counts of one object.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ObjectCounts {
-    /// By type.
+    /// Relocations, by type.
     pub relocations: BTreeMap<String, u64>,
-    /// Symbols that were looked for by name.
+    /// Lookups of symbols.
     pub lookups: u64,
-    /// Relocations whose symbol is the one before, so the answer was taken again.
+    /// Relocations with the same symbol as the one before, so that no lookup was necessary.
     pub reused: u64,
     /// Hash tables that were asked.
     pub asked: u64,
-    /// Of them, how many said no by their bloom filter.
+    /// Hash tables whose bloom filter said no.
     pub bloom_no: u64,
     /// Words written.
     pub stores: u64,
-    /// Functions of it that were called: constructors.
+    /// Calls of its constructors.
     pub calls: u64,
-    /// Whether it was mapped by this load.
+    /// Whether this load mapped it.
     pub mapped: bool,
 }
 
-/// Of one symbol.
+/// The counts of one symbol.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SymbolCount {
     pub name: String,
     pub version: Option<String>,
-    /// How often it was looked for.
+    /// How often it was looked up.
     pub lookups: u64,
-    /// Hash tables that were asked for it, together.
+    /// Hash tables that were asked for it, in all lookups together.
     pub asked: u64,
-    /// Where it was found last; `None`: nowhere.
+    /// The object that defined it in the last lookup; `None` if no object did.
     pub found: Option<String>,
 }
 
 impl ObjectCounts {
-    /// All types together.
+    /// The number of relocations of all types.
     pub fn relocated(&self) -> u64 {
         self.relocations.values().sum()
     }
 }
 
-/// The probe.
+/// The probe that counts.
 #[derive(Default)]
 pub struct Counter(Mutex<Counting>);
 
@@ -67,7 +67,7 @@ pub struct Counter(Mutex<Counting>);
 struct Counting {
     counts: Counts,
     symbols: BTreeMap<(String, Option<String>), SymbolCount>,
-    /// Whether the last relocation had its symbol looked for, and which that was.
+    /// The symbol of the last lookup, and whether it belongs to the next relocation.
     last: Option<u32>,
     fresh: bool,
 }
@@ -122,7 +122,7 @@ impl Counting {
             }
             Kind::Relocation { kind, symbol, s, .. } => {
                 *object.relocations.entry(kind.clone()).or_default() += 1;
-                // Between two relocations of one symbol stand others that need none.
+                // Relocations without a symbol do not count as the one before.
                 if let (Some(symbol), Some(_)) = (symbol, s) {
                     let fresh = std::mem::take(&mut self.fresh);
                     if fresh {

@@ -1,25 +1,25 @@
-//! What glibc's loader says of the same library: `LD_DEBUG=statistics` (ld.so(8)).
+//! The statistics of glibc's loader about the same library: `LD_DEBUG=statistics` (ld.so(8)).
 //!
-//! ld.so times relocation at the start of a program only, not in `dlopen`, where it just counts. So there are two
-//! ways: a process that opens the library with `dlopen`, for the counts; and a process that does nothing, with the
-//! library in `LD_PRELOAD` and `LD_BIND_NOW`, less the same without it, for the times.
+//! ld.so measures the time of relocation at the start of a program only; in `dlopen` it just counts. So the counts come
+//! from a process that opens the library with `dlopen`. The times come from a process that does nothing, with the
+//! library in `LD_PRELOAD` and with `LD_BIND_NOW`, less the times of the same process without the library.
 //!
-//! Beware: ld.so of glibc 2.36, and others, prints its cycles without their last digit (`HP_TIMING_PRINT` puts the
-//! end of the string where the digit stands). A library whose resolver takes 100 ms shows it: 28 million cycles where
-//! the counter went 285 million further. [`Start::scale`] finds out.
+//! ld.so of glibc 2.36 and other versions prints its cycles without their last digit (`HP_TIMING_PRINT` overwrites it
+//! with the end of the string). With a library whose resolver takes 100 ms it printed 28 million cycles while the
+//! counter advanced by 285 million. [`ProgramStart::scale`] finds out whether the digit is missing.
 
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-/// What is comparable.
+/// The numbers that can be compared with dlscope's.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Glibc {
-    /// Nanoseconds of `dlopen`, nobody watching.
+    /// The time of `dlopen`, in nanoseconds.
     pub dlopen: Option<f64>,
-    /// "number of relocations" of the `dlopen`: ld.so counts searches for symbols.
+    /// "number of relocations" in `dlopen`. What ld.so counts there are lookups of symbols.
     pub lookups: Option<u64>,
-    /// "number of relocations from cache": the symbol was that of the relocation before.
+    /// "number of relocations from cache": relocations with the same symbol as the one before.
     pub reused: Option<u64>,
     /// "time needed for relocation", preloaded, in nanoseconds.
     pub relocation: Option<f64>,
@@ -33,17 +33,17 @@ pub struct Glibc {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
     startup_cycles: Option<u64>,
-    relocation_cycles: Option<u64>,
-    loading_cycles: Option<u64>,
+    pub relocation_cycles: Option<u64>,
+    pub loading_cycles: Option<u64>,
     relocations: Option<u64>,
     reused: Option<u64>,
-    relative: Option<u64>,
+    pub relative: Option<u64>,
     final_relocations: Option<u64>,
     final_reused: Option<u64>,
 }
 
 impl Statistics {
-    /// From the text that `LD_DEBUG=statistics` gives.
+    /// Reads the text that `LD_DEBUG=statistics` gives.
     pub fn parse(text: &str) -> Statistics {
         let number = |name: &str| {
             let mut lines = text.lines().filter_map(|line| line.split_once(':')?.1.trim().split_once(": "));
@@ -61,24 +61,23 @@ impl Statistics {
         }
     }
 
-    /// What `dlopen` did after the start: lookups, and answers that were used again.
+    /// The numbers of `dlopen` alone, without the start: lookups, and relocations that needed none.
     pub fn of_dlopen(&self) -> (Option<u64>, Option<u64>) {
         (less(self.final_relocations, self.relocations), less(self.final_reused, self.reused))
     }
 }
 
-/// The start of a program: what ld.so printed, and nanoseconds from before the process was made until the program
-/// began.
-pub struct Start {
+/// The start of a program: the statistics of ld.so, and the nanoseconds from before fork(2) until `main`.
+pub struct ProgramStart {
     pub statistics: Statistics,
     pub took: u64,
 }
 
-impl Start {
-    /// What the cycles of ld.so must be multiplied by: 10 if the last digit is missing, else 1. If it is not missing,
-    /// ten times the start-up is soon more than the whole time that the processes took to begin.
-    pub fn scale<'s>(mut starts: impl Iterator<Item = &'s Start>, ticks_per_nanosecond: f64) -> f64 {
-        let impossible = |start: &Start| {
+impl ProgramStart {
+    /// The factor for the cycles of ld.so: 10 if the last digit is missing, else 1. If it is not missing, ten times the
+    /// start-up time is more than the whole time that some process took to begin.
+    pub fn scale<'s>(mut starts: impl Iterator<Item = &'s ProgramStart>, ticks_per_nanosecond: f64) -> f64 {
+        let impossible = |start: &ProgramStart| {
             let cycles = start.statistics.startup_cycles.unwrap_or(0);
             cycles as f64 * 10.0 / ticks_per_nanosecond > start.took as f64
         };
@@ -86,23 +85,16 @@ impl Start {
     }
 }
 
-/// A start with the library and one without it.
+/// Two starts of a program: with the library and without it.
 pub struct Preloaded {
-    pub with: Start,
-    pub without: Start,
+    pub with: ProgramStart,
+    pub without: ProgramStart,
 }
 
 impl Preloaded {
-    pub fn relocation_cycles(&self) -> Option<u64> {
-        less(self.with.statistics.relocation_cycles, self.without.statistics.relocation_cycles)
-    }
-
-    pub fn loading_cycles(&self) -> Option<u64> {
-        less(self.with.statistics.loading_cycles, self.without.statistics.loading_cycles)
-    }
-
-    pub fn relative(&self) -> Option<u64> {
-        less(self.with.statistics.relative, self.without.statistics.relative)
+    /// How much larger a number of ld.so is with the library.
+    pub fn more(&self, of: impl Fn(&Statistics) -> Option<u64>) -> Option<u64> {
+        less(of(&self.with.statistics), of(&self.without.statistics))
     }
 }
 
@@ -110,7 +102,7 @@ fn less(a: Option<u64>, b: Option<u64>) -> Option<u64> {
     a?.checked_sub(b?)
 }
 
-/// ld.so counts in ticks of the processor's time stamp counter: how many of them a nanosecond has.
+/// How many ticks of the processor's time stamp counter a nanosecond has: ld.so's cycles are such ticks.
 pub fn ticks_per_nanosecond() -> f64 {
     let ticks = || {
         // SAFETY: RDTSC reads a counter; every x86_64 processor has it, and Linux does not forbid it by itself.

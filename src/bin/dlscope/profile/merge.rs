@@ -1,7 +1,8 @@
-//! From many runs to one profile.
+//! Makes one profile of many runs.
 //!
-//! Other programs, the disk and the hypervisor only ever make a run longer. So of the runs of one sort the shorter half
-//! counts. Its mean is taken, and no median, for means of parts add up to the mean of the whole.
+//! Other programs, the disk and the hypervisor can only make a run longer. So only the shorter half of the runs of each
+//! kind counts. The profile has its mean, not its median, because the means of all parts add up to the mean of the
+//! whole.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -13,40 +14,42 @@ use super::counts::{Counts, ObjectCounts, SymbolCount};
 use super::glibc::Glibc;
 use super::pages::ObjectPages;
 use super::part::Part;
+use crate::page::short;
 
-/// A load, in numbers. Times are nanoseconds.
+/// The profile of a load. Times are in nanoseconds.
 #[derive(Clone, Debug, Serialize)]
 pub struct Profile {
-    /// As it was asked for.
+    /// The library, as the user named it.
     pub library: String,
-    /// What was opened: its path.
+    /// The path of the library.
     pub opened: String,
-    /// How many runs there were of each sort.
+    /// How many runs there were of each kind.
     pub runs: usize,
-    /// The whole call, watched at the ends of stages.
+    /// The whole call, with a probe that hears the ends of stages.
     pub whole: f64,
-    /// The whole call, nobody watching.
+    /// The whole call, without a probe.
     pub silent: f64,
-    /// What adds up to `whole`.
+    /// The parts, which add up to `whole`.
     pub parts: Vec<PartTime>,
-    /// The same by object, the longest first. Without a name: the loader's own work.
+    /// The parts of each object, the longest time first. The entry without a name is work for no single object.
     pub objects: Vec<ObjectProfile>,
     pub symbols: Vec<SymbolCount>,
     pub glibc: Glibc,
 }
 
-/// One part.
+/// The time of one part.
 #[derive(Clone, Debug, Serialize)]
 pub struct PartTime {
     pub part: Part,
     pub nanoseconds: f64,
-    /// How much of it goes away when all pages are in memory beforehand; `None` where that cannot be tried.
+    /// The part of the time that page faults take: what it takes less when all pages are in memory beforehand. `None`
+    /// if the kernel cannot do that.
     pub faulting: Option<f64>,
-    /// Page faults. Those of searches for symbols are counted with `relocate`: `None`.
+    /// Page faults. `None` for lookups, whose page faults are counted with `relocate`.
     pub faults: Option<u64>,
 }
 
-/// One object.
+/// The profile of one object.
 #[derive(Clone, Debug, Serialize)]
 pub struct ObjectProfile {
     pub object: Option<String>,
@@ -56,7 +59,7 @@ pub struct ObjectProfile {
     pub pages: Option<ObjectPages>,
 }
 
-/// Every run.
+/// The results of all runs.
 #[derive(Default)]
 pub struct Runs {
     pub silent: Vec<Timed>,
@@ -69,7 +72,7 @@ pub struct Runs {
 
 type Key = (Part, Option<String>);
 
-/// Times by part and object.
+/// Times, by part and object.
 type Times = BTreeMap<Key, f64>;
 
 impl Runs {
@@ -77,7 +80,7 @@ impl Runs {
         let runs = self.stages.len();
         let stages = shorter_half(&mut self.stages);
         let times = split(means(stages), &search_shares(shorter_half(&mut self.lookups)));
-        // A kernel that cannot bring pages in tells of no time at all.
+        // If the kernel cannot bring pages into memory, these runs have no times.
         let resident = shorter_half(&mut self.resident);
         let resident = resident.iter().all(|run| run.whole > 0).then(|| unwatched(resident));
         let faults = |key: &Key| {
@@ -89,7 +92,8 @@ impl Runs {
             let counted = faults(key) + if stage == key.0 { 0 } else { faults(&(stage, key.1.clone())) };
             let without = resident.as_ref().map(|r| r.get(key).copied().unwrap_or(nanoseconds));
             let gone = |without: f64| if counted == 0 { 0.0 } else { (nanoseconds - without).clamp(0.0, nanoseconds) };
-            // One object's searches cannot be told from its stores by counting; the scope's can.
+            // Page faults of an object's lookups cannot be counted apart from those of its stores; those of the scope
+            // can.
             let faults = (key.0 != Part::Lookup || key.1.is_none()).then(|| faults(key));
             PartTime { part: key.0, nanoseconds, faulting: without.map(gone), faults }
         };
@@ -108,13 +112,13 @@ impl Runs {
     }
 }
 
-/// The half of the runs that was disturbed least: the shorter one.
+/// The shorter half of the runs, which was disturbed least.
 fn shorter_half(runs: &mut [Timed]) -> &[Timed] {
     runs.sort_by_key(|run| run.whole);
     &runs[..runs.len().div_ceil(2)]
 }
 
-/// The whole time of such runs; `None` if there is none.
+/// The mean of the whole time of the shorter half; `None` if there are no runs.
 pub fn typical(mut runs: Vec<Timed>) -> Option<f64> {
     (!runs.is_empty()).then(|| mean(shorter_half(&mut runs), |run| run.whole as f64))
 }
@@ -138,14 +142,15 @@ fn means(runs: &[Timed]) -> Times {
     times
 }
 
-/// Searching and relocating as a whole, for each object, where searches are timed: without the clock's own time.
+/// For each object the time of its lookups and the time of its whole relocation, in runs that measure lookups. Both are
+/// without the time of reading the clock.
 fn searching(runs: &[Timed]) -> BTreeMap<String, (f64, f64)> {
     let mut times: BTreeMap<String, (f64, f64)> = BTreeMap::new();
     for run in runs {
-        for searches in &run.searches {
-            let symbols = searches.symbols as f64;
-            let time = times.entry(searches.object.clone()).or_default();
-            time.0 += (searches.nanoseconds as f64 - symbols * run.clock.inside) / runs.len() as f64;
+        for lookups in &run.lookups {
+            let symbols = lookups.symbols as f64;
+            let time = times.entry(lookups.object.clone()).or_default();
+            time.0 += (lookups.nanoseconds as f64 - symbols * run.clock.inside) / runs.len() as f64;
             time.1 -= symbols * run.clock.pair / runs.len() as f64;
         }
     }
@@ -157,13 +162,13 @@ fn searching(runs: &[Timed]) -> BTreeMap<String, (f64, f64)> {
     times.into_iter().map(|(object, (search, all))| (object, (search.clamp(0.0, all.max(0.0)), all.max(0.0)))).collect()
 }
 
-/// Which share of its relocation each object searches for symbols.
+/// For each object the share of lookups in its relocation.
 fn search_shares(runs: &[Timed]) -> BTreeMap<String, f64> {
     let share = |(object, (search, all))| (object, if all > 0.0 { search / all } else { 0.0 });
     searching(runs).into_iter().map(share).collect()
 }
 
-/// Takes the searches out of the relocation.
+/// Divides the time of relocation into lookups and the rest.
 fn split(mut times: Times, shares: &BTreeMap<String, f64>) -> Times {
     for (object, share) in shares {
         let key = (Part::Relocate, Some(object.clone()));
@@ -175,7 +180,7 @@ fn split(mut times: Times, shares: &BTreeMap<String, f64>) -> Times {
     times
 }
 
-/// The times of runs whose searches were timed, as they would be without that.
+/// The times of runs that measured lookups, less the time of measuring.
 fn unwatched(runs: &[Timed]) -> Times {
     let mut times = means(runs);
     for (object, (search, all)) in searching(runs) {
@@ -185,14 +190,14 @@ fn unwatched(runs: &[Timed]) -> Times {
     times
 }
 
-/// A part over all objects; `None` where it took no time.
+/// A part, summed over all objects; `None` if it took no time.
 fn sum_of(part: Part, all: &[(Key, PartTime)]) -> Option<PartTime> {
     let mine: Vec<&PartTime> = all.iter().map(|(_, time)| time).filter(|time| time.part == part).collect();
     if mine.is_empty() {
         return None;
     }
     let counted = all.iter().map(|(_, time)| time);
-    // Those of the scope are of stage 8, too.
+    // The page faults of making the scope belong to stage 8, too.
     let counted = counted.filter(|t| t.part == part || part == Part::Relocate && t.part == Part::Lookup);
     let faults = counted.filter_map(|time| time.faults).sum();
     Some(PartTime {
@@ -221,17 +226,17 @@ fn objects(all: Vec<(Key, PartTime)>, counts: &Counts, pages: &[ObjectPages]) ->
 }
 
 impl Profile {
-    /// One part; zero where it took no time.
+    /// The time of one part; zero if it took none.
     pub fn part(&self, part: Part) -> f64 {
         self.parts.iter().find(|time| time.part == part).map_or(0.0, |time| time.nanoseconds)
     }
 
-    /// Of how much time nothing would be left if all pages were in memory.
+    /// The time that page faults take.
     pub fn faulting(&self) -> Option<f64> {
         self.parts.iter().map(|time| time.faulting).sum()
     }
 
-    /// Relocations by type, over all objects, the most frequent first.
+    /// The relocations of all objects by type, the most frequent first.
     pub fn relocations(&self) -> Vec<(String, u64)> {
         let mut types: BTreeMap<&String, u64> = BTreeMap::new();
         for (name, count) in self.objects.iter().filter_map(|o| o.counts.as_ref()).flat_map(|c| &c.relocations) {
@@ -242,7 +247,7 @@ impl Profile {
         types
     }
 
-    /// A count over all objects.
+    /// A count, summed over all objects.
     pub fn count(&self, of: impl Fn(&ObjectCounts) -> u64) -> u64 {
         self.objects.iter().filter_map(|o| o.counts.as_ref()).map(of).sum()
     }
@@ -253,10 +258,10 @@ impl ObjectProfile {
         self.parts.iter().filter(|time| time.part == part).map(|time| time.nanoseconds).sum()
     }
 
-    /// The last part of its path.
+    /// The name of the object, without its path.
     pub fn short(&self) -> &str {
         match &self.object {
-            Some(path) => path.rsplit('/').next().unwrap_or(path),
+            Some(path) => short(path),
             None => "(for all of them)",
         }
     }

@@ -1,6 +1,6 @@
-//! Pages of objects: brought in beforehand, and looked at afterwards.
+//! Brings pages into memory before a load, and counts the pages of objects after it.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
@@ -9,8 +9,10 @@ use dlscope::event::{Event, Kind, Tag};
 use nix::libc;
 use serde::{Deserialize, Serialize};
 
-/// Brings the pages of a mapping into memory; those that may be written as private copies. Contents stay the same.
-/// madvise(2), `MADV_POPULATE_READ` and `MADV_POPULATE_WRITE`, since Linux 5.14.
+use crate::compare::process::Maps;
+
+/// Brings the pages of a mapping into memory, writable ones as private copies. Their contents stay the same. This is
+/// madvise(2) with `MADV_POPULATE_READ` or `MADV_POPULATE_WRITE`, since Linux 5.14. Returns whether the kernel did it.
 pub fn bring_in(address: Addr, length: u64, writable: bool) -> bool {
     let advice = if writable { libc::MADV_POPULATE_WRITE } else { libc::MADV_POPULATE_READ };
     let start = std::ptr::with_exposed_provenance_mut(address.0 as usize);
@@ -18,45 +20,35 @@ pub fn bring_in(address: Addr, length: u64, writable: bool) -> bool {
     unsafe { libc::madvise(start, length as usize, advice) == 0 }
 }
 
-/// The same for everything that this process has of files: symbol tables of the host are read by every load.
-/// `false`: the kernel is too old for it.
+/// Brings all mapped files of this process into memory, because every load reads symbol tables of the host. Returns
+/// `false` if the kernel is too old for that.
 pub fn bring_in_host() -> bool {
-    let Ok(maps) = fs::read_to_string("/proc/self/maps") else { return false };
-    let number = |text: &str| u64::from_str_radix(text, 16).ok();
-    let mut done = false;
-    for line in maps.lines().filter(|line| line.contains('/')) {
-        let mut words = line.split_ascii_whitespace();
-        let range = words.next().and_then(|range| range.split_once('-'));
-        let (Some((start, end)), Some(rights)) = (range, words.next()) else { continue };
-        if let (Some(start), Some(end)) = (number(start), number(end))
-            && rights.starts_with('r')
-        {
-            done |= bring_in(Addr(start), end - start, false);
-        }
-    }
-    done
+    let maps = Maps::read().map_or(Vec::new(), |maps| maps.0);
+    let readable = maps.iter().filter(|mapping| !mapping.path.is_empty() && mapping.rights.starts_with('r'));
+    let bring_in = |range: &Range<u64>| bring_in(Addr(range.start), range.end - range.start, false);
+    readable.fold(false, |done, mapping| bring_in(&mapping.range) || done)
 }
 
-/// One object: where it lies, and which of its pages are private when.
-pub struct Seen {
+/// An object whose pages are counted.
+pub struct WatchedObject {
     tag: Tag,
     span: Range<u64>,
-    /// Ranges that came from the file; what `MapZero` replaced is out again.
+    /// The ranges that are mapped from the file.
     from_file: Vec<Range<u64>>,
-    /// As it was published: relocated, no constructor run.
-    published: Option<Pages>,
+    /// Its pages when it was published: relocated, but before its constructors.
+    published: Option<PageCounts>,
 }
 
-/// What the kernel says of an object's pages.
+/// The state of an object's pages, as the kernel tells it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pages {
-    /// All that it spans, gaps too.
+pub struct PageCounts {
+    /// All pages from its first to its last, gaps included.
     pub span: u64,
-    /// In memory and in this process's page table.
+    /// Pages in this process's page table.
     pub resident: u64,
-    /// Pages of the file that were written, so the kernel copied them for this process.
+    /// Pages of the file that were written to, so that the kernel copied them for this process.
     pub copied: u64,
-    /// Pages that were zero at first, and were touched.
+    /// Pages that began as zeros, and were touched.
     pub zeroed: u64,
 }
 
@@ -64,17 +56,23 @@ pub struct Pages {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ObjectPages {
     pub object: String,
-    pub published: Pages,
-    pub ready: Pages,
+    pub published: PageCounts,
+    pub ready: PageCounts,
 }
 
-/// Takes note of what an event says about pages.
-pub fn note(seen: &mut Vec<Seen>, event: &Event) {
-    let mine = |seen: &mut Vec<Seen>| event.object.as_ref().and_then(|tag| seen.iter().position(|s| s.tag == *tag));
+/// Learns from an event which pages an object has.
+pub fn note(seen: &mut Vec<WatchedObject>, event: &Event) {
+    let mine =
+        |seen: &mut Vec<WatchedObject>| event.object.as_ref().and_then(|tag| seen.iter().position(|s| s.tag == *tag));
     match &event.kind {
         Kind::Placed { address, length, .. } => {
             let Some(tag) = event.object.clone() else { return };
-            seen.push(Seen { tag, span: address.0..address.0 + length, from_file: Vec::new(), published: None });
+            seen.push(WatchedObject {
+                tag,
+                span: address.0..address.0 + length,
+                from_file: Vec::new(),
+                published: None,
+            });
         }
         Kind::Map { address, length, .. } => {
             if let Some(at) = mine(seen) {
@@ -83,7 +81,7 @@ pub fn note(seen: &mut Vec<Seen>, event: &Event) {
         }
         Kind::MapZero { address, .. } => {
             if let Some(at) = mine(seen) {
-                // A segment's zero pages are behind its file pages.
+                // A segment's pages of zeros lie behind its pages of the file.
                 let cut = |range: &mut Range<u64>| {
                     if range.contains(&address.0) {
                         range.end = address.0;
@@ -101,15 +99,15 @@ pub fn note(seen: &mut Vec<Seen>, event: &Event) {
     }
 }
 
-impl Seen {
-    /// Reads `/proc/self/pagemap`: a word for each page. Bit 63: present. Bit 62: swapped out. Bit 61: a page of a
-    /// file, or shared.
-    fn look(&self) -> Option<Pages> {
+impl WatchedObject {
+    /// Counts the pages. `/proc/self/pagemap` has a word for each page: bit 63 says that it is present, bit 62 that it
+    /// is swapped out, bit 61 that it is a page of a file or shared.
+    fn look(&self) -> Option<PageCounts> {
         let first = self.span.start / PAGE;
         let count = (self.span.end / PAGE - first) as usize;
         let mut bytes = vec![0; count * 8];
         File::open("/proc/self/pagemap").ok()?.read_exact_at(&mut bytes, first * 8).ok()?;
-        let mut pages = Pages { span: count as u64, ..Pages::default() };
+        let mut pages = PageCounts { span: count as u64, ..PageCounts::default() };
         for (at, word) in bytes.chunks_exact(8).enumerate() {
             let word = u64::from_le_bytes(word.try_into().ok()?);
             let (there, of_file) = (word >> 62 != 0, word & 1 << 61 != 0);
@@ -125,7 +123,7 @@ impl Seen {
         Some(pages)
     }
 
-    /// What is known of the object at the end.
+    /// The counts of the object, when the load is over.
     pub fn finish(&self) -> Option<ObjectPages> {
         let ready = self.look()?;
         Some(ObjectPages { object: self.tag.name.to_string(), published: self.published.unwrap_or(ready), ready })

@@ -1,4 +1,4 @@
-//! The parts that the time of a load is divided into.
+//! The parts into which the time of a load is divided.
 
 use std::fmt;
 
@@ -9,27 +9,27 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
-    /// Before the request begins: the lock, and what is in the process already.
+    /// The work before the request: taking the lock, and listing the objects of the host.
     Host,
-    /// Stages 1, 2 and 6: from names to open files with checked headers, dependencies too.
+    /// Stages 1, 2 and 6: from names to open files with checked headers, also for dependencies.
     Search,
-    /// Stages 3 and 4: the plan, and the mappings.
+    /// Stages 3 and 4: the plan and the mappings.
     Map,
-    /// Stage 5: the tables are read and checked.
+    /// Stage 5: reading and checking the tables.
     Dynamic,
-    /// Stage 7.
+    /// Stage 7: the needed versions.
     Versions,
-    /// Of stage 8 the search for symbols, with the scope and its filter.
+    /// The lookups of symbols in stage 8, with making the scope and its filter.
     Lookup,
     /// The rest of stage 8: formulas and stores.
     Relocate,
-    /// Stage 9.
+    /// Stage 9: RELRO becomes read-only.
     Seal,
-    /// Stage 10, and what is kept of constructors and of the caller's handle.
+    /// Stage 10, with the order of constructors and the caller's handle.
     Publish,
     /// Stage 11: the library's own code.
     Constructors,
-    /// What constructors asked of the loader, but for opens, whose parts count with all others.
+    /// Requests that constructors make, except for opens, which are divided into parts like any load.
     Nested,
 }
 
@@ -49,7 +49,7 @@ impl Part {
         Part::Nested,
     ];
 
-    /// The part that the loader's own work in a stage is of.
+    /// The part to which the loader's own work in a stage belongs.
     pub fn of_stage(stage: Stage) -> Part {
         match stage {
             Stage::Host => Part::Host,
@@ -64,37 +64,34 @@ impl Part {
         }
     }
 
-    /// The column or row that it stands in.
+    /// The name of its column or row.
     pub fn name(self) -> &'static str {
-        match self {
-            Part::Host => "host",
-            Part::Search => "search",
-            Part::Map => "map",
-            Part::Dynamic => "dynamic",
-            Part::Versions => "versions",
-            Part::Lookup => "lookup",
-            Part::Relocate => "relocate",
-            Part::Seal => "seal",
-            Part::Publish => "publish",
-            Part::Constructors => "constructors",
-            Part::Nested => "nested",
-        }
+        self.words()[0]
     }
 
-    /// What is done there, in a few words.
+    /// What the loader does there, in a few words.
     pub fn about(self) -> &'static str {
+        self.words()[1]
+    }
+
+    /// Its colour in a picture.
+    pub fn colour(self) -> &'static str {
+        self.words()[2]
+    }
+
+    fn words(self) -> [&'static str; 3] {
         match self {
-            Part::Host => "what is in the process already",
-            Part::Search => "names to files, headers",
-            Part::Map => "plan, reserve, mmap, zero",
-            Part::Dynamic => "dynamic section, tables checked",
-            Part::Versions => "needed versions",
-            Part::Lookup => "scope, symbols by name",
-            Part::Relocate => "formulas and stores",
-            Part::Seal => "RELRO read-only",
-            Part::Publish => "namespace, order, handle",
-            Part::Constructors => "the library's own code",
-            Part::Nested => "dlsym, dlclose of constructors",
+            Part::Host => ["host", "what is in the process already", "#9a9fa6"],
+            Part::Search => ["search", "names to files, headers", "#4f8fd0"],
+            Part::Map => ["map", "plan, reserve, mmap, zero", "#2f6fb0"],
+            Part::Dynamic => ["dynamic", "dynamic section, tables checked", "#6ab0a8"],
+            Part::Versions => ["versions", "needed versions", "#8fbf6a"],
+            Part::Lookup => ["lookup", "scope, symbols by name", "#e0a030"],
+            Part::Relocate => ["relocate", "formulas and stores", "#d9662e"],
+            Part::Seal => ["seal", "RELRO read-only", "#a0522d"],
+            Part::Publish => ["publish", "namespace, order, handle", "#b7a4cf"],
+            Part::Constructors => ["constructors", "the library's own code", "#8a4fb0"],
+            Part::Nested => ["nested", "dlsym, dlclose of constructors", "#c06fa8"],
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A profile as a picture: one bar for the whole load, and one for each object.
+//! A profile as an SVG picture: a bar for the whole load, and one for each object.
 
 use svg::Document;
 use svg::node::element::{Element, Group, Rectangle, Style, Text, Title};
@@ -13,10 +13,10 @@ const LEFT: f64 = 220.0;
 const RIGHT: f64 = 90.0;
 const ROW: f64 = 22.0;
 const TOP: f64 = 150.0;
-/// More rows than that nobody reads.
+/// At most so many objects are drawn.
 const OBJECTS: usize = 80;
 
-/// Dark text on light paper, or the other way round, as the reader has it.
+/// Dark text on a light background or the other way round, as the reader's system is set.
 const STYLE: &str = "\
 svg { font: 12px system-ui, sans-serif; background: #fff }
 text { fill: #1c1e21 }
@@ -27,22 +27,6 @@ text { fill: #1c1e21 }
   text { fill: #e8eaed }
   .faint { fill: #9aa0a6 }
 }";
-
-fn colour(part: Part) -> &'static str {
-    match part {
-        Part::Host => "#9a9fa6",
-        Part::Search => "#4f8fd0",
-        Part::Map => "#2f6fb0",
-        Part::Dynamic => "#6ab0a8",
-        Part::Versions => "#8fbf6a",
-        Part::Lookup => "#e0a030",
-        Part::Relocate => "#d9662e",
-        Part::Seal => "#a0522d",
-        Part::Publish => "#b7a4cf",
-        Part::Constructors => "#8a4fb0",
-        Part::Nested => "#c06fa8",
-    }
-}
 
 /// The picture as the text of an SVG file.
 pub fn draw(profile: &Profile) -> String {
@@ -65,7 +49,7 @@ pub fn draw(profile: &Profile) -> String {
     };
     picture = picture.add(bar(&whole, "the whole load", 64.0, (WIDTH - 40.0) / profile.whole, 20.0));
     picture = legend(profile).into_iter().fold(picture, |picture, item| picture.add(item));
-    // Objects are drawn to the scale of the longest, or short ones could not be seen beside the whole.
+    // The longest object has the full width. On the scale of the whole load short objects would not be visible.
     let scale = objects.first().map_or(1.0, |longest| (WIDTH - LEFT - RIGHT) / longest.nanoseconds.max(1.0));
     for (row, object) in objects.iter().enumerate() {
         let y = TOP + ROW * row as f64;
@@ -93,7 +77,7 @@ fn subtitle(profile: &Profile) -> String {
     )
 }
 
-/// A bar in the colours of its parts; each tells its number when pointed at.
+/// A bar in the colours of its parts. Each part has a title with its time, which browsers show on hover.
 fn bar(object: &ObjectProfile, name: &str, y: f64, scale: f64, left: f64) -> Group {
     let mut x = left;
     let mut group = Group::new();
@@ -113,10 +97,10 @@ fn rectangle(x: f64, y: f64, wide: f64, part: Part) -> Rectangle {
         .set("y", tenths(y))
         .set("width", tenths(wide))
         .set("height", ROW - 4.0)
-        .set("fill", colour(part))
+        .set("fill", part.colour())
 }
 
-/// Which colour is which part, with its time.
+/// The legend: the colour and the share of each part.
 fn legend(profile: &Profile) -> Vec<Element> {
     let column = (WIDTH - 40.0) / 6.0;
     let item = |(at, time): (usize, &super::merge::PartTime)| {

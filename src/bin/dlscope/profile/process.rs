@@ -1,89 +1,78 @@
-//! Starts the children, one after the other.
+//! Runs the children of `profile`, one after the other.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use clap::ValueEnum as _;
 use nix::libc;
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use super::child::{Told, Way};
+use super::child::{ChildReport, RunKind};
 use crate::Failure;
-use crate::compare::{how, wait};
+use crate::child::{self, End, in_arguments};
+use crate::subject::SearchDirs;
 
-/// What is opened, and where children may write.
+/// What the children open, and the folder in which they write.
 pub struct Children {
     library: OsString,
-    search_dirs: Vec<PathBuf>,
+    search: SearchDirs,
     folder: TempDir,
 }
 
 impl Children {
-    pub fn new(library: OsString, search_dirs: Vec<PathBuf>) -> io::Result<Children> {
-        Ok(Children { library, search_dirs, folder: tempfile::Builder::new().prefix("dlscope-").tempdir()? })
+    pub fn new(library: OsString, search: SearchDirs) -> io::Result<Children> {
+        Ok(Children { library, search, folder: tempfile::Builder::new().prefix("dlscope-").tempdir()? })
     }
 
-    /// A new child, looking in this way.
+    /// Runs a child that measures in one way.
     ///
     /// # Errors
-    /// The load failed, the library ended the process, or it took more than ten seconds.
-    pub fn run(&self, way: Way) -> Result<Told, Failure> {
-        self.run_with(way, &[]).map(|(told, _)| told)
+    /// The process died or did not finish in time.
+    pub fn run(&self, kind: RunKind) -> Result<ChildReport, Failure> {
+        self.run_with(kind, &[]).map(|(told, _)| told)
     }
 
-    /// The same with ld.so's statistics on, and a preloaded library where one is given: what was told, what ld.so
-    /// said.
-    pub fn with_statistics(&self, way: Way, preload: Option<&Path>) -> Result<(Told, String), Failure> {
+    /// Runs a child with ld.so's statistics, and with a preloaded library if one is given. Returns its result and the
+    /// text of ld.so.
+    pub fn with_statistics(&self, kind: RunKind, preload: Option<&Path>) -> Result<(ChildReport, String), Failure> {
         let mut variables = vec![("LD_DEBUG", OsString::from("statistics"))];
         variables.push(("LD_DEBUG_OUTPUT", self.statistics().into()));
         if let Some(preload) = preload {
             variables.push(("LD_PRELOAD", preload.into()));
         }
-        // Or the process's own first calls would be counted, too.
+        // Without this ld.so would count the first calls of the child's own functions, too.
         variables.push(("LD_BIND_NOW", "1".into()));
-        self.run_with(way, &variables)
+        self.run_with(kind, &variables)
     }
 
     fn statistics(&self) -> PathBuf {
         self.folder.path().join("statistics")
     }
 
-    fn run_with(&self, way: Way, variables: &[(&str, OsString)]) -> Result<(Told, String), Failure> {
-        let (out, complaints) = (self.folder.path().join("told"), self.folder.path().join("stderr"));
-        // This very program, even if its file has been replaced meanwhile.
-        let mut command = Command::new("/proc/self/exe");
-        let name = way.to_possible_value().map_or(String::new(), |value| value.get_name().into());
-        command.arg("profile-child").arg(name).arg(&out);
-        for dir in &self.search_dirs {
-            command.arg("-L").arg(dir);
+    fn run_with(&self, kind: RunKind, variables: &[(&str, OsString)]) -> Result<(ChildReport, String), Failure> {
+        let out = self.folder.path().join("told");
+        let (end, id) = child::run(&out, |command| {
+            command.arg("profile-child").arg(in_arguments(kind)).arg(&out);
+            for dir in &self.search.dirs {
+                command.arg("-L").arg(dir);
+            }
+            command.arg("--").arg(&self.library).envs(variables.iter().map(|(name, value)| (name, value)));
+        })?;
+        let statistics = fs::read_to_string(format!("{}.{id}", self.statistics().display())).unwrap_or_default();
+        match end {
+            End::Told(told) => Ok((told, statistics)),
+            End::Died(how) => Err(self.refused(&how)),
+            End::TimedOut => Err(self.refused("it did not finish in time")),
         }
-        command.arg("--").arg(&self.library).envs(variables.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&complaints)?);
-        // A group of its own: what the library starts ends with it.
-        command.process_group(0);
-        let mut child = command.spawn()?;
-        let status = wait(&mut child)?;
-        let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
-        let told = fs::read(&out).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let said = String::from_utf8_lossy(&fs::read(&complaints).unwrap_or_default()).into_owned();
-        let statistics = format!("{}.{}", self.statistics().display(), child.id());
-        let statistics = fs::read_to_string(statistics).unwrap_or_default();
-        let _ = fs::remove_file(&out);
-        match (told, status) {
-            (Some(told), _) => Ok((told, statistics)),
-            (None, None) => Err(refused(&self.library, "it took more than ten seconds")),
-            (None, Some(status)) => Err(refused(&self.library, &how(status, &said))),
-        }
+    }
+
+    fn refused(&self, why: &str) -> Failure {
+        Failure::Refused(format!("{}: no load to measure: {why}", self.library.to_string_lossy()))
     }
 }
 
-/// `CLOCK_MONOTONIC` in nanoseconds: the same in every process.
+/// `CLOCK_MONOTONIC` in nanoseconds, which is the same clock in every process.
 pub fn monotonic() -> u64 {
     // SAFETY: clock_gettime(2) fills in the two numbers, for which zeros are valid, and does nothing else.
     let time = unsafe {
@@ -92,8 +81,4 @@ pub fn monotonic() -> u64 {
         time
     };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
-}
-
-fn refused(library: &OsString, why: &str) -> Failure {
-    Failure::Refused(format!("{}: no load to measure: {why}", library.to_string_lossy()))
 }

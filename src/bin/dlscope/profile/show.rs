@@ -1,22 +1,20 @@
-//! A profile in the terminal.
+//! A profile as text.
 
 use std::io;
 
-use anstyle::AnsiColor;
-
 use super::merge::{ObjectProfile, PartTime, Profile};
 use super::part::Part;
-use crate::page::{MARGIN, Page, count, dim, heading, shortened, symbol, thousands, width_of};
+use crate::page::{Page, count, dim, heading, shortened, symbol, thousands, warm, width_of};
 use crate::words;
 
-/// How many rows of a long table are shown.
+/// How many rows of a long table are shown, without and with `--all`.
 const FEW: usize = 10;
 const MANY: usize = 100;
 
-/// Writes all of it to standard output.
+/// Writes the profile to standard output.
 pub fn profile(profile: &Profile, all: bool) -> io::Result<()> {
     let mut page = Page::stdout();
-    let width = (page.room() + MARGIN).min(110);
+    let width = page.width().min(110);
     headline(&mut page, profile);
     parts(&mut page, profile, width);
     objects(&mut page, profile, all, width);
@@ -47,7 +45,7 @@ fn headline(page: &mut Page, profile: &Profile) {
 fn parts(page: &mut Page, profile: &Profile, width: usize) {
     page.raw(&heading(&format!("{:<14}{:>10}{:>8}{:>8}", "stage", "µs", "share", "faults")));
     let longest = profile.parts.iter().map(|time| time.nanoseconds).fold(0.0, f64::max);
-    // What a part does is said where there is room.
+    // A narrow terminal has no room for the words about each part.
     let room = if width >= 100 { 26 } else { width - 44 };
     for time in &profile.parts {
         let faults = match time.faults {
@@ -71,9 +69,9 @@ fn parts(page: &mut Page, profile: &Profile, width: usize) {
     page.raw(&match profile.faulting() {
         Some(time) => {
             let less = format!("{} µs less with all pages in memory beforehand", micros(time));
-            format!("{} work   {} page faults: {less}", working("█"), faulting("░"))
+            format!("{} work   {} page faults: {less}", symbol("█"), warm("░"))
         }
-        None => format!("{} work; what page faults cost cannot be tried on this kernel", working("█")),
+        None => format!("{} work; what page faults cost cannot be tried on this kernel", symbol("█")),
     });
     let runs = count(profile.runs as u64, "run");
     page.raw(&dim(&format!("↓ counted in the next row; {runs} of each sort, each in a process of its own")));
@@ -108,7 +106,7 @@ fn objects(page: &mut Page, profile: &Profile, all: bool, width: usize) {
     pages(page, profile);
 }
 
-/// The numbers of an object's row. What has no column is in the whole.
+/// The cells of an object's row. The first one, the whole time, includes parts that have no column.
 fn cells(object: &ObjectProfile) -> [String; 8] {
     let sum = |parts: &[Part]| parts.iter().map(|part| object.part(*part)).sum::<f64>();
     let micros = |time: f64| if time == 0.0 { "·".into() } else { micros(time) };
@@ -224,7 +222,7 @@ fn left_out(page: &mut Page, all: usize, shown: usize) {
 
 // ── numbers ──────────────────────────────────────────────────────────────────────────────────────────────
 
-/// Microseconds: `12.3`, `1,234`.
+/// A time in microseconds: `12.3`, `1,234`.
 fn micros(nanoseconds: f64) -> String {
     let tenths = (nanoseconds / 100.0).round() as u64;
     match tenths {
@@ -233,7 +231,7 @@ fn micros(nanoseconds: f64) -> String {
     }
 }
 
-/// `421 µs`, `5.12 ms`.
+/// A time with its unit: `421 µs`, `5.12 ms`.
 pub fn duration(nanoseconds: f64) -> String {
     match nanoseconds {
         n if n < 1e6 => format!("{:.0} µs", n / 1e3),
@@ -241,22 +239,12 @@ pub fn duration(nanoseconds: f64) -> String {
     }
 }
 
-/// `12 %`.
+/// A share: `12 %`.
 pub fn percent(part: f64, whole: f64) -> String {
     format!("{:.0} %", if whole > 0.0 { part / whole * 100.0 } else { 0.0 })
 }
 
-fn working(text: &str) -> String {
-    let style = AnsiColor::Cyan.on_default();
-    format!("{style}{text}{style:#}")
-}
-
-fn faulting(text: &str) -> String {
-    let style = AnsiColor::Yellow.on_default();
-    format!("{style}{text}{style:#}")
-}
-
-/// A bar of at most `room` columns for `value`; the end of it, as much as `faults` is, is drawn lighter.
+/// A bar of at most `room` columns for `value`. Its end, as long as `faults`, is drawn lighter.
 fn bar(value: f64, faults: f64, longest: f64, room: usize) -> String {
     if longest <= 0.0 {
         return String::new();
@@ -264,6 +252,6 @@ fn bar(value: f64, faults: f64, longest: f64, room: usize) -> String {
     let columns = |value: f64| (value / longest * room as f64).round() as usize;
     let (all, light) = (columns(value), columns(faults));
     let light = light.min(all);
-    let work = working(&"█".repeat(all - light));
-    if light == 0 { work } else { work + &faulting(&"░".repeat(light)) }
+    let work = symbol(&"█".repeat(all - light));
+    if light == 0 { work } else { work + &warm(&"░".repeat(light)) }
 }

@@ -1,7 +1,7 @@
-//! A probe that notes when each event came, and nothing else.
+//! A probe that notes the time of each event.
 //!
-//! It asks for the stages only, so hardly anything is told and the load is hardly slower. The events are made when a
-//! thing is done: the time up to an event is that of the work which it tells.
+//! It asks for the stages only, so there are few events and the load is hardly slower. The loader emits an event when
+//! the work is done, so the time before an event is the time of the work that the event tells.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -11,43 +11,33 @@ use dlscope::event::{Detail, Event, Kind, Probe, Stage, Tag};
 use nix::libc;
 use nix::unistd::gettid;
 
-use super::pages::{self, Seen};
+use super::child::RunKind;
+use super::pages::{self, WatchedObject};
 
-/// What one run looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Looks {
-    /// Each search for a symbol is timed, too.
-    pub lookups: bool,
-    /// Each mapping is brought into memory whole, as soon as it is made, so that nothing faults later.
-    pub resident: bool,
-    /// Page faults and pages are counted.
-    pub pages: bool,
-}
-
-/// An event, as far as the accounts need it.
+/// The time of an event, and what `account` must know about it.
 pub struct Stamp {
-    /// When it came, and when the probe was done with it. In between nothing of the load happens.
+    /// The time when the event came, and when the probe was done with it. The load stands still in between.
     pub came: Moment,
     pub left: Moment,
     pub stage: Stage,
     pub object: Option<Tag>,
-    pub what: What,
+    pub what: Boundary,
 }
 
-/// A point of time, and the page faults up to it.
+/// A point in time, and the number of page faults up to it.
 #[derive(Clone, Copy)]
 pub struct Moment {
     pub time: Instant,
     pub faults: u64,
 }
 
-/// The kinds of event that are boundaries of a special sort.
-pub enum What {
+/// The kind of an event, as far as it decides to which part the time before it belongs.
+pub enum Boundary {
     Begin,
     End,
     Search,
     Planned,
-    /// The scope is being made.
+    /// The loader has made the scope, or begins a pass.
     Scope,
     Call,
     Return,
@@ -58,62 +48,64 @@ pub enum What {
     Other,
 }
 
-impl What {
-    fn of(kind: &Kind) -> What {
+impl Boundary {
+    fn of(kind: &Kind) -> Boundary {
         match kind {
-            Kind::Begin { .. } => What::Begin,
-            Kind::End { .. } => What::End,
-            Kind::Search { .. } => What::Search,
-            Kind::Planned { .. } => What::Planned,
-            Kind::Scope { .. } | Kind::Pass { .. } => What::Scope,
-            Kind::Call { .. } => What::Call,
-            Kind::Return { .. } => What::Return,
+            Kind::Begin { .. } => Boundary::Begin,
+            Kind::End { .. } => Boundary::End,
+            Kind::Search { .. } => Boundary::Search,
+            Kind::Planned { .. } => Boundary::Planned,
+            Kind::Scope { .. } | Kind::Pass { .. } => Boundary::Scope,
+            Kind::Call { .. } => Boundary::Call,
+            Kind::Return { .. } => Boundary::Return,
             Kind::Relocated { symbols, looking_up, .. } => {
-                What::Relocated { symbols: *symbols, looking_up: *looking_up }
+                Boundary::Relocated { symbols: *symbols, looking_up: *looking_up }
             }
-            _ => What::Other,
+            _ => Boundary::Other,
         }
     }
 }
 
-/// The probe.
+/// The probe that notes times.
 pub struct Stamps {
-    looks: Looks,
+    kind: RunKind,
     thread: i32,
     stamps: Mutex<Vec<Stamp>>,
-    /// Where objects lie and what became of their pages.
-    seen: Mutex<Vec<Seen>>,
+    /// The objects whose pages are counted.
+    seen: Mutex<Vec<WatchedObject>>,
 }
 
 impl Stamps {
-    pub fn new(looks: Looks) -> Stamps {
+    pub fn new(kind: RunKind) -> Stamps {
         let mut stamps = Vec::with_capacity(1 << 14);
-        // The pages of the list itself must not fault later.
+        // So that no page fault of this list itself falls into the load.
         stamps.resize_with(stamps.capacity(), || Stamp {
             came: Moment::new(false),
             left: Moment::new(false),
             stage: Stage::Find,
             object: None,
-            what: What::Other,
+            what: Boundary::Other,
         });
         stamps.clear();
-        Stamps { looks, thread: gettid().as_raw(), stamps: Mutex::new(stamps), seen: Mutex::default() }
+        Stamps { kind, thread: gettid().as_raw(), stamps: Mutex::new(stamps), seen: Mutex::default() }
     }
 
-    pub fn take(&self) -> (Vec<Stamp>, Vec<Seen>) {
-        let take = |seen: &Mutex<Vec<Seen>>| std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
+    pub fn take(&self) -> (Vec<Stamp>, Vec<WatchedObject>) {
+        let take = |seen: &Mutex<Vec<WatchedObject>>| {
+            std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner))
+        };
         let stamps = std::mem::take(&mut *self.stamps.lock().unwrap_or_else(PoisonError::into_inner));
         (stamps, take(&self.seen))
     }
 
-    /// What is done to or noted about pages at this event.
+    /// Brings pages into memory, or notes which pages an object has, as this kind of run wants it.
     fn look_at_pages(&self, event: &Event) {
-        if self.looks.resident
+        if self.kind == RunKind::Resident
             && let Some((address, length, writable)) = mapped(&event.kind)
         {
             pages::bring_in(address, length, writable);
         }
-        if self.looks.pages {
+        if self.kind.counts_faults() {
             pages::note(&mut self.seen.lock().unwrap_or_else(PoisonError::into_inner), event);
         }
     }
@@ -130,27 +122,28 @@ fn mapped(kind: &Kind) -> Option<(Addr, u64, bool)> {
 
 impl Probe for Stamps {
     fn event(&self, event: &Event) {
-        let came = Moment::new(self.looks.pages);
-        // A constructor's threads load on their own time.
+        let came = Moment::new(self.kind.counts_faults());
+        // Threads that a constructor starts may load libraries, too; they are not part of this load.
         if event.thread != self.thread {
             return;
         }
         let mut left = came;
-        if self.looks.resident || self.looks.pages {
+        if self.kind == RunKind::Resident || self.kind.counts_faults() {
             self.look_at_pages(event);
-            left = Moment::new(self.looks.pages);
+            left = Moment::new(self.kind.counts_faults());
         }
-        let stamp = Stamp { came, left, stage: event.stage, object: event.object.clone(), what: What::of(&event.kind) };
+        let stamp =
+            Stamp { came, left, stage: event.stage, object: event.object.clone(), what: Boundary::of(&event.kind) };
         self.stamps.lock().unwrap_or_else(PoisonError::into_inner).push(stamp);
     }
 
     fn detail(&self) -> Detail {
-        if self.looks.lookups { Detail::Lookups } else { Detail::Stages }
+        if matches!(self.kind, RunKind::Lookups | RunKind::Resident) { Detail::Lookups } else { Detail::Stages }
     }
 }
 
 impl Moment {
-    /// Now. Counting faults is a system call of its own.
+    /// The present moment. Page faults are counted on demand only, because that takes a system call.
     pub fn new(with_faults: bool) -> Moment {
         Moment { time: Instant::now(), faults: if with_faults { faults() } else { 0 } }
     }

@@ -1,34 +1,38 @@
-//! From a walk to the [`Model`]: goes through it once, row by row, and keeps what is shared once.
+//! Makes the [`Model`] from the record of a load, row by row. What several rows share is stored once.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::ops::Range;
 
 use dlscope::event::{Event, Kind, LoadId, Source};
+use dlscope::replay::{Change, Effect};
 
-use super::effects::{Effects, Origins};
-use super::model::{Excerpt, Model, Request, Rows, Section, Stage, Structure};
+use super::effects::Effects;
+use super::model::{Excerpt, Model, Request, RowGroup, Rows, StageWords, Structure};
 use super::texts::{Text, Texts};
 use super::{fold, objects};
 use crate::Failure;
 use crate::walk::{self, Formula, Record, Walk};
-use crate::words;
+use crate::words::{self, EventWords};
 
-/// How many bytes of a long range are shown.
+/// At most so many bytes of a long range are shown.
 const MOST_SHOWN: u64 = 64;
-/// How many lines of source are shown before and after the one that did it.
+/// How many lines of source are shown before and after the line that emitted the event.
 const LINES: u32 = 4;
-/// At so many rows the report says what memory's hash must be.
+/// The report has a hash of the memory at about so many rows.
 const CHECKS: usize = 48;
 
-/// The data of the walk, and the bytes that go with it. At most `most` relocations of an object are told one by one.
+/// The model, and the bytes that go with it. It has rows for at most `most` relocations of each object.
 pub fn model(walk: &mut Walk, most: usize) -> (Model, Vec<u8>) {
     let rows = fold::rows(walk, most);
     let mut builder = Builder { effects: Effects::new(), ..Builder::default() };
     builder.effects = Effects::new();
     for row in &rows {
         for at in row.clone() {
+            // Both before and after the event, which may unmap the pages that it is about.
+            builder.keep(walk, at);
             walk.go(at);
+            builder.keep(walk, at);
             builder.effect(walk, at);
         }
         builder.row(walk, row.start, row.len());
@@ -38,26 +42,20 @@ pub fn model(walk: &mut Walk, most: usize) -> (Model, Vec<u8>) {
             builder.rows.text[last] = builder.texts.add(&text);
         }
     }
-    let bytes = builder.effects.bytes(walk);
+    let bytes = builder.effects.bytes(walk.memory());
     let checks = checks(walk, &rows, &builder.effects);
     (builder.finish(walk, &rows, checks), bytes)
 }
 
-/// What memory's hash is after some of the rows.
+/// The hashes of the memory after some of the rows.
 fn checks(walk: &mut Walk, rows: &[Range<usize>], effects: &Effects) -> Vec<(usize, u32)> {
     let every = (rows.len() / CHECKS).max(1);
-    let mut origins = Origins::default();
-    let mut checks = Vec::new();
-    for (number, row) in rows.iter().enumerate() {
-        for at in row.clone() {
-            walk.go(at);
-            origins.follow(&walk.event().kind);
-        }
-        if number % every == 0 || number + 1 == rows.len() {
-            checks.push((number, effects.hash(walk, &origins)));
-        }
-    }
-    checks
+    let checked = rows.iter().enumerate().filter(|(number, _)| number % every == 0 || number + 1 == rows.len());
+    let check = |(number, row): (usize, &Range<usize>)| {
+        walk.go(row.end - 1);
+        (number, effects.hash(walk.memory()))
+    };
+    checked.map(check).collect()
 }
 
 #[derive(Default)]
@@ -67,38 +65,31 @@ struct Builder {
     kinds: Once<[&'static str; 3]>,
     references: Once<[&'static str; 4]>,
     requests: Once<LoadId>,
-    sections: Vec<Section>,
+    sections: Vec<RowGroup>,
     sources: Once<(&'static str, u32)>,
     types: Once<[String; 2]>,
     rows: Rows,
-    records: Vec<Structure>,
-    formulas: Vec<[Text; 3]>,
-    trails: Vec<Vec<(Text, Text, bool)>>,
-    /// By event: what is already in the lists.
-    known_records: HashMap<usize, i64>,
-    known_formulas: HashMap<usize, i64>,
-    known_trails: HashMap<usize, i64>,
+    records: ByEvent<Structure>,
+    formulas: ByEvent<[Text; 3]>,
+    trails: ByEvent<Vec<(Text, Text, bool)>>,
     regions: Once<(u64, u64, u32, Option<u32>, String)>,
     layouts: Vec<Vec<usize>>,
     effects: Effects,
-    origins: Origins,
 }
 
 impl Builder {
-    /// What event `at`, the one that is looked at, does to memory.
+    /// Keeps the pages of files that the report shows for event `at`.
+    fn keep(&mut self, walk: &Walk, at: usize) {
+        if let Some((address, length)) = walk.touched(at) {
+            self.effects.keep(walk.memory(), address, length.min(MOST_SHOWN));
+        }
+    }
+
+    /// Adds the effect of event `at` on memory, and the new layout of the address space if it changed.
     fn effect(&mut self, walk: &Walk, at: usize) {
-        let kind = &walk.events[at].kind;
-        let shown = walk.touched(at).map(|(address, length)| (address, length.min(MOST_SHOWN)));
-        if let Some((address, length)) = shown {
-            self.effects.keep(&self.origins, address, length);
-        }
-        self.effects.add(kind, &self.origins);
-        self.origins.follow(kind);
-        if let Some((address, length)) = shown {
-            self.effects.keep(&self.origins, address, length);
-        }
-        let written = matches!(kind, Kind::Store { .. } | Kind::Changed { .. } | Kind::Zero { .. });
-        let moved = walk::is_effect(kind) && !written;
+        let effect = Effect::of(&walk.events[at].kind);
+        effect.iter().for_each(|effect| self.effects.add(effect, walk.memory()));
+        let moved = effect.is_some_and(|effect| !matches!(effect.change, Change::Bytes { .. }));
         if moved || self.layouts.is_empty() {
             self.layout(walk);
         }
@@ -114,13 +105,12 @@ impl Builder {
         self.layouts.push(numbers);
     }
 
-    /// A row for event `at`, and `length - 1` more events.
+    /// Adds a row for `length` events, the first of which is event `at`.
     fn row(&mut self, walk: &Walk, at: usize, length: usize) {
         let event = &walk.events[at];
         let one = length == 1;
-        let reference = words::reference(&event.kind, event.stage);
+        let EventWords { what, why, reference } = words::of_event(&event.kind, event.stage);
         let section = self.section(event);
-        let [what, why] = words::of_kind(&event.kind);
         let rows = &mut self.rows;
         rows.number.push(at + 1);
         rows.kind.push(self.kinds.add([event.kind.name(), what, why]));
@@ -154,40 +144,32 @@ impl Builder {
     fn section(&mut self, event: &Event) -> usize {
         let request = self.requests.add(event.load);
         let stage = self.stages.add(event.stage);
-        // What was there before is one group, however many objects.
+        // All objects of the host share one group.
         let object = event.object.as_ref().filter(|_| event.stage != dlscope::event::Stage::Host);
         let (object, name) = (object.map(|tag| tag.id), object.map_or(String::new(), |tag| tag.short().into()));
-        let same = |last: &Section| (last.request, last.stage, last.object) == (request, stage, object);
+        let same = |last: &RowGroup| (last.request, last.stage, last.object) == (request, stage, object);
         if !self.sections.last().is_some_and(same) {
-            self.sections.push(Section { request, stage, object, name });
+            self.sections.push(RowGroup { request, stage, object, name });
         }
         self.sections.len() - 1
     }
 
     fn record(&mut self, walk: &Walk, at: usize) -> i64 {
         let cause = walk.link(at).cause.unwrap_or(at);
-        if let Some(known) = self.known_records.get(&cause) {
-            return *known;
+        if let Some(known) = self.records.number(cause) {
+            return known;
         }
-        let number = match walk.record_of(cause) {
-            None => -1,
-            Some(record) => {
-                let structure = self.structure(&record);
-                self.records.push(structure);
-                self.records.len() as i64 - 1
-            }
-        };
-        self.known_records.insert(cause, number);
-        number
+        let structure = walk.record_of(cause).map(|record| self.structure(walk, &record));
+        self.records.add(cause, structure)
     }
 
-    fn structure(&mut self, record: &Record) -> Structure {
+    fn structure(&mut self, walk: &Walk, record: &Record) -> Structure {
         let file = self.effects.file(&record.path);
         let length = record.length as u64;
         if let Some(offset) = record.offset {
             self.effects.keep_of_file(file, offset.0, length);
         } else if let Some(address) = record.address {
-            self.effects.keep(&self.origins, address, length);
+            self.effects.keep(walk.memory(), address, length);
         }
         let texts = &mut self.texts;
         let fields = record.fields.iter().map(|field| {
@@ -201,32 +183,21 @@ impl Builder {
 
     fn formula(&mut self, walk: &Walk, at: usize) -> i64 {
         let cause = walk.link(at).cause.unwrap_or(at);
-        if let Some(known) = self.known_formulas.get(&cause) {
-            return *known;
+        if let Some(known) = self.formulas.number(cause) {
+            return known;
         }
-        let number = match walk.formula_of(cause) {
-            None => -1,
-            Some(Formula { letters, numbers }) => {
-                let purpose = words::of_relocation(walk.relocation_type(cause).unwrap_or_default());
-                self.formulas.push([self.texts.add(&letters), self.texts.add(&numbers), self.texts.add(purpose)]);
-                self.formulas.len() as i64 - 1
-            }
-        };
-        self.known_formulas.insert(cause, number);
-        number
+        let purpose = words::of_relocation(walk.relocation_type(cause).unwrap_or_default());
+        let texts = |formula: Formula| [&*formula.letters, &*formula.numbers, purpose].map(|text| self.texts.add(text));
+        self.formulas.add(cause, walk.formula_of(cause).map(texts))
     }
 
     fn trail(&mut self, walk: &Walk, at: usize) -> i64 {
         let Some(lookup) = walk.link(at).lookup else { return -1 };
-        if let Some(known) = self.known_trails.get(&lookup) {
-            return *known;
+        if let Some(known) = self.trails.number(lookup) {
+            return known;
         }
-        let texts = &mut self.texts;
-        let line = |line: walk::Trail| (texts.add(&line.who), texts.add(&line.said), line.found);
-        self.trails.push(walk.trail(at).into_iter().map(line).collect());
-        let number = self.trails.len() as i64 - 1;
-        self.known_trails.insert(lookup, number);
-        number
+        let line = |line: walk::Trail| (self.texts.add(&line.who), self.texts.add(&line.said), line.found);
+        self.trails.add(lookup, Some(walk.trail(at).into_iter().map(line).collect()))
     }
 
     fn finish(mut self, walk: &Walk, rows: &[Range<usize>], checks: Vec<(usize, u32)>) -> Model {
@@ -241,7 +212,7 @@ impl Builder {
         let regions = self.regions.all.into_iter();
         let regions = regions.map(|(start, end, prot, object, what)| (start, end, prot, object, texts.add(&what)));
         let regions = regions.collect();
-        let stage = |stage: &dlscope::event::Stage| Stage {
+        let stage = |stage: &dlscope::event::Stage| StageWords {
             name: stage.to_string(),
             number: stage.number(),
             words: words::of_stage(*stage),
@@ -249,7 +220,7 @@ impl Builder {
         Model {
             title: walk.title.clone(),
             version: env!("CARGO_PKG_VERSION"),
-            error: walk.error.as_ref().map(message),
+            error: walk.error.as_ref().map(Failure::to_string),
             events: walk.len(),
             stages: self.stages.all.iter().map(stage).collect(),
             kinds: self.kinds.all,
@@ -259,9 +230,9 @@ impl Builder {
             sources: self.sources.all.into_iter().map(excerpt).collect(),
             types: self.types.all,
             rows: self.rows,
-            records: self.records,
-            formulas: self.formulas,
-            trails: self.trails,
+            records: self.records.all,
+            formulas: self.formulas.all,
+            trails: self.trails.all,
             rights: (0..8).map(|flags| dlscope::elf::image::Prot(flags).to_string()).collect(),
             regions,
             layouts: self.layouts,
@@ -288,11 +259,29 @@ fn excerpt((file, line): (&'static str, u32)) -> Excerpt {
     Excerpt { file, line, lines: walk::excerpt(Source { file, line }, LINES, LINES) }
 }
 
-fn message(failure: &Failure) -> String {
-    match failure {
-        Failure::Load(error) => error.to_string(),
-        Failure::Io(error) => error.to_string(),
-        Failure::Usage(message) | Failure::Refused(message) => message.clone(),
+/// A list with at most one entry for each event.
+struct ByEvent<T> {
+    all: Vec<T>,
+    numbers: HashMap<usize, i64>,
+}
+
+impl<T> Default for ByEvent<T> {
+    fn default() -> ByEvent<T> {
+        ByEvent { all: Vec::new(), numbers: HashMap::new() }
+    }
+}
+
+impl<T> ByEvent<T> {
+    /// The number of the event's entry, -1 for an event without one; `None` if the event was not added yet.
+    fn number(&self, event: usize) -> Option<i64> {
+        self.numbers.get(&event).copied()
+    }
+
+    fn add(&mut self, event: usize, entry: Option<T>) -> i64 {
+        let number = entry.as_ref().map_or(-1, |_| self.all.len() as i64);
+        self.all.extend(entry);
+        self.numbers.insert(event, number);
+        number
     }
 }
 
@@ -309,7 +298,7 @@ impl<T> Default for Once<T> {
 }
 
 impl<T: Clone + Eq + Hash> Once<T> {
-    /// The place of `item` in the list.
+    /// The index of `item` in the list; appends it if it is new.
     fn add(&mut self, item: T) -> usize {
         if let Some(known) = self.known.get(&item) {
             return *known;

@@ -1,8 +1,8 @@
-//! The page, its style, its script and its data, in one file.
+//! Puts the page, its style, its script and its data into one file.
 //!
-//! Nothing of a library can act in the page. Data is compressed and written in an alphabet without `<`, the script
-//! only ever makes text of it, and a Content-Security-Policy allows this script and this style (by their hashes),
-//! and nothing else: no request, no image, no other script.
+//! Nothing that comes from a library can act in the page. The data is compressed and encoded in base64, which has no
+//! `<`; the script turns it only into text; and a Content-Security-Policy allows this script and this style, by their
+//! hashes, and nothing else: no request, no image, no other script.
 
 use std::io::{self, Write as _};
 
@@ -17,7 +17,7 @@ use super::model::Model;
 const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("style.css");
 
-/// The script: one function around all files, so that they see each other and nobody else sees them.
+/// The script. One function surrounds all its files, so that their names are not global.
 const SCRIPT: &str = concat!(
     "\"use strict\";\n(() => {\n",
     include_str!("view/data.js"),
@@ -39,7 +39,7 @@ const SCRIPT: &str = concat!(
 /// The report of `title` as one HTML document.
 ///
 /// # Errors
-/// If the model cannot be written as JSON, which would be a mistake here.
+/// If the model cannot be written as JSON, or is larger than 4 GiB.
 pub fn html(title: &str, model: &Model, bytes: &[u8]) -> io::Result<String> {
     let policy = format!(
         "default-src 'none'; script-src '{}'; style-src '{}'; base-uri 'none'; form-action 'none'",
@@ -47,7 +47,7 @@ pub fn html(title: &str, model: &Model, bytes: &[u8]) -> io::Result<String> {
         source(STYLE)
     );
     let mut html = String::new();
-    // What is put in is not searched for further marks: a library may be called `@script@`.
+    // Only the page itself is searched for marks: a library may be called `@script@`.
     let mut rest = PAGE;
     while let Some((before, behind)) = rest.split_once('@') {
         html.push_str(before);
@@ -66,12 +66,13 @@ pub fn html(title: &str, model: &Model, bytes: &[u8]) -> io::Result<String> {
     Ok(html)
 }
 
-/// How a Content-Security-Policy names a script or a style that stands in the page.
+/// The hash by which a Content-Security-Policy names a script or a style in the page.
 fn source(content: &str) -> String {
     format!("sha256-{}", STANDARD.encode(Sha256::digest(content)))
 }
 
-/// The length of the JSON (four bytes, little-endian), the JSON, the bytes; as gzip, in base64.
+/// The data of the page: the length of the JSON (four bytes, little-endian), the JSON, and the bytes, compressed by
+/// gzip and encoded in base64.
 fn packed(model: &Model, bytes: &[u8]) -> io::Result<String> {
     let json = serde_json::to_vec(model)?;
     let length = u32::try_from(json.len()).map_err(|_| io::Error::other("the report is too large for a browser"))?;

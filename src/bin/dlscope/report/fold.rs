@@ -1,15 +1,16 @@
-//! Which events are told one by one, and which together: a library with 400,000 relocations would make a page that
-//! nobody can load.
+//! Decides which events get a row of their own, and which share one: no browser can show a page with 400,000
+//! relocations.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
 use dlscope::event::{Kind, Stage};
 
+use crate::narrate::tally;
 use crate::page::{count, thousands};
 use crate::walk::Walk;
 
-/// The rows of the timeline: most are one event, some are a run of relocations.
+/// The rows of the timeline. Most have one event, some a run of relocations.
 pub fn rows(walk: &Walk, most: usize) -> Vec<Range<usize>> {
     let folded = folded(walk, most);
     let mut rows: Vec<Range<usize>> = Vec::with_capacity(walk.len());
@@ -33,7 +34,7 @@ fn folded(walk: &Walk, most: usize) -> Vec<bool> {
                 *told += 1;
                 *told > most
             }
-            // The relocation that it is for comes next.
+            // The relocation that the lookup is for comes next.
             Kind::Lookup { .. } => *told >= most,
             Kind::Store { .. } => walk.link(at).cause.is_some_and(|cause| folded[cause]),
             Kind::Deferred { .. } => *told > most,
@@ -48,19 +49,12 @@ fn same_object(walk: &Walk, one: usize, other: usize) -> bool {
     object(one) == object(other)
 }
 
-/// What is said about a run of events that is told as one.
+/// The sentence for a row with several events.
 pub fn sentence(walk: &Walk, row: &Range<usize>) -> String {
-    let mut types: Vec<(&str, u64)> = Vec::new();
-    for at in row.clone() {
-        let Kind::Relocation { .. } = walk.events[at].kind else { continue };
-        let kind = walk.relocation_type(at).unwrap_or_default();
-        match types.iter_mut().find(|(known, _)| *known == kind) {
-            Some((_, number)) => *number += 1,
-            None => types.push((kind, 1)),
-        }
-    }
-    let all = types.iter().map(|(_, number)| number).sum();
-    let each: Vec<_> = types.iter().map(|(kind, number)| format!("{} {kind}", thousands(*number))).collect();
+    let relocations = row.clone().filter(|&at| matches!(walk.events[at].kind, Kind::Relocation { .. }));
+    let types = tally(relocations.map(|at| walk.relocation_type(at).unwrap_or_default()));
+    let all = types.iter().map(|(_, number)| *number as u64).sum();
+    let each: Vec<_> = types.iter().map(|(kind, number)| format!("{} {kind}", thousands(*number as u64))).collect();
     let object = walk.events[row.start].object.as_ref().map_or("the object", |object| object.short());
     let more = count(all, "more relocation");
     format!("{more} of {object}, carried out in one step here ({}); with --all each is told.", each.join(", "))

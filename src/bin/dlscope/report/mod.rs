@@ -1,7 +1,7 @@
-//! `dlscope report`: the walk through a load as one file for a browser.
+//! `dlscope report`: the record of a load as one HTML file.
 //!
-//! The file has everything in it and asks for nothing: the page, its style and script, and, compressed, a
-//! [`model`]: what happened, in words that were all made here. The script knows nothing about loading; it shows.
+//! The file needs no other file and no network: it has the page, its style, its script, and the compressed data of the
+//! [`model`]. All words are made here; the script only shows them and knows nothing about loading.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -20,28 +20,28 @@ mod model;
 mod objects;
 mod texts;
 
-/// Write the walk through a load as one HTML file that needs nothing else
+/// Write the record of a load as one HTML file that needs no other file
 #[derive(clap::Args)]
 #[command(after_help = "\
-Without LIB a small C library is shown that is built into this command.
+Without LIB, dlscope shows a small C library that is built into this command.
 
 Examples:
-  dlscope report                              libadd.so.html, a first look
+  dlscope report                              a first look: writes libadd.so.html
   dlscope report libsqlite3.so.0 -o walk.html another library, another file
-  dlscope report ./libmine.so --no-run -o -   run none of its code; to standard output
+  dlscope report ./libmine.so --no-run -o -   run none of the library's code; write to standard output
 
-The file opens from disk, makes no requests, and can be given away: it has the bytes that the events are about, the
-paths that were searched, and where things lay in memory. A failed load makes a report, too, and exit status 1.")]
+The file opens from disk and makes no requests. Before you give it away: it contains the bytes that the events are
+about, the paths that were searched, and addresses. A failed load makes a report, too, with exit status 1.")]
 pub struct Args {
     #[command(flatten)]
     subject: Subject,
     /// The file to write, `-` for standard output [default: the library's name with .html, in this folder]
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Tell at most N relocations of each object one by one, and the rest of them as one step
+    /// Show at most N relocations of each object one by one, and the rest of them as one step
     #[arg(long, value_name = "N", default_value_t = 25_000)]
     most: usize,
-    /// Tell every relocation, however many
+    /// Show every relocation one by one, however many there are
     #[arg(long, conflicts_with = "most")]
     all: bool,
 }

@@ -1,14 +1,13 @@
-//! Everything that the page shows, as data: words from [`words`](crate::words) and the walk's sentences, numbers from
-//! events.
+//! Everything that the page shows, as data.
 //!
-//! Lists that have an entry for every row are kept apart by field, and what many rows share is kept once.
+//! Lists with an entry for each row are kept apart by field, and what many rows share is stored once.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use super::effects::Effects;
-use super::objects::{Edge, Object, Relocations, Symbol};
+use super::objects::{BoundSymbol, Edge, Object, Relocations};
 use super::texts::Text;
 
 /// The data of a report.
@@ -18,40 +17,40 @@ pub struct Model {
     pub(super) version: &'static str,
     /// Why the load failed.
     pub(super) error: Option<String>,
-    /// How many events there were; rows can be fewer.
+    /// The number of events. There may be fewer rows.
     pub(super) events: usize,
     pub(super) texts: Vec<String>,
-    pub(super) stages: Vec<Stage>,
+    pub(super) stages: Vec<StageWords>,
     pub(super) kinds: Vec<[&'static str; 3]>,
     pub(super) references: Vec<[&'static str; 4]>,
     pub(super) requests: Vec<Request>,
-    pub(super) sections: Vec<Section>,
+    pub(super) sections: Vec<RowGroup>,
     pub(super) sources: Vec<Excerpt>,
-    /// Which events are alike: kind, and type of relocation.
+    /// The types of events for the keys `n` and `N`: kind, and relocation type.
     pub(super) types: Vec<[String; 2]>,
     pub(super) rows: Rows,
     pub(super) records: Vec<Structure>,
     pub(super) formulas: Vec<[Text; 3]>,
-    /// For each lookup its lines: who, what it said, whether it was found there.
+    /// The lines about each lookup: the object, what its hash table said, whether its definition was taken.
     pub(super) trails: Vec<Vec<(Text, Text, bool)>>,
-    /// `p_flags` in letters.
+    /// The letters for each value of `p_flags`.
     pub(super) rights: Vec<String>,
     pub(super) regions: Vec<(u64, u64, u32, Option<u32>, Text)>,
-    /// The address space, by numbers of regions.
+    /// Each layout of the address space, as indexes in `regions`.
     pub(super) layouts: Vec<Vec<usize>>,
     pub(super) effects: Effects,
     pub(super) objects: Vec<Object>,
     pub(super) edges: Vec<Edge>,
-    pub(super) symbols: Vec<Symbol>,
+    pub(super) symbols: Vec<BoundSymbol>,
     pub(super) relocations: Relocations,
-    /// Rows, and the hash of memory after them.
+    /// Some rows, and the hash of the memory after each of them.
     pub(super) checks: Vec<(usize, u32)>,
 }
 
 #[derive(Serialize)]
-pub(super) struct Stage {
+pub(super) struct StageWords {
     pub(super) name: String,
-    /// In the pipeline, from 1.
+    /// The number in the pipeline, from 1.
     pub(super) number: Option<usize>,
     pub(super) words: &'static str,
 }
@@ -63,12 +62,12 @@ pub(super) struct Request {
     pub(super) text: Text,
 }
 
-/// Rows one after another of one request, stage and object.
+/// Neighbouring rows of one request, stage and object.
 #[derive(Serialize)]
-pub(super) struct Section {
-    /// Which of `requests`.
+pub(super) struct RowGroup {
+    /// The index in `requests`.
     pub(super) request: usize,
-    /// Which of `stages`.
+    /// The index in `stages`.
     pub(super) stage: usize,
     pub(super) object: Option<u32>,
     pub(super) name: String,
@@ -81,11 +80,11 @@ pub(super) struct Excerpt {
     pub(super) lines: Vec<(u32, &'static str)>,
 }
 
-/// A structure of a file: where it lies, and for each field name, value, note, start and end.
+/// A structure of a file: its place, and for each field its name, value, note, start and end.
 #[derive(Serialize)]
 pub(super) struct Structure {
     pub(super) name: Text,
-    /// Which of the files.
+    /// The index of the file.
     pub(super) file: usize,
     pub(super) offset: Option<u64>,
     pub(super) address: Option<u64>,
@@ -93,10 +92,11 @@ pub(super) struct Structure {
     pub(super) fields: Vec<(Text, Text, Text, usize, usize)>,
 }
 
-/// One entry for each row; numbers refer to the lists of the same name, -1 to nothing.
+/// The rows, each field a list with an entry for each row. Numbers are indexes in the lists of the same name; -1 stands
+/// for nothing.
 #[derive(Default, Serialize)]
 pub(super) struct Rows {
-    /// The number of its event, from 1.
+    /// The number of the event, from 1.
     pub(super) number: Vec<usize>,
     pub(super) kind: Vec<usize>,
     pub(super) section: Vec<usize>,
@@ -109,10 +109,10 @@ pub(super) struct Rows {
     pub(super) formula: Vec<i64>,
     pub(super) trail: Vec<i64>,
     pub(super) layout: Vec<usize>,
-    /// The first byte that it is about, and how many; 0 and 0 for none.
+    /// The memory that the row is about: the first address, and how many bytes; 0 and 0 for none.
     pub(super) address: Vec<u64>,
     pub(super) length: Vec<u64>,
-    /// How many effects have been done after it.
+    /// How many effects there are up to this row.
     pub(super) effects: Vec<usize>,
     pub(super) strace: BTreeMap<usize, Text>,
     pub(super) remarks: BTreeMap<usize, Vec<Text>>,

@@ -1,5 +1,4 @@
-//! What the report says about the whole load: objects and who needs whom, symbols and where they were found,
-//! relocations.
+//! The tables about the whole load: objects, dependencies, symbols and relocations.
 
 use std::collections::HashMap;
 
@@ -16,57 +15,57 @@ pub struct Object {
     id: u32,
     name: String,
     path: String,
-    /// How it came here: `new`, `adopted`, …
+    /// How it came into the process: `new`, `adopted`, …
     how: Arrival,
-    /// The first row about it.
+    /// The first row about the object.
     row: usize,
 }
 
-/// One object needs another.
+/// A dependency: one object needs another.
 #[derive(Serialize)]
 pub struct Edge {
     from: u32,
     to: u32,
-    /// The sentence about it.
+    /// The sentence about the dependency.
     text: Text,
     row: usize,
 }
 
-/// Which symbol was bound to what, and how often.
+/// A symbol, and the definition that it was bound to.
 #[derive(Serialize)]
-pub struct Symbol {
+pub struct BoundSymbol {
     name: String,
-    /// The object that wants it.
+    /// The object that refers to the symbol.
     wanted_by: String,
-    /// What it was bound to: object, place and version.
+    /// The definition: object, offset and version.
     bound_to: Text,
-    /// How many relocations got it.
+    /// How many relocations use it.
     times: usize,
     row: usize,
 }
 
-/// The relocations that are told one by one, each field a list of its own.
+/// The relocations that have rows of their own. Each field is a list of its own.
 #[derive(Default, Serialize)]
 pub struct Relocations {
     types: Vec<String>,
-    /// Which of `types`.
+    /// The index in `types`.
     kind: Vec<usize>,
     symbol: Vec<Text>,
     object: Vec<u32>,
     /// The slot.
     place: Vec<Text>,
-    /// What was stored there; empty if nothing was.
+    /// What was stored in the slot; empty if nothing was.
     value: Vec<Text>,
     row: Vec<usize>,
-    /// How many there are in all.
+    /// The number of all relocations, with those that share a row.
     total: usize,
 }
 
-/// All objects that are new, or needed, or bound to.
+/// All objects that are new, that others need, or to which symbols were bound.
 pub fn objects(walk: &Walk, row_of: &[usize]) -> Vec<Object> {
     let mut objects: Vec<Object> = Vec::new();
     let mut add = |tag: &Tag, how: Arrival, at: usize| match objects.iter_mut().find(|known| known.id == tag.id) {
-        // What is new may be needed by several; the first time says more.
+        // Several objects may need a new one. It stays `new`.
         Some(known) if how == Arrival::New => known.how = how,
         Some(_) => {}
         None => {
@@ -90,7 +89,7 @@ pub fn objects(walk: &Walk, row_of: &[usize]) -> Vec<Object> {
     objects
 }
 
-/// Who needs whom.
+/// All dependencies.
 pub fn edges(walk: &Walk, row_of: &[usize], texts: &mut Texts) -> Vec<Edge> {
     let mut edges: Vec<Edge> = Vec::new();
     for (at, event) in walk.events.iter().enumerate() {
@@ -102,11 +101,11 @@ pub fn edges(walk: &Walk, row_of: &[usize], texts: &mut Texts) -> Vec<Edge> {
     edges
 }
 
-/// Every symbol that was looked up, in order. One that was looked up again, with the same result, is there once.
-pub fn symbols(walk: &Walk, row_of: &[usize], texts: &mut Texts) -> Vec<Symbol> {
-    let mut symbols: Vec<Symbol> = Vec::new();
+/// Every symbol that was looked up, in order. Lookups of one object with equal results share an entry.
+pub fn symbols(walk: &Walk, row_of: &[usize], texts: &mut Texts) -> Vec<BoundSymbol> {
+    let mut symbols: Vec<BoundSymbol> = Vec::new();
     let mut known: HashMap<(String, String, String), usize> = HashMap::new();
-    // By event: which symbol a lookup was for.
+    // The entry of each lookup, by its event.
     let mut of_lookup: HashMap<usize, usize> = HashMap::new();
     for (at, event) in walk.events.iter().enumerate() {
         match &event.kind {
@@ -119,7 +118,7 @@ pub fn symbols(walk: &Walk, row_of: &[usize], texts: &mut Texts) -> Vec<Symbol> 
                 };
                 let symbol = *known.entry((name, wanted_by, bound_to)).or_insert_with_key(|(name, by, to)| {
                     let (name, wanted_by, bound_to) = (name.clone(), by.clone(), texts.add(to));
-                    symbols.push(Symbol { name, wanted_by, bound_to, times: 0, row: row_of[at] });
+                    symbols.push(BoundSymbol { name, wanted_by, bound_to, times: 0, row: row_of[at] });
                     symbols.len() - 1
                 });
                 of_lookup.insert(at, symbol);
@@ -134,10 +133,10 @@ pub fn symbols(walk: &Walk, row_of: &[usize], texts: &mut Texts) -> Vec<Symbol> 
     symbols
 }
 
-/// The relocations, in order; `told` says whether an event has a row of its own.
+/// The relocations, in order. `told` says whether an event has a row of its own.
 pub fn relocations(walk: &Walk, row_of: &[usize], told: impl Fn(usize) -> bool, texts: &mut Texts) -> Relocations {
     let mut table = Relocations::default();
-    // Where in the table a relocation is, by its event.
+    // The index of each relocation in the table, by its event.
     let mut entries: HashMap<usize, usize> = HashMap::new();
     for (at, event) in walk.events.iter().enumerate() {
         match &event.kind {

@@ -1,20 +1,21 @@
-//! Sentences as templates and numbers.
+//! Stores sentences as templates and numbers.
 //!
-//! Thousands of sentences differ in their numbers only. Each is kept as the number of a template, which is kept
-//! once, and the numbers for its holes.
+//! Thousands of sentences differ only in their numbers. Each is stored as the index of a template and the numbers for
+//! the template's holes.
 
 use std::collections::HashMap;
 
 use serde::{Serialize, Serializer};
 
-/// A hole for a number in hexadecimal, and one for a decimal number. Both are of Unicode's private use.
+/// The holes for a hexadecimal and for a decimal number: two characters of Unicode's private use area.
 const HEX: char = '\u{e000}';
 const DECIMAL: char = '\u{e001}';
 
-/// Numbers up to here are exact in JavaScript.
+/// Integers below this are exact in JavaScript.
 const EXACT: u64 = 1 << 53;
 
-/// A text: `templates[template]` with `numbers` in its holes. In JSON the bare number of the template if it has none.
+/// A text: `templates[template]` with `numbers` in its holes. In JSON it is a list, or the bare index if there are no
+/// numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text {
     template: u32,
@@ -38,7 +39,7 @@ pub struct Texts {
 }
 
 impl Texts {
-    /// A text that can be shown from its number and numbers.
+    /// Stores a text.
     pub fn add(&mut self, text: &str) -> Text {
         let mut numbers = Vec::new();
         let template = template(text, &mut numbers);
@@ -50,13 +51,13 @@ impl Texts {
         Text { template: number, numbers }
     }
 
-    /// The templates, by number.
+    /// All templates, by index.
     pub fn templates(self) -> Vec<String> {
         self.templates
     }
 }
 
-/// The text with holes for its numbers.
+/// The template of a text; its numbers go to `numbers`.
 fn template(text: &str, numbers: &mut Vec<u64>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut before = ' ';
@@ -74,7 +75,7 @@ fn template(text: &str, numbers: &mut Vec<u64>) -> String {
                 length
             }
             None => {
-                // A name may contain anything, holes too.
+                // The name of a library may contain these characters.
                 out.push(if matches!(next, HEX | DECIMAL) { char::REPLACEMENT_CHARACTER } else { next });
                 next.len_utf8()
             }
@@ -85,7 +86,8 @@ fn template(text: &str, numbers: &mut Vec<u64>) -> String {
     out
 }
 
-/// `0x1d` at the start of `text`, if JavaScript would write it the same: the value, and its length in the text.
+/// The hexadecimal number (`0x1d`) at the start of `text`, if JavaScript would write it in the same way: its value, and
+/// its length in the text.
 fn hexadecimal(text: &str) -> Option<(u64, usize)> {
     let digits = text.strip_prefix("0x")?;
     let end = digits.find(|c: char| !matches!(c, '0'..='9' | 'a'..='f')).unwrap_or(digits.len());
@@ -95,7 +97,7 @@ fn hexadecimal(text: &str) -> Option<(u64, usize)> {
     same.then_some((value, "0x".len() + end))
 }
 
-/// `918` at the start of `text`, if it stands alone.
+/// The decimal number (`918`) at the start of `text`, if it stands alone: its value, and its length in the text.
 fn decimal(text: &str) -> Option<(u64, usize)> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let value = text[..end].parse().ok().filter(|value| *value < EXACT)?;

@@ -1,4 +1,4 @@
-//! What the screen shows, and what each key does to it.
+//! The state of the screen, and the effect of each key on it.
 
 use ratatui::crossterm::event::{
     Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
@@ -10,21 +10,21 @@ use tui_input::backend::crossterm::EventHandler as _;
 use dlscope::elf::addr::{Addr, Vaddr};
 use dlscope::event::Stage;
 
-use crate::walk::{Walk, Way};
+use crate::walk::{Direction, Walk};
 
-/// What the keys mean at the moment.
+/// The mode, which decides what a key does.
 pub enum Mode {
-    /// Stepping through events.
+    /// Steps through events.
     Walk,
-    /// Writing what to search.
+    /// The user types what to search for.
     Search,
-    /// Writing where to go.
+    /// The user types where to go.
     Go,
-    /// Reading which keys there are.
+    /// Shows the list of keys.
     Help,
-    /// Looking at memory, from this address on.
+    /// Shows memory from this address on.
     Memory(u64),
-    /// Reading all about one event, from this line on.
+    /// Shows everything about one event, from this line on.
     Details(u16),
 }
 
@@ -32,14 +32,14 @@ pub enum Mode {
 pub struct App {
     pub walk: Walk,
     pub mode: Mode,
-    /// What is being written.
+    /// The text that the user types.
     pub input: Input,
-    /// What the last key led to, if that needs to be said.
+    /// A message about the last key.
     pub message: Option<String>,
     pub quit: bool,
-    /// Where each stage stands on the screen.
+    /// The place of each stage on the screen, for clicks.
     pub stage_places: Vec<(Rect, Stage)>,
-    /// How many rows of memory, or of text, fit.
+    /// How many rows of memory or text fit on the screen.
     pub rows: u16,
     searched: String,
 }
@@ -58,7 +58,7 @@ impl App {
         }
     }
 
-    /// One key.
+    /// Carries out a key.
     pub fn key(&mut self, key: KeyEvent) {
         if key.kind == KeyEventKind::Release {
             return;
@@ -77,7 +77,7 @@ impl App {
         }
     }
 
-    /// A wheel or a click.
+    /// Carries out a turn of the mouse wheel, or a click.
     pub fn mouse(&mut self, mouse: MouseEvent) {
         match mouse.kind {
             MouseEventKind::ScrollDown => self.by(1),
@@ -101,10 +101,10 @@ impl App {
             KeyCode::PageUp => self.by(-20),
             KeyCode::Home => self.walk.go(0),
             KeyCode::End => self.walk.go(usize::MAX),
-            KeyCode::Char(']') => self.go(self.walk.stage(Way::Forwards), "this is the last stage"),
-            KeyCode::Char('[') => self.go(self.walk.stage(Way::Backwards), "this is the first stage"),
-            KeyCode::Char('n') => self.go(self.walk.alike(Way::Forwards), "no later event of this type"),
-            KeyCode::Char('N') => self.go(self.walk.alike(Way::Backwards), "no earlier event of this type"),
+            KeyCode::Char(']') => self.go(self.walk.stage(Direction::Forwards), "this is the last stage"),
+            KeyCode::Char('[') => self.go(self.walk.stage(Direction::Backwards), "this is the first stage"),
+            KeyCode::Char('n') => self.go(self.walk.alike(Direction::Forwards), "no later event of this type"),
+            KeyCode::Char('N') => self.go(self.walk.alike(Direction::Backwards), "no earlier event of this type"),
             KeyCode::Char('/') => self.ask(Mode::Search),
             KeyCode::Char('g') => self.ask(Mode::Go),
             KeyCode::Char('m') => self.open_memory(),
@@ -135,7 +135,7 @@ impl App {
         self.input.reset();
     }
 
-    /// A key while something is being written.
+    /// Carries out a key while the user types.
     fn write(&mut self, key: KeyEvent) {
         match key.code {
             KeyCode::Esc => self.mode = Mode::Walk,
@@ -153,18 +153,19 @@ impl App {
         }
     }
 
-    /// Nothing written means: the same again.
+    /// Searches for a text; for the last one again if it is empty.
     fn search(&mut self, text: String) {
         if !text.is_empty() {
             self.searched = text;
         }
         if !self.searched.is_empty() {
-            let found = self.walk.find(Way::Forwards, &self.searched);
-            self.go(found, &format!("no event says {:?}", self.searched));
+            let found = self.walk.find(&self.searched);
+            self.go(found, &format!("no event contains {:?}", self.searched));
         }
     }
 
-    /// `61`, `0x7f…`, `libadd.so+0x4010`.
+    /// Goes to an event number (`61`), or to the next event that changes the byte at an address (`0x7f…`,
+    /// `libadd.so+0x4010`).
     fn go_to(&mut self, text: &str) {
         if let Ok(number) = text.trim_start_matches('#').parse::<usize>() {
             return self.walk.go(number.saturating_sub(1));
@@ -187,50 +188,52 @@ impl App {
         number(text)
     }
 
-    /// A key while the page about one event is read; another event begins at its top.
+    /// Carries out a key on the page about one event. Another event is shown from its first line on.
     fn read(&mut self, code: KeyCode, top: u16) {
-        let page = self.rows.max(2) - 1;
         self.mode = Mode::Details(match code {
-            KeyCode::Down | KeyCode::Char('j') => top.saturating_add(1),
-            KeyCode::Up | KeyCode::Char('k') => top.saturating_sub(1),
-            KeyCode::PageDown | KeyCode::Char(' ') => top.saturating_add(page),
-            KeyCode::PageUp => top.saturating_sub(page),
             KeyCode::Right | KeyCode::Left | KeyCode::Char(']' | '[' | 'n' | 'N') => {
                 self.step(code);
                 0
             }
             KeyCode::Enter | KeyCode::Esc | KeyCode::Char('q') => return self.mode = Mode::Walk,
-            _ => top,
+            _ => top.saturating_add_signed(self.scroll(code)),
         });
     }
 
-    /// At what this event is about; else at the first object.
+    /// How many rows a key scrolls.
+    fn scroll(&self, code: KeyCode) -> i16 {
+        let page = self.rows.max(2) as i16 - 1;
+        match code {
+            KeyCode::Down | KeyCode::Char('j') => 1,
+            KeyCode::Up | KeyCode::Char('k') => -1,
+            KeyCode::PageDown | KeyCode::Char(' ') => page,
+            KeyCode::PageUp => -page,
+            _ => 0,
+        }
+    }
+
+    /// Shows the memory that the event is about, or else that of the first object.
     fn open_memory(&mut self) {
         let touched = self.walk.touched(self.walk.at()).map(|(from, _)| from.0);
         let first = || self.walk.memory().pages().next().map(|(at, _)| at.0);
         match touched.filter(|&at| self.walk.memory().page(Addr(at)).is_some()).or_else(first) {
             Some(at) => {
-                // A few rows above it are shown, too, if there are any.
+                // A few rows above that memory are shown, too, if they are mapped.
                 let above = (at & !15).saturating_sub(16 * 4);
                 let is_mapped = self.walk.memory().page(Addr(above)).is_some();
                 self.mode = Mode::Memory(if is_mapped { above } else { at & !15 });
             }
-            None => self.message = Some("nothing is mapped at this event".into()),
+            None => self.message = Some("no object is mapped at this event".into()),
         }
     }
 
-    /// A key while memory is being looked at.
+    /// Carries out a key on the page of memory.
     fn look(&mut self, code: KeyCode, top: u64) {
-        let page = 16 * u64::from(self.rows.max(2) - 1);
         match code {
-            KeyCode::Down | KeyCode::Char('j') => self.mode = Mode::Memory(top.saturating_add(16)),
-            KeyCode::Up | KeyCode::Char('k') => self.mode = Mode::Memory(top.saturating_sub(16)),
-            KeyCode::PageDown => self.mode = Mode::Memory(top.saturating_add(page)),
-            KeyCode::PageUp => self.mode = Mode::Memory(top.saturating_sub(page)),
             KeyCode::Right | KeyCode::Left | KeyCode::Char(']' | '[' | 'n' | 'N') => self.step(code),
             KeyCode::Char('m') => self.open_memory(),
             KeyCode::Esc | KeyCode::Char('q') => self.mode = Mode::Walk,
-            _ => {}
+            _ => self.mode = Mode::Memory(top.saturating_add_signed(16 * i64::from(self.scroll(code)))),
         }
     }
 }

@@ -1,21 +1,21 @@
-//! What colours mean here. All are of the terminal's own sixteen, so that its light or dark scheme holds.
+//! The colours of `step`. All are of the terminal's own sixteen, so that they fit its light or dark scheme.
 
 use ratatui::style::{Color, Modifier, Style};
 
-/// What explains, and may be skipped.
+/// For explanations, which a reader may skip.
 pub const QUIET: Style = Style::new().add_modifier(Modifier::DIM);
-/// What to look at.
+/// For the most important text.
 pub const STRONG: Style = Style::new().add_modifier(Modifier::BOLD);
-/// Where we are.
+/// For the current place.
 pub const HERE: Style = Style::new().add_modifier(Modifier::REVERSED);
-/// Names of symbols, and system calls.
+/// For names of symbols, and system calls.
 pub const SYMBOL: Style = Style::new().fg(Color::Cyan);
-/// What is there now, or was found.
+/// For bytes after an event, and for success.
 pub const GOOD: Style = Style::new().fg(Color::Green);
-/// What stood there before, or is missing.
+/// For bytes before an event, and for errors.
 pub const BAD: Style = Style::new().fg(Color::Red);
 
-/// The fields of a structure, each a colour of its own, the same beside its name and in its bytes.
+/// The colour of a structure's field. The value of the field and its bytes have the same colour.
 pub fn field(number: usize) -> Style {
     const WHEEL: [Color; 5] = [Color::Cyan, Color::Yellow, Color::Magenta, Color::Green, Color::Blue];
     Style::new().fg(WHEEL[number % WHEEL.len()])

@@ -1,20 +1,20 @@
-//! All keys.
+//! The list of keys.
 
-/// Key and meaning; an empty key begins a new group.
+/// Each key and its meaning. A line without a key continues the one above.
 pub const KEYS: [(&str, &str); 20] = [
     ("→ ↓ l j Space", "the next event"),
     ("← ↑ h k", "the event before"),
     ("PgDn PgUp", "20 events on, or back"),
     ("Home End", "the first event, the last one"),
     ("] [", "the next stage, the one before"),
-    ("n N", "the next, or last, relocation of this type;"),
-    ("", "of other events: of this kind"),
-    ("/", "search a symbol, an object, a type, any word"),
-    ("", "Enter alone: the same again"),
-    ("g", "go to an event (61), or to what changes the"),
+    ("n N", "the next or last relocation of this type;"),
+    ("", "for other events: of this kind"),
+    ("/", "look for a symbol, object, type, or any word"),
+    ("", "Enter without a text: look for it again"),
+    ("g", "go to event 61, or to the next change of the"),
     ("", "byte at an address (0x7f3a…, libadd.so+0x4010)"),
-    ("Enter", "all about this event on one page"),
-    ("m", "the memory around it; ← → still step"),
+    ("Enter", "everything about this event on one page"),
+    ("m", "the memory that it is about; ← → still step"),
     ("q Esc Ctrl-C", "back, or quit"),
     ("", ""),
     ("", "An event is one thing that the loader did or"),

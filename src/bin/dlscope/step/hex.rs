@@ -1,4 +1,4 @@
-//! Bytes: of a structure in the file, of memory before and after.
+//! Rows of bytes: of a structure in the file, and of memory before and after an event.
 
 use dlscope::elf::addr::Addr;
 use ratatui::style::Style;
@@ -7,19 +7,19 @@ use ratatui::text::{Line, Span};
 use super::colours::{BAD, GOOD, HERE, QUIET, field};
 use crate::walk::{Record, Scene, Walk, Window};
 
-/// The width of the column that says what the bytes are.
+/// The width of the column with the address of the bytes.
 const LABEL: usize = 21;
-/// From this width on there is room for letters beside the digits.
+/// From this width of the screen on, the letters stand beside the digits.
 const ROOM_FOR_LETTERS: u16 = 90;
 
-/// The bytes of an event: of its structure in the file, and of the memory that it touched.
+/// The bytes of an event: of its structure in the file, and of the memory that it is about.
 pub fn lines(walk: &Walk, scene: &Scene, width: u16) -> Vec<Line<'static>> {
     let mut lines = Vec::new();
     if let Some(record) = &scene.record {
         lines.extend(structure(walk, record));
     }
     let (Some(window), Some((from, length))) = (&scene.window, scene.touched) else { return lines };
-    // A structure that lies in memory was shown as such.
+    // The structure lies in this memory, and its bytes were just shown.
     if scene.record.as_ref().is_some_and(|record| record.address == Some(from)) {
         return lines;
     }
@@ -30,7 +30,7 @@ pub fn lines(walk: &Walk, scene: &Scene, width: u16) -> Vec<Line<'static>> {
     lines
 }
 
-/// The structure, each byte in the colour of its field.
+/// The bytes of a structure, each in the colour of its field.
 fn structure(walk: &Walk, record: &Record) -> Vec<Line<'static>> {
     let bytes = match (record.offset, record.address) {
         (Some(offset), _) => walk
@@ -60,7 +60,7 @@ fn structure(walk: &Walk, record: &Record) -> Vec<Line<'static>> {
     .collect()
 }
 
-/// One row of memory; two, if the event changed it.
+/// One row of memory, or two rows (before, after) if the event changed it.
 fn memory(window: &Window, row: usize, touched: &dyn Fn(u64) -> bool, letters: bool) -> Vec<Line<'static>> {
     let address = Addr(window.start + row as u64);
     let (before, after) = (&window.before[row..row + 16], &window.after[row..row + 16]);
@@ -89,14 +89,10 @@ fn memory(window: &Window, row: usize, touched: &dyn Fn(u64) -> bool, letters: b
     }
 }
 
-/// A screenful of memory from `top` on; what the event changed is marked.
+/// A screen of memory from `top` on. The bytes that the event changed are marked.
 pub fn page(walk: &mut Walk, top: u64, rows: u16) -> Vec<Line<'static>> {
     let end = top.saturating_add(16 * u64::from(rows));
-    let read = |memory: &crate::walk::Memory| -> Vec<Option<u8>> {
-        (top..end).map(|at| memory.read(Addr(at), 1).map(|byte| byte[0])).collect()
-    };
-    let after = read(walk.memory());
-    let before = walk.before(read);
+    let [before, after] = walk.bytes(top..end);
     let touched = walk.touched(walk.at());
     let is_touched = |at: u64| touched.is_some_and(|(from, length)| from.0 <= at && at - from.0 < length.min(64));
     let line = |row: usize| {
@@ -123,7 +119,7 @@ fn label(text: &str) -> Span<'static> {
     Span::styled(format!("{text:<LABEL$}"), QUIET)
 }
 
-/// Two digits a byte, a space between, one more in the middle.
+/// Two digits for each byte, with spaces between them, two in the middle of the row.
 fn push_bytes(spans: &mut Vec<Span<'static>>, bytes: impl Iterator<Item = (Option<u8>, Style)>) {
     for (n, (byte, style)) in bytes.enumerate() {
         if n > 0 {
@@ -133,7 +129,7 @@ fn push_bytes(spans: &mut Vec<Span<'static>>, bytes: impl Iterator<Item = (Optio
     }
 }
 
-/// The byte as a letter, if it is one.
+/// The byte as an ASCII letter, or a dot.
 fn letter(byte: Option<u8>) -> String {
     match byte {
         Some(byte @ b' '..=b'~') => char::from(byte).to_string(),

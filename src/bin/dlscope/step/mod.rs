@@ -1,4 +1,4 @@
-//! `dlscope step`: a load, walked through in the terminal, forwards and backwards.
+//! `dlscope step`: shows the record of a load in the terminal, event by event, forwards and backwards.
 
 use std::io::{self, IsTerminal as _};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,29 +27,29 @@ use app::App;
 /// Walk through a load in the terminal, forwards and backwards, event by event
 #[derive(clap::Args)]
 #[command(after_help = "\
-The library is really loaded, once, and closed again; then its record is walked through, so going back is exact.
-Without LIB a small C library is taken that is built into this command.
+dlscope loads the library once, closes it, and then walks through the record, so a step back is exact.
+Without LIB it takes a small C library that is built into this command.
 
 Keys: → ← event, ] [ stage, n N next of this type, / search, g go to an event or address, m memory, ? all keys, q quit
 
 Examples:
   dlscope step                          a first look
   dlscope step --fixture ifunc          another built-in library
-  dlscope step libz.so.1 --event 100    begin at an event
-  dlscope step ./libmine.so --no-run    do not run any of its code")]
+  dlscope step libz.so.1 --event 100    begin at event 100
+  dlscope step ./libmine.so --no-run    run none of the library's code")]
 pub struct Args {
     #[command(flatten)]
     subject: Subject,
     /// Begin at event N, counted from 1
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     event: u64,
-    /// Let the mouse wheel step, and a click on a stage go there; the terminal's own selecting then needs Shift
+    /// Step with the mouse wheel, and go to a stage by a click on it; to select text you then need Shift
     #[arg(long)]
     mouse: bool,
 }
 
-/// Set by SIGINT and SIGTERM: the terminal must be put back before we go. (After SIGHUP there is none, so that one just
-/// ends the process.)
+/// Set by SIGINT and SIGTERM, because the terminal must be restored before the process ends. SIGHUP ends the process at
+/// once: there is no terminal any more.
 static ASKED_TO_END: AtomicBool = AtomicBool::new(false);
 
 /// How long to wait for a key before looking whether the process was asked to end.
@@ -65,13 +65,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let mut walk = Walk::record(&args.subject)?;
     walk.go(usize::try_from(args.event - 1).unwrap_or(usize::MAX));
     end_on_signals()?;
-    // Also sets a panic hook that puts the terminal back.
+    // This also sets a panic hook that restores the terminal.
     let terminal = ratatui::try_init()?;
     let mut app = App::new(walk);
     let result = show(terminal, &mut app, args.mouse);
     ratatui::restore();
     result?;
-    // What went wrong with the load is said where it stays to be read.
+    // The error of a failed load is printed after the screen is gone, so that it stays readable.
     app.walk.error.take().map_or(Ok(()), Err)
 }
 
@@ -86,10 +86,10 @@ fn show(mut terminal: DefaultTerminal, app: &mut App, mouse: bool) -> io::Result
     result
 }
 
-/// Draws, waits for something to happen, does what it says.
+/// Draws the screen, waits for a key, and carries it out, until the user quits.
 fn follow(terminal: &mut DefaultTerminal, app: &mut App) -> io::Result<()> {
     while !app.quit {
-        // So that a terminal never shows half a screen.
+        // Without this a terminal may show half a screen.
         execute!(io::stdout(), BeginSynchronizedUpdate)?;
         let drawn = terminal.draw(|frame| screen::draw(app, frame))?.area.as_size();
         execute!(io::stdout(), EndSynchronizedUpdate)?;
@@ -105,8 +105,8 @@ fn follow(terminal: &mut DefaultTerminal, app: &mut App) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits; `false` if there is nothing to read, but to draw anew: the size has changed (the signal that tells may have
-/// come before anybody listened for it), or the process was asked to end.
+/// Waits for a key. Returns `false` if the screen must be drawn anew instead: its size has changed (the signal that
+/// says so may have come too early to be heard), or the process was asked to end.
 fn something_happens(terminal: &DefaultTerminal, drawn: Size) -> io::Result<bool> {
     while !event::poll(PATIENCE)? {
         if ASKED_TO_END.load(Ordering::Relaxed) || terminal.size()? != drawn {

@@ -1,4 +1,4 @@
-//! The text of each pane, as lines.
+//! The text of each pane.
 
 use dlscope::event::{Event, Stage};
 use ratatui::style::Style;
@@ -6,16 +6,18 @@ use ratatui::text::{Line, Span};
 
 use super::colours::{BAD, GOOD, HERE, QUIET, STRONG, SYMBOL, field};
 use crate::walk::{Region, Scene, Trail, Walk, excerpt};
+use crate::words::EventWords;
 
-/// The event in words.
+/// The pane that says what the event is.
 pub fn what(scene: &Scene, event: &Event) -> Vec<Line<'static>> {
     let mut lines = vec![Line::styled(scene.sentence.clone(), STRONG)];
     lines.extend(scene.strace.iter().map(|call| Line::styled(call.clone(), SYMBOL)));
     lines.extend(scene.remarks.iter().map(|remark| Line::styled(format!("then {remark}"), GOOD)));
     lines.extend(record(scene));
     lines.extend(formula(scene));
-    lines.push(Line::from(scene.words.join(" ")));
-    lines.push(Line::styled(scene.reference.to_string(), QUIET));
+    let EventWords { what, why, reference } = scene.words;
+    lines.push(Line::from(format!("{what} {why}")));
+    lines.push(Line::styled(reference.to_string(), QUIET));
     if let Some(parent) = event.parent {
         lines.push(Line::styled(
             format!("request {}, made by code that request {} runs", event.load.0, parent.0),
@@ -50,7 +52,7 @@ fn formula(scene: &Scene) -> Vec<Line<'static>> {
     vec![Line::from(spans)]
 }
 
-/// How the symbol was found. Neighbours that gave the same answer share a line.
+/// The lookup of the symbol. Neighbouring objects that gave the same answer share a line.
 pub fn trail(scene: &Scene) -> Vec<Line<'static>> {
     let mut lines = Vec::new();
     let mut rest = &scene.trail[..];
@@ -74,7 +76,7 @@ fn said(trail: &[Trail]) -> Line<'static> {
     Line::from(vec![Span::from(who), Span::styled(trail[0].said.clone(), style)])
 }
 
-/// The lines of dlscope that did it.
+/// The lines of dlscope's source that emitted the event.
 pub fn source(event: &Event, rows: u16) -> Vec<Line<'static>> {
     let before = u32::from(rows.saturating_sub(1) / 2);
     let lines = excerpt(event.source, before, u32::from(rows).saturating_sub(before + 1));
@@ -89,7 +91,7 @@ pub fn source(event: &Event, rows: u16) -> Vec<Line<'static>> {
     lines.into_iter().map(line).collect()
 }
 
-/// The address space, and the line of it where the event took place. In a narrow pane addresses are cut short.
+/// The address space, and the number of the line that the event is about. A narrow pane shows shortened addresses.
 pub fn space(walk: &Walk, narrow: bool) -> (Vec<Line<'static>>, usize) {
     let touched = walk.touched(walk.at());
     let is_here = |region: &Region| {
@@ -100,7 +102,7 @@ pub fn space(walk: &Walk, narrow: bool) -> (Vec<Line<'static>>, usize) {
     let mut last = None;
     for region in &walk.regions() {
         if region.object != last {
-            let name = region.object.and_then(|id| walk.atlas.place(id)).map_or("?", |place| &place.name);
+            let name = region.object.and_then(|id| walk.atlas.object(id)).map_or("?", |object| &object.name);
             lines.push(Line::styled(name.to_string(), STRONG));
             last = region.object;
         }
@@ -130,10 +132,10 @@ fn space_line(walk: &Walk, region: &Region, here: bool, narrow: bool) -> Line<'s
     ])
 }
 
-/// A stage's name on the screen: how far from the left it begins, how wide it is.
+/// The place of a stage's name in its line: its first column, and its width.
 pub type StagePlace = (usize, usize, Stage);
 
-/// The pipeline, with a mark where we are; an event outside of it has its stage behind it.
+/// The pipeline with a mark at the current stage. A stage outside of the pipeline stands behind it.
 pub fn stages(here: Stage, separator: &'static str) -> (Line<'static>, Vec<StagePlace>) {
     let outside = here.number().is_none().then_some(here);
     let mut line = Line::default();
@@ -151,7 +153,7 @@ pub fn stages(here: Stage, separator: &'static str) -> (Line<'static>, Vec<Stage
     (line, places)
 }
 
-/// What went wrong with the whole load, for its last event.
+/// At the last event of a failed load: that it failed.
 pub fn failure(walk: &Walk) -> Option<Line<'static>> {
     let failed = walk.error.is_some() && walk.at() + 1 == walk.len();
     failed.then(|| Line::styled("the load failed here; the whole message follows when you quit", BAD))

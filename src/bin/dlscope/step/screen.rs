@@ -1,4 +1,4 @@
-//! The screen: which pane goes where, on whatever size the terminal has.
+//! The layout of the screen, for every size of the terminal.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Margin, Rect};
@@ -11,12 +11,12 @@ use super::help::KEYS;
 use super::{hex, panes};
 use crate::walk::Scene;
 
-/// Below this nothing can be read.
+/// On a smaller screen nothing would be readable.
 const SMALLEST: (u16, u16) = (40, 10);
-/// Below this width the address space is told in short.
+/// On a narrower screen the pane of the address space is shortened.
 const NARROW: u16 = 96;
 
-/// Draws everything.
+/// Draws the whole screen.
 pub fn draw(app: &mut App, frame: &mut Frame<'_>) {
     let area = frame.area();
     if area.width < SMALLEST.0 || area.height < SMALLEST.1 {
@@ -37,7 +37,7 @@ pub fn draw(app: &mut App, frame: &mut Frame<'_>) {
     }
 }
 
-/// The pipeline, with a mark where we are.
+/// The pipeline with a mark at the current stage.
 fn stages(app: &mut App, frame: &mut Frame<'_>, area: Rect) {
     let fits = |separator| {
         let (line, places) = panes::stages(app.walk.event().stage, separator);
@@ -52,7 +52,7 @@ fn stages(app: &mut App, frame: &mut Frame<'_>, area: Rect) {
     frame.render_widget(line, area);
 }
 
-/// The panes of an event.
+/// The panes about the current event.
 fn walk(app: &mut App, frame: &mut Frame<'_>, area: Rect) {
     let scene = app.walk.scene();
     let bytes = hex::lines(&app.walk, &scene, area.width);
@@ -71,7 +71,7 @@ fn walk(app: &mut App, frame: &mut Frame<'_>, area: Rect) {
     pane(frame, source_area, &format!("{}:{}", source.file, source.line), Text::from(lines), false);
 }
 
-/// Rows for: words and address space, bytes, search, source; each with its title.
+/// How many rows each pane gets, its title included: words and address space, bytes, lookup, source.
 fn heights(room: u16, scene: &Scene, bytes: usize, trail: usize) -> [u16; 4] {
     let titled = |rows: usize, most: u16| if rows == 0 { 0 } else { (rows as u16).min(most) + 1 };
     let roomy = room >= 34;
@@ -81,7 +81,7 @@ fn heights(room: u16, scene: &Scene, bytes: usize, trail: usize) -> [u16; 4] {
     let source = room.saturating_sub(least_words + bytes + trail).clamp(0, if roomy { 10 } else { 6 });
     let fields = scene.record.as_ref().map_or(0, |record| record.fields.len() as u16);
     let wanted = 11 + fields;
-    // What the words do not need goes to the source.
+    // The source gets the rows that the words do not need.
     let words = room.saturating_sub(bytes + trail + source);
     let spare = words.saturating_sub(wanted.max(14));
     [words - spare, bytes, trail, source + spare]
@@ -96,7 +96,7 @@ fn what(app: &App, frame: &mut Frame<'_>, area: Rect, scene: &Scene) {
 fn space(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let (lines, here) = panes::space(&app.walk, frame.area().width < NARROW);
     let rows = usize::from(area.height.saturating_sub(1));
-    // The place of the event stays in sight, with its object's name above it.
+    // Scroll so that the line that the event is about is visible, with the name of its object above it.
     let first = if lines.len() <= rows { 0 } else { (here + 1).saturating_sub(rows / 2).min(lines.len() - rows) };
     let lines: Vec<_> = lines.into_iter().skip(first).collect();
     pane(frame, area, "address space", Text::from(lines), false);
@@ -112,7 +112,7 @@ fn memory(app: &mut App, frame: &mut Frame<'_>, area: Rect, top: u64) {
     pane(frame, bytes, &format!("memory from {place}"), Text::from(lines), false);
 }
 
-/// All about one event, one below the other.
+/// Everything about the current event on one page.
 fn details(app: &mut App, frame: &mut Frame<'_>, area: Rect, top: u16) {
     let scene = app.walk.scene();
     let mut lines = panes::what(&scene, app.walk.event());
@@ -131,7 +131,7 @@ fn details(app: &mut App, frame: &mut Frame<'_>, area: Rect, top: u16) {
     let last = (wrapped(&lines, area.width) as u16).saturating_sub(app.rows);
     let top = top.min(last);
     app.mode = Mode::Details(top);
-    let block = titled(event_title(app));
+    let block = titled(&event_title(app));
     let paragraph = Paragraph::new(lines).block(block).wrap(Wrap { trim: false }).scroll((top, 0));
     frame.render_widget(paragraph, area);
 }
@@ -140,18 +140,16 @@ fn event_title(app: &App) -> String {
     format!("{} · event {} of {}", app.walk.title, app.walk.at() + 1, app.walk.len())
 }
 
-/// A title with a rule, and text below it.
+/// A pane: a title with a rule, and text below it.
 fn pane(frame: &mut Frame<'_>, area: Rect, title: &str, text: Text<'_>, wrap: bool) {
-    let block =
-        Block::new().borders(Borders::TOP).border_style(QUIET).title(Span::styled(format!("─ {title} "), QUIET));
-    let paragraph = Paragraph::new(text).block(block);
+    let paragraph = Paragraph::new(text).block(titled(title));
     let paragraph = if wrap { paragraph.wrap(Wrap { trim: false }) } else { paragraph };
     let room = Rect { width: area.width.saturating_sub(1), ..area };
     frame.render_widget(paragraph, room);
 }
 
-fn titled(title: String) -> Block<'static> {
-    Block::new().borders(Borders::TOP).border_style(QUIET).title(format!("─ {title} "))
+fn titled(title: &str) -> Block<'static> {
+    Block::new().borders(Borders::TOP).border_style(QUIET).title(Span::styled(format!("─ {title} "), QUIET))
 }
 
 fn footer(app: &App, frame: &mut Frame<'_>, area: Rect) {
@@ -199,7 +197,7 @@ fn help(frame: &mut Frame<'_>, area: Rect) {
     frame.render_widget(Paragraph::new(lines), place.inner(Margin { horizontal: 2, vertical: 1 }));
 }
 
-/// How many rows lines take when they are wrapped.
+/// How many rows the lines take when they are wrapped.
 fn wrapped(lines: &[Line<'_>], width: u16) -> usize {
     let width = usize::from(width.max(2) - 1);
     lines.iter().map(|line| line.width().div_ceil(width).max(1)).sum()

@@ -1,65 +1,64 @@
-//! All that a view shows about one event.
+//! Everything that a view shows about one event.
 
 use dlscope::elf::addr::Addr;
 use dlscope::event::{Candidate, Kind};
+use dlscope::replay::Effect;
 
 use super::fields::Formula;
-use super::{Memory, Record, Walk};
+use super::{Record, Walk};
 use crate::demangle::demangled;
 use crate::narrate::lookup;
-use crate::words::{self, Reference};
+use crate::words::{self, EventWords};
 
-/// How many bytes of a long range are looked at, at most.
+/// At most so many bytes of a long range are shown.
 const MOST: u64 = 64;
 
-/// Some bytes of memory around what an event is about, whole rows of 16; `None` where nothing is mapped.
+/// The bytes of memory that an event is about, in whole rows of 16; `None` where nothing is mapped.
 pub struct Window {
-    /// The address of the first.
+    /// The address of the first byte.
     pub start: u64,
-    /// Before the event.
+    /// The bytes before the event.
     pub before: Vec<Option<u8>>,
-    /// After it.
+    /// The bytes after the event.
     pub after: Vec<Option<u8>>,
 }
 
 /// One event, ready to be shown.
 pub struct Scene {
-    /// One sentence with this event's names and numbers.
+    /// One sentence about the event, with its names and numbers.
     pub sentence: String,
-    /// What such events are, and why there are any.
-    pub words: [&'static str; 2],
-    /// Where to read on.
-    pub reference: Reference,
+    /// What events of this kind mean, and where to read on.
+    pub words: EventWords,
     /// The system call, as strace prints it.
     pub strace: Option<String>,
-    /// The structure of the file that it is about.
+    /// The structure of the file that the event is about.
     pub record: Option<Record>,
-    /// The formula of its relocation.
+    /// The formula of the relocation.
     pub formula: Option<Formula>,
-    /// What the relocation's type is for.
+    /// The purpose of the relocation type.
     pub purpose: &'static str,
-    /// The memory that it changed or was about: from where on, and how many bytes.
+    /// The memory that the event changed or is about: the first address, and how many bytes.
     pub touched: Option<(Addr, u64)>,
-    /// The bytes there.
+    /// The bytes of that memory.
     pub window: Option<Window>,
-    /// How the symbol was found, line by line.
+    /// The lookup of the symbol, line by line.
     pub trail: Vec<Trail>,
-    /// What happened right after it and is no event.
+    /// What happened right after the event and is no event itself.
     pub remarks: Vec<String>,
 }
 
-/// One line of a search.
+/// One line about a lookup.
 pub struct Trail {
-    /// The object asked; empty for a line about the whole search.
+    /// The object that was asked; empty for a line about the whole lookup.
     pub who: String,
-    /// What its hash table said.
+    /// What the hash table of the object said.
     pub said: String,
-    /// Whether the symbol was taken from there.
+    /// Whether the definition of this object was taken.
     pub found: bool,
 }
 
 impl Walk {
-    /// The event that is looked at.
+    /// Everything about the current event.
     pub fn scene(&mut self) -> Scene {
         let at = self.at();
         let touched = self.touched(at);
@@ -72,8 +71,7 @@ impl Walk {
         };
         Scene {
             sentence: self.sentence(at),
-            words: words::of_kind(kind),
-            reference: words::reference(kind, self.event().stage),
+            words: words::of_event(kind, self.event().stage),
             strace: kind.strace(),
             record: self.record_of(at),
             formula: self.formula_of(at),
@@ -85,22 +83,17 @@ impl Walk {
         }
     }
 
-    /// The memory that event `at` is about: address and length.
+    /// The memory that event `at` changed or is about: address and length.
     pub fn touched(&self, at: usize) -> Option<(Addr, u64)> {
         let event = &self.events[at];
-        let bias = || event.object.as_ref().and_then(|object| self.atlas.place(object.id)?.bias);
+        let bias = || event.object.as_ref().and_then(|object| self.atlas.bias(object.id));
+        if let Some(effect) = Effect::of(&event.kind) {
+            return Some((effect.address, effect.length));
+        }
         match &event.kind {
-            Kind::Reserve { address, length }
-            | Kind::MapWhole { address, length, .. }
-            | Kind::Populate { address, length, .. }
+            Kind::Populate { address, length, .. }
             | Kind::Placed { address, length, .. }
-            | Kind::Map { address, length, .. }
-            | Kind::MapZero { address, length, .. }
-            | Kind::Zero { address, length }
-            | Kind::Protect { address, length, .. }
             | Kind::Unmap { address, length, .. } => Some((*address, *length)),
-            Kind::Store { address, size, .. } => Some((*address, (*size).into())),
-            Kind::Changed { address, after, .. } => Some((*address, after.0.len() as u64)),
             Kind::Relocation { place, .. } | Kind::Deferred { place, .. } | Kind::LeftForCall { place, .. } => {
                 Some((bias()? + *place, 8))
             }
@@ -114,16 +107,12 @@ impl Walk {
     fn window(&mut self, from: Addr, length: u64) -> Option<Window> {
         let start = from.0 & !15;
         let end = (from.0 + length.clamp(1, MOST)).next_multiple_of(16);
-        let read = |memory: &Memory| -> Vec<Option<u8>> {
-            (start..end).map(|at| memory.read(Addr(at), 1).map(|byte| byte[0])).collect()
-        };
-        let after = read(self.memory());
-        let before = self.before(read);
+        let [before, after] = self.bytes(start..end);
         let anything = before.iter().chain(&after).any(Option::is_some);
         anything.then_some(Window { start, before, after })
     }
 
-    /// How the symbol that event `at` is about was found.
+    /// The lookup of the symbol that event `at` is about, line by line.
     pub fn trail(&self, at: usize) -> Vec<Trail> {
         let lookup = self.link(at).lookup.map(|lookup| &self.events[lookup].kind);
         let Some(Kind::Lookup { name, version, hash, candidates, found }) = lookup else { return Vec::new() };

@@ -1,4 +1,4 @@
-//! The structure of the file that an event is about, field by field, and the formula with its numbers.
+//! The structure of the file that an event is about, field by field, and the formula of a relocation in numbers.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use dlscope::elf::image::Segment;
 use dlscope::event::{Event, Kind};
 
 use super::Walk;
-use crate::demangle::demangled;
+use crate::demangle::explained;
 
 /// One structure of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,9 +16,9 @@ pub struct Record {
     pub name: String,
     /// The file, by the path in its event.
     pub path: String,
-    /// Where it begins there; `None` if only its place in memory is known.
+    /// Where it begins in the file; `None` if only its address is known.
     pub offset: Option<FileOffset>,
-    /// Where it begins in memory, if it was mapped.
+    /// Where it begins in memory, if it is mapped.
     pub address: Option<Addr>,
     /// Its length in bytes.
     pub length: usize,
@@ -26,7 +26,7 @@ pub struct Record {
     pub fields: Vec<Field>,
 }
 
-/// One field: its name in `elf.h`, its value, and what that means.
+/// One field: its name in `elf.h`, its value, and the meaning of the value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
     pub name: &'static str,
@@ -36,7 +36,7 @@ pub struct Field {
     pub bytes: Range<usize>,
 }
 
-/// A formula of the psABI.
+/// The formula of a relocation, as the psABI has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Formula {
     /// In letters: `S + A`.
@@ -50,7 +50,7 @@ fn field(name: &'static str, value: impl ToString, note: impl Into<String>, at: 
 }
 
 impl Walk {
-    /// The structure that event `at` is about, where it is about one.
+    /// The structure that event `at` is about, if it is about one.
     pub fn record_of(&self, at: usize) -> Option<Record> {
         let cause = self.link(at).cause.unwrap_or(at);
         let event = &self.events[cause];
@@ -79,7 +79,7 @@ impl Walk {
             }),
             Kind::DynamicEntry { vaddr, tag, value, text } => {
                 let object = event.object.as_ref()?;
-                let address = self.atlas.place(object.id)?.bias? + *vaddr;
+                let address = self.atlas.bias(object.id)? + *vaddr;
                 let note = text.as_ref().map_or(String::new(), |text| format!("“{text}” in DT_STRTAB"));
                 Some(Record {
                     name: "Elf64_Dyn".into(),
@@ -109,7 +109,7 @@ impl Walk {
             _ => return None,
         };
         let object = event.object.as_ref()?;
-        let slot = self.atlas.place(object.id)?.bias.map_or(String::new(), |bias| format!("B + it = {}", bias + place));
+        let slot = self.atlas.bias(object.id).map_or(String::new(), |bias| format!("B + it = {}", bias + place));
         let path = object.name.to_string();
         if table == "DT_RELR" {
             let fields = vec![field("place", place, slot, 0, 8), field("addend", "in the slot itself", "", 0, 0)];
@@ -118,7 +118,7 @@ impl Walk {
         }
         let mut fields = vec![field("r_offset", place, slot, 0, 8), field("r_info: type", kind, "", 8, 4)];
         if let Some(symbol) = symbol {
-            fields.push(field("r_info: symbol", symbol, name.map_or(String::new(), in_both), 12, 4));
+            fields.push(field("r_info: symbol", symbol, name.map_or(String::new(), explained), 12, 4));
         }
         if let Some(a) = a {
             fields.push(field("r_addend", signed(a), "", 16, 8));
@@ -132,14 +132,14 @@ impl Walk {
         let cause = self.link(at).cause.unwrap_or(at);
         let Kind::Relocation { formula, place, b, s, a, .. } = &self.events[cause].kind else { return None };
         let object = self.events[cause].object.as_ref()?;
-        let p = self.atlas.place(object.id).and_then(|o| o.bias).map(|bias| bias + *place);
+        let p = self.atlas.bias(object.id).map(|bias| bias + *place);
         Some(Formula {
             letters: (*formula).into(),
             numbers: in_numbers(formula, &Letters { b: b.0, s: s.map(|s| s.0), a: *a, p }),
         })
     }
 
-    /// The path that was opened last before event `at`.
+    /// The file that was opened last before event `at`.
     fn file_being_read(&self, at: usize) -> Option<&str> {
         self.events[..at].iter().rev().find_map(|event| match &event.kind {
             Kind::Open { path, fd: Ok(_) } => Some(path.as_str()),
@@ -147,11 +147,6 @@ impl Walk {
             _ => None,
         })
     }
-}
-
-/// A symbol's name, and behind it what a C++ or Rust compiler made it from.
-fn in_both(name: &str) -> String {
-    demangled(name).map_or_else(|| name.into(), |source| format!("{name}  {source}"))
 }
 
 fn program_header(name: &str, s: &Segment) -> Vec<Field> {
@@ -192,7 +187,7 @@ fn is_address(tag: &str) -> bool {
     POINTERS.contains(&tag) || tag == "DT_VERDEF"
 }
 
-/// What the letters of a formula stand for.
+/// The values of the letters in a formula.
 struct Letters {
     b: u64,
     s: Option<u64>,
@@ -200,7 +195,7 @@ struct Letters {
     p: Option<Addr>,
 }
 
-/// The formula with its letters replaced; words in it (`thread pointer`) stay words.
+/// The formula with numbers in place of its letters; its words (`thread pointer`) stay.
 fn in_numbers(formula: &str, letters: &Letters) -> String {
     let mut out = Vec::new();
     for word in formula.split(' ') {
@@ -217,7 +212,7 @@ fn in_numbers(formula: &str, letters: &Letters) -> String {
     out.join(" ")
 }
 
-/// `0x10`, `-0x8`.
+/// A signed number in hexadecimal: `0x10`, `-0x8`.
 fn signed(number: i64) -> String {
     let sign = if number < 0 { "-" } else { "" };
     format!("{sign}{:#x}", number.unsigned_abs())

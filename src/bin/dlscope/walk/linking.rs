@@ -1,4 +1,4 @@
-//! The sentences about symbols and slots.
+//! The sentences of events about symbols and slots.
 
 use dlscope::elf::addr::Addr;
 use dlscope::event::{Binding, Kind};
@@ -8,40 +8,42 @@ use super::title::{names, version};
 use crate::page::count;
 
 impl Walk {
-    /// The sentence for event `at`, which is about a symbol or a slot of `object`.
-    pub(super) fn linking(&self, at: usize, object: &str) -> String {
-        match &self.events[at].kind {
+    /// The sentence for event `at`, if it is about a symbol or a slot of `object`.
+    pub(super) fn linking(&self, at: usize, object: &str) -> Option<String> {
+        Some(match &self.events[at].kind {
             Kind::Version { version: name, provider, outcome } => {
                 format!("{object} needs version {name} of {provider}: {}.", version(*outcome))
             }
             Kind::Scope { global, local } => format!(
-                "Symbols are looked for in {} of start-up, then in {}.",
+                "The scope: {} of the program's start, then {}.",
                 count(global.len() as u64, "object"),
                 names(local)
             ),
             Kind::Pass { pass, objects } => format!("Pass {pass} over the relocations of {}.", names(objects)),
             Kind::Relocated { pass, symbols, .. } => {
-                format!("{object} is through pass {pass}; a symbol was asked for {}.", times(*symbols))
+                format!("Pass {pass} over {object} is done; it asked for a symbol {}.", times(*symbols))
             }
             Kind::Lookup { name, found: Some(found), .. } => format!("{name} is found in {}.", provider(found)),
-            Kind::Lookup { name, found: None, .. } => format!("{name} is found nowhere."),
+            Kind::Lookup { name, found: None, .. } => format!("No object of the scope defines {name}."),
             Kind::Relocation { kind, place, name: Some(name), .. } => {
-                format!("{}: the slot {place} wants {name}.", kind)
+                format!("{}: the slot {place} needs {name}.", kind)
             }
-            Kind::Relocation { kind, place, name: None, .. } => format!("{kind}: the slot {place} wants a value."),
+            Kind::Relocation { kind, place, name: None, .. } => format!("{kind}: the slot {place} needs a value."),
             Kind::Deferred { place, resolver_of, .. } => {
                 format!("The slot {place} waits for an IFUNC resolver of {resolver_of}.")
             }
-            Kind::LazyGot { .. } => format!("Prepare {object}'s PLT for calls that are bound later."),
+            Kind::LazyGot { .. } => {
+                format!("Prepare the PLT of {object} for functions that are bound at their first call.")
+            }
             Kind::LeftForCall { name, .. } => {
-                format!("{} is left for its first call.", name.as_deref().unwrap_or("A function"))
+                format!("{} will be bound at its first call.", name.as_deref().unwrap_or("A function"))
             }
             Kind::FirstCall { name, from, .. } => {
-                format!("{name} is called for the first time, from just before {}.", self.named(*from))
+                format!("{name} is called for the first time; the call is right before {}.", self.named(*from))
             }
             Kind::Store { address, after, .. } => self.store(at, *address, after.0),
-            _ => String::new(),
-        }
+            _ => return None,
+        })
     }
 
     fn store(&self, at: usize, address: Addr, value: u64) -> String {
@@ -54,9 +56,11 @@ impl Walk {
                 Some(target) => format!("Store the address {target} into {slot}."),
                 None => format!("Store {value:#x} into {slot}."),
             },
-            Some(Kind::FirstCall { name, .. }) => format!("Store the address of {name} into its slot {slot}: bound."),
+            Some(Kind::FirstCall { name, .. }) => {
+                format!("Store the address of {name} into its slot {slot}, which is bound now.")
+            }
             Some(Kind::LeftForCall { .. }) => format!("Let the slot {slot} point back into the PLT."),
-            Some(Kind::LazyGot { .. }) => format!("Store the way to the loader into {slot}."),
+            Some(Kind::LazyGot { .. }) => format!("Store the loader's own word into {slot}."),
             _ => format!("Store {value:#x} into {slot}."),
         }
     }
@@ -87,7 +91,7 @@ fn provider(found: &Binding) -> String {
     let version = found.version.as_ref().map_or(String::new(), |version| format!(", version {version}"));
     match &found.object {
         Some(object) => format!("{object}{version}"),
-        None if found.ours => "dlscope itself, which stands in for libc".into(),
-        None => "what Loader::define gave".into(),
+        None if found.ours => "dlscope itself, in place of libc's".into(),
+        None => "the symbols of Loader::define".into(),
     }
 }

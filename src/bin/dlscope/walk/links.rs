@@ -1,4 +1,4 @@
-//! Which events belong together: a store to its relocation, a relocation to the lookup of its symbol.
+//! Finds which events belong together: a store and its relocation, a relocation and the lookup of its symbol.
 
 use std::collections::HashMap;
 
@@ -6,32 +6,32 @@ use dlscope::event::{Event, Kind, Stage};
 
 use crate::atlas::Atlas;
 
-/// What an event belongs to, by place in the list of events.
+/// The events that an event belongs to, by their indexes in the list of events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Link {
-    /// The relocation (or the decision about a slot) that this event carries out.
+    /// The relocation that this event carries out, or the event that decided about the slot.
     pub cause: Option<usize>,
-    /// The lookup that found the symbol for it.
+    /// The lookup of the symbol.
     pub lookup: Option<usize>,
 }
 
-/// A link for every event.
+/// Finds the link of every event.
 pub fn of(events: &[Event], atlas: &Atlas) -> Vec<Link> {
     let mut finder =
         Finder { atlas, pending: None, cause: Link::default(), found: HashMap::new(), deferred: HashMap::new() };
     events.iter().enumerate().map(|(at, event)| finder.link(at, event)).collect()
 }
 
-/// What is remembered on the way through the events.
+/// What the search for links remembers on its way through the events.
 struct Finder<'a> {
     atlas: &'a Atlas,
-    /// The last lookup, until a relocation takes it.
+    /// The last lookup, until a relocation uses it.
     pending: Option<usize>,
-    /// What the next store carries out.
+    /// The link of the next store.
     cause: Link,
-    /// By object and symbol index: its lookup. Each is looked up once and used by several relocations.
+    /// The lookup of each symbol, by object and symbol index: several relocations may use one lookup.
     found: HashMap<(u32, u32), usize>,
-    /// By slot: what was put off to pass 2.
+    /// The links of relocations that wait for pass 2, by the address of the slot.
     deferred: HashMap<u64, Link>,
 }
 
@@ -54,7 +54,7 @@ impl Finder<'_> {
                 self.cause
             }
             Kind::Deferred { place, .. } => {
-                if let Some(bias) = self.atlas.place(object).and_then(|place| place.bias) {
+                if let Some(bias) = self.atlas.bias(object) {
                     self.deferred.insert((bias + *place).0, self.cause);
                 }
                 std::mem::take(&mut self.cause)

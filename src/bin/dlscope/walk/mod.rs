@@ -1,18 +1,21 @@
-//! A load as a sequence of events that one can walk in both directions: what `step` and `report` show.
+//! The record of a load, in which one can walk from event to event in both directions: `step` and `report` show it.
 //!
-//! The library is really loaded, once; what is walked is the record. [`Replay`] rebuilds the memory at every event,
-//! forwards and backwards, so going back is exact.
+//! The command really loads the library, once, and records the events. [`Replay`] rebuilds the memory at every event,
+//! forwards and backwards, so a step back is exact.
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 
-use dlscope::event::{Event, Kind};
+use dlscope::elf::addr::Addr;
+use dlscope::event::Event;
 use dlscope::replay::Replay;
 
 use crate::Failure;
 use crate::atlas::Atlas;
 use crate::fixture_call::FixtureCall;
-use crate::subject::{Part, Subject, Target};
+use crate::page::short;
+use crate::subject::{Phase, Subject, Target};
 
 mod describe;
 mod fields;
@@ -26,40 +29,41 @@ mod title;
 pub use describe::{Scene, Trail, Window};
 pub use fields::{Formula, Record};
 pub use links::Link;
-pub use search::Way;
+pub use search::Direction;
 pub use sources::excerpt;
 pub use space::Region;
+pub use title::{same, version};
 
-/// How `Replay` gets at files.
+/// The function by which [`Replay`] reads files.
 type Files = fn(&str) -> io::Result<Vec<u8>>;
 
-/// Modelled memory.
+/// The memory of all objects, as [`Replay`] rebuilds it.
 pub type Memory = Replay<Files>;
 
-/// A record of a load, and a place in it.
+/// The record of a load, and the current event in it.
 pub struct Walk {
-    /// What was loaded.
+    /// The name of the library.
     pub title: String,
-    /// Everything that happened.
+    /// All events, in order.
     pub events: Vec<Event>,
-    /// What belongs to each event: the relocation of a store, the lookup of a relocation.
+    /// For each event the events that it belongs to: the relocation of a store, the lookup of a relocation.
     links: Vec<Link>,
-    /// What is known about objects and symbols at the end.
+    /// The objects and symbols, as they are known at the end of the load.
     pub atlas: Atlas,
-    /// What happened after an event and is none: results of calls, what the library printed.
+    /// What happened after an event and is no event itself: results of calls, and what the library printed.
     pub remarks: BTreeMap<usize, Vec<String>>,
     /// Why the load failed, if it did.
     pub error: Option<Failure>,
     replay: Memory,
-    /// The event that is looked at; it is the last one that was applied to `replay`.
+    /// The current event, by its index in `events`. It is the last one that was applied to `replay`.
     at: usize,
 }
 
 impl Walk {
-    /// Loads the subject and records everything, from the search to the unmapping.
+    /// Loads the library and records everything, from the search to the unmapping.
     ///
     /// # Errors
-    /// If there is nothing to walk through: the command line was wrong, or a file could not be written.
+    /// If there are no events: the command line was wrong, or a file could not be written.
     pub fn record(subject: &Subject) -> Result<Walk, Failure> {
         let target = subject.target()?;
         let mut events = Vec::new();
@@ -67,7 +71,7 @@ impl Walk {
         let result = subject.run(&target, |part, mut more, printed| {
             events.append(&mut more);
             let after = remarks.entry(events.len().saturating_sub(1)).or_default();
-            if let Part::Call { text, result } = part {
+            if let Phase::Call { text, result } = part {
                 after.extend(call_remark(text, result));
             }
             after.extend(printed.lines().map(|line| format!("it prints: {line}")));
@@ -88,10 +92,10 @@ impl Walk {
         let mut atlas = Atlas::default();
         atlas.note(&events);
         let links = links::of(&events, &atlas);
-        let title = target.title().rsplit('/').next().unwrap_or_default().to_string();
+        let title = short(target.title()).to_string();
         let replay = Replay::new((|path| std::fs::read(path)) as Files);
         let mut walk = Walk { title, events, links, atlas, remarks, error, replay, at: 0 };
-        // Read every file while it is still there: that of a fixture lies in a folder that is going away.
+        // Read every file now: a fixture's temporary folder will be deleted.
         walk.run_through().map_err(|problem| io::Error::other(problem.to_string()))?;
         Ok(walk)
     }
@@ -113,17 +117,17 @@ impl Walk {
         self.events.len()
     }
 
-    /// The place of the event that is looked at, from 0.
+    /// The index of the current event, from 0.
     pub fn at(&self) -> usize {
         self.at
     }
 
-    /// The event that is looked at.
+    /// The current event.
     pub fn event(&self) -> &Event {
         &self.events[self.at]
     }
 
-    /// Goes to an event; behind the end it is the last one.
+    /// Goes to an event, or to the last one if there are not so many.
     pub fn go(&mut self, to: usize) {
         let to = to.min(self.events.len() - 1);
         while self.at > to {
@@ -136,50 +140,36 @@ impl Walk {
         }
     }
 
-    /// The memory as it is after the event that is looked at.
+    /// The memory after the current event.
     pub fn memory(&self) -> &Memory {
         &self.replay
     }
 
-    /// The memory as it was before that event: `look` sees it.
-    pub fn before<T>(&mut self, look: impl FnOnce(&Memory) -> T) -> T {
+    /// The bytes of a range before and after the current event; `None` where nothing is mapped.
+    pub fn bytes(&mut self, range: Range<u64>) -> [Vec<Option<u8>>; 2] {
+        let read = |memory: &Memory| range.clone().map(|at| Some(memory.read(Addr(at), 1)?[0])).collect();
+        let after = read(&self.replay);
         self.replay.undo();
-        let seen = look(&self.replay);
+        let before = read(&self.replay);
         self.apply_again();
-        seen
+        [before, after]
     }
 
     fn apply_again(&mut self) {
         self.replay.apply(&self.events[self.at]).expect("an event that was applied once can be applied again");
     }
 
-    /// What belongs to event `at`.
+    /// The events that event `at` belongs to.
     pub fn link(&self, at: usize) -> Link {
         self.links[at]
     }
 }
 
-/// `add(40, 2) = 42`.
+/// The remark about a call: `add(40, 2) = 42`.
 fn call_remark(text: &str, result: &Result<String, Failure>) -> Option<String> {
     let call = FixtureCall::parse(text).ok()?;
     Some(match result {
         Ok(result) => format!("{} = {result}", call.shown()),
         Err(_) => format!("{} cannot be called", call.shown()),
     })
-}
-
-/// Whether an event changes the memory of objects.
-pub fn is_effect(kind: &Kind) -> bool {
-    matches!(
-        kind,
-        Kind::Reserve { .. }
-            | Kind::MapWhole { .. }
-            | Kind::Map { .. }
-            | Kind::MapZero { .. }
-            | Kind::Zero { .. }
-            | Kind::Protect { .. }
-            | Kind::Store { .. }
-            | Kind::Changed { .. }
-            | Kind::Unmap { .. }
-    )
 }

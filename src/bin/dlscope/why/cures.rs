@@ -1,31 +1,31 @@
-//! What would make it work: a sentence or two for each problem.
+//! Cures: what would make the library load, a sentence or two for each problem.
 
 use std::mem::discriminant;
 use std::path::{Path, PathBuf};
 
 use dlscope::event::Rule;
 
-use super::problem::{Problem, Refusal, What};
+use super::problem::{Problem, ProblemKind, Refusal};
 use super::symbols::{Missing, Nearest};
-use super::words::{few, folder, offer, short};
+use super::words::{folder, offer};
 use crate::demangle::demangled;
-use crate::page::count;
+use crate::page::{count, few, short};
 
-/// So many ways to mend undefined symbols are told for one library.
+/// At most so many cures for undefined symbols are told for one object.
 const MOST: usize = 5;
 
 impl Problem {
-    /// What would make it work, a paragraph for each way or part of it.
+    /// The cures for this problem, a paragraph each.
     pub fn cures(&self, asked: &str) -> Vec<String> {
-        match &self.what {
-            What::Symbols { symbols, .. } => self.symbol_cures(symbols),
+        match &self.kind {
+            ProblemKind::Symbols { symbols, .. } => self.symbol_cures(symbols),
             _ => Vec::from_iter(Some(self.cure(asked)).filter(|cure| !cure.is_empty())),
         }
     }
 
     fn cure(&self, asked: &str) -> String {
-        match &self.what {
-            What::NotFound { library, lies_in, written, other_versions, spelt_alike, .. } => {
+        match &self.kind {
+            ProblemKind::NotFound { library, lies_in, written, other_versions, spelt_alike, .. } => {
                 let for_itself = short(library) == short(asked);
                 if let (false, Some(path), Some(written)) = (for_itself, lies_in.first(), written) {
                     return self.relink(path, written);
@@ -61,19 +61,19 @@ impl Problem {
                      somewhere else, set LD_LIBRARY_PATH to its folder."
                 )
             }
-            What::Unsuitable { library, path, reason, .. } => reason.cure(library, path),
-            What::Version { version, library, offered, lies_in, found_by, .. } => {
+            ProblemKind::Unsuitable { library, path, reason, .. } => reason.cure(library, path),
+            ProblemKind::Version { version, library, offered, lies_in, found_by, .. } => {
                 let cure = version_cure(version, library, offered, lies_in, self.whose());
                 match found_by {
-                    // It cannot be overridden from outside.
+                    // The loader searches DT_RPATH before LD_LIBRARY_PATH.
                     Some(Rule::Rpath(whose)) if cure.contains("LD_LIBRARY_PATH") => {
                         format!("{cure} The DT_RPATH of {whose} comes before LD_LIBRARY_PATH, so it must go, too.")
                     }
                     _ => cure,
                 }
             }
-            What::Symbols { .. } => String::new(),
-            What::StaticTls { size, .. } => format!(
+            ProblemKind::Symbols { .. } => String::new(),
+            ProblemKind::StaticTls { size, .. } => format!(
                 "Compile {0} without -ftls-model=initial-exec (-fPIC alone, or -mtls-dialect=gnu2), so that its \
                  variables can be made when a thread first uses them; or let the program have {0} from its start: \
                  link it to the program, or LD_PRELOAD it. dlscope itself sets aside {1} a thread; \
@@ -81,7 +81,7 @@ impl Problem {
                 self.whose(),
                 count(*size, "byte"),
             ),
-            What::Other(told) => sentence(&told.advice),
+            ProblemKind::Other(told) => sentence(&told.advice),
         }
     }
 
@@ -97,7 +97,8 @@ impl Problem {
 
     fn symbol_cures(&self, symbols: &[Missing]) -> Vec<String> {
         let user = self.whose();
-        // One for each way and library, with the first symbol that asks for it; those without hope last.
+        // One cure for each kind of cure and library, with the first symbol that needs it; symbols without a cure come
+        // last.
         let mut said = Vec::new();
         let mut cures = Vec::new();
         for (missing, nearest) in symbols.iter().filter_map(|missing| Some((missing, missing.nearest.first()?))) {
@@ -125,11 +126,11 @@ impl Refusal {
                 "Install the x86_64 build of {library} (Debian: the package with :amd64), or take the folder of {path} \
                  out of the way of the search; `file -L {path}` says what it is."
             ),
-            Refusal::LinkerScript(names) if names.is_empty() => "Open the library that it is about.".into(),
-            Refusal::LinkerScript(names) => format!("Open the library that it names: {}.", names.join(", ")),
+            Refusal::LinkerScript(names) if names.is_empty() => "Open the library that the script is about.".into(),
+            Refusal::LinkerScript(names) => format!("Open the library that the script names: {}.", names.join(", ")),
             Refusal::NotElf => format!("`file {path}` says what it is. Another file of that name may be meant."),
-            Refusal::Program => "Run it instead; a program has no place for itself in another one.".into(),
-            Refusal::Folder => format!("Name a file in it: {path}/lib….so."),
+            Refusal::Program => "Run the program instead; a process cannot load a second program.".into(),
+            Refusal::Folder => format!("Name a file in the folder: {path}/lib….so."),
             Refusal::Other(told) => sentence(&told.advice),
         }
     }
@@ -215,13 +216,13 @@ fn version_cure(version: &str, library: &str, offered: &[String], lies_in: &[Pat
     )
 }
 
-/// `-lm` for `libm.so.6`.
+/// The linker flag for a library: `-lm` for `libm.so.6`.
 fn flag(soname: &str) -> String {
     let stem = soname.strip_prefix("lib").and_then(|rest| rest.split_once(".so")).map(|(stem, _)| stem);
     stem.map_or_else(|| soname.into(), |stem| format!("-l{stem}"))
 }
 
-/// With a capital and a full stop.
+/// Makes a sentence of a text: with a capital letter and a full stop.
 fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     let first = letters.next().map_or(String::new(), |c| c.to_uppercase().to_string());

@@ -1,17 +1,17 @@
-//! Who needs whom, and how each was looked for: the events of stages 1 to 6 as a graph.
+//! The graph of dependencies with all searches, made from the events of stages 1 to 6.
 
 use std::path::{Path, PathBuf};
 
 use dlscope::event::{Arrival, Event, Kind, Outcome, Rule, Stage, Tag};
 use serde::Serialize;
 
-/// The objects of a load, in the order in which they were met; the first is the library asked for.
+/// The objects of a load, in the order in which the loader met them; the first is the library that was opened.
 #[derive(Default)]
 pub struct Graph {
     pub nodes: Vec<Node>,
-    /// The search for the library itself, if it was searched.
+    /// The search for the library itself, if there was one.
     pub asked: Option<Search>,
-    /// What the program started with, in everybody's scope.
+    /// The objects of the program's start, which are in every scope.
     pub startup: Vec<Tag>,
 }
 
@@ -20,14 +20,14 @@ pub struct Graph {
 pub struct Node {
     #[serde(flatten)]
     pub tag: Tag,
-    /// It was in the process before.
+    /// Whether it was in the process before.
     pub of_host: bool,
-    /// The rule that found it.
+    /// The rule of the search that found it.
     pub found_by: Option<Rule>,
-    /// `DT_RPATH` and `DT_RUNPATH`, as they stand in the file.
+    /// `DT_RPATH` and `DT_RUNPATH`, as in the file.
     pub rpath: Option<String>,
     pub runpath: Option<String>,
-    /// Calls are bound at load time whatever the program asks for.
+    /// Whether calls are bound at load time even if the program asks for lazy binding.
     pub bind_now: bool,
     pub needs: Vec<Need>,
 }
@@ -36,13 +36,13 @@ pub struct Node {
 #[derive(Serialize)]
 pub struct Need {
     pub name: String,
-    /// The object that it means; `None` if it could not be had.
+    /// The object that the name means; `None` if it cannot be loaded.
     pub object: Option<Tag>,
-    /// How it was looked for; `None` if it was known by name.
+    /// The search for its file; `None` if an object with this name was known.
     pub search: Option<Search>,
 }
 
-/// A search: every rule with its directories, every path that was tried.
+/// A search for a file: every rule with its directories, and every path that was tried.
 #[derive(Clone, Serialize)]
 pub struct Search {
     pub name: String,
@@ -62,7 +62,7 @@ pub struct Attempt {
 }
 
 impl Graph {
-    /// Reads the stream.
+    /// Makes the graph from events.
     pub fn of(events: &[Event]) -> Graph {
         let mut graph = Graph::default();
         let mut search: Option<Search> = None;
@@ -107,12 +107,12 @@ impl Graph {
         graph
     }
 
-    /// The library asked for, as far as it could be mapped.
+    /// The library that was opened, if it could be mapped.
     pub fn root(&self) -> Option<&Node> {
         self.nodes.first()
     }
 
-    /// The object with this tag.
+    /// The object with this number.
     pub fn node(&self, id: u32) -> Option<&Node> {
         self.nodes.iter().find(|node| node.tag.id == id)
     }
@@ -122,7 +122,8 @@ impl Graph {
         self.asked.iter().chain(self.nodes.iter().flat_map(|node| &node.needs).filter_map(|need| need.search.as_ref()))
     }
 
-    /// The libraries that need each other in a circle: each circle once, from where it was entered first.
+    /// The circles of libraries that need each other. Each circle is listed once, from the library that the loader met
+    /// first.
     pub fn cycles(&self) -> Vec<Vec<&Node>> {
         let mut cycles = Vec::new();
         let mut done = Vec::new();
@@ -177,7 +178,7 @@ impl Graph {
 
     fn need(&mut self, by: Option<&Tag>, name: &str, found: Option<&Tag>, search: &mut Option<Search>) {
         let Some(node) = self.of_tag(by) else { return };
-        // A name that another one asked for before is not searched again.
+        // If another object needed this name before, there was no second search.
         let search = search.take_if(|s| s.needed_by == Some(node.tag.id) && s.name == name);
         node.needs.push(Need { name: name.into(), object: found.cloned(), search });
     }
@@ -192,12 +193,12 @@ impl Node {
 }
 
 impl Search {
-    /// The attempt that succeeded.
+    /// The path that was the file.
     pub fn found(&self) -> Option<&Attempt> {
         self.tried.iter().find(|attempt| attempt.outcome == Outcome::Found)
     }
 
-    /// What was tried in vain; absent builds for newer processors, which are the rule, are left out.
+    /// The paths that were tried in vain, without the builds for newer processors, which hardly ever exist.
     pub fn in_vain(&self) -> impl Iterator<Item = &Attempt> {
         let newer = |attempt: &&Attempt| !attempt.path.contains("/glibc-hwcaps");
         self.tried.iter().filter(|attempt| attempt.outcome != Outcome::Found).filter(newer)

@@ -1,39 +1,38 @@
-//! What else lies on this machine: in the folders that the load went through, and beside its libraries.
+//! The other libraries on this machine: in the folders that the load searched, and beside its libraries.
 
 use std::collections::HashSet;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use dlscope::elf::symbol::{Class, Want, Wanted};
 
 use super::graph::Graph;
-use crate::compare::file::ElfFile;
+use crate::compare::file::{ElfFile, identity};
 
-/// More files than this are not looked into.
+/// At most so many files are opened.
 const MOST: usize = 20_000;
 
-/// Folders to look in, each once.
+/// The folders to look in, each once.
 pub struct Machine {
     folders: Vec<PathBuf>,
 }
 
-/// A library that has what is missing.
+/// A library that defines a missing symbol.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Provider {
-    /// What one needs to have it: `DT_SONAME`, else the file's name.
+    /// The name for a `DT_NEEDED`: its `DT_SONAME`, else the name of the file.
     pub soname: String,
     pub path: PathBuf,
-    /// The version of its definition, where it has versions.
+    /// The version of its definition, if it has one.
     pub version: Option<String>,
 }
 
 impl Machine {
-    /// The folders of `asked` and of every object, what lies directly below or beside those of the user, every
-    /// folder that was searched, and where libraries are installed by hand.
+    /// The folders of the library `asked` and of every object; the folders beside and directly below them, unless they
+    /// are the system's; every folder that the loader searched; and /usr/local/lib.
     pub fn around(asked: &str, graph: &Graph) -> Machine {
         let mut machine = Machine { folders: Vec::new() };
-        // Without a '/' the current directory is not searched, and is where the user looked.
+        // The loader does not search the current directory for a name without a '/', but users expect that.
         let path = std::path::absolute(asked).unwrap_or_default();
         match path.parent() {
             Some(parent) if asked.contains('/') => machine.add_with_neighbours(parent),
@@ -44,7 +43,7 @@ impl Machine {
         }
         for (_, folders) in graph.searches().flat_map(|search| &search.rules) {
             for folder in folders {
-                // The cache has paths of files.
+                // The rule of the cache gives paths of files, not folders.
                 let path = Path::new(folder);
                 machine.add(if path.is_file() { path.parent().unwrap_or(path) } else { path });
             }
@@ -62,7 +61,8 @@ impl Machine {
         }
     }
 
-    /// Also `lib/` in it, `../lib`, and the like; but not all that lies below a folder of the system.
+    /// Adds a folder and, unless it is the system's, the folders directly below and beside it, such as `lib/` and
+    /// `../lib`.
     fn add_with_neighbours(&mut self, folder: &Path) {
         self.add(folder);
         if is_of_the_system(folder) {
@@ -81,14 +81,15 @@ impl Machine {
         self.folders.iter().map(|folder| folder.join(name)).filter(|path| path.is_file()).collect()
     }
 
-    /// Libraries in folders of the user, without those at `known` paths: few enough to look into each of them.
+    /// The libraries in folders that are not the system's, without those at `known` paths; at most 50, because each is
+    /// opened.
     pub fn own_libraries(&self, known: &[&str]) -> Vec<PathBuf> {
         let mut seen: HashSet<_> = known.iter().filter_map(|path| identity(Path::new(path))).collect();
         let own = self.files().filter(|path| !path.parent().is_some_and(is_of_the_system));
         own.filter(|path| identity(path).is_some_and(|identity| seen.insert(identity))).take(50).collect()
     }
 
-    /// Libraries that may be the same one in another version: `libx.so.2` for `libx.so.1`.
+    /// Files that may be another version of a library: `libx.so.2` for `libx.so.1`.
     pub fn named_alike(&self, name: &str) -> Vec<PathBuf> {
         let Some((stem, _)) = name.split_once(".so") else { return Vec::new() };
         let starts = format!("{stem}.so");
@@ -96,13 +97,13 @@ impl Machine {
             file != name && file.strip_prefix(&starts).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
         let mut found: Vec<_> = self.files().filter(|path| is_alike(name_of(path))).collect();
-        // One library has several names; one of them is what others need.
+        // Of the several names of one library keep the one that others need.
         found.retain(|path| ElfFile::open(path).is_some_and(|f| f.soname().is_none_or(|own| own == name_of(path))));
         found.truncate(3);
         found
     }
 
-    /// Names of libraries that differ in a letter or two: for a name that was mistyped.
+    /// Names of libraries that differ from a mistyped name in a letter or two.
     pub fn spelt_alike(&self, name: &str) -> Vec<String> {
         let bare = |name: &str| name.trim_start_matches("lib").split(".so").next().unwrap_or_default().to_string();
         let wanted = bare(name);
@@ -124,7 +125,7 @@ impl Machine {
         let mut found = vec![Vec::new(); names.len()];
         let mut seen: HashSet<_> = known.iter().filter_map(|path| identity(Path::new(path))).collect();
         for path in self.files() {
-            // Several names of one file.
+            // Look into a file with several names once.
             if !identity(&path).is_some_and(|identity| seen.insert(identity)) {
                 continue;
             }
@@ -133,7 +134,7 @@ impl Machine {
             for (wanted, found) in wanted.iter().zip(&mut found) {
                 if let Some((index, _)) = symbols.find(wanted, &mut ()) {
                     let soname = file.soname().unwrap_or_else(|| name_of(&path).into());
-                    // The name that others need, if it has it.
+                    // Show the path with the name that others need, if there is one.
                     let path = Some(path.with_file_name(&soname)).filter(|own| own.is_file()).unwrap_or(path.clone());
                     found.push(Provider { soname, path, version: symbols.version_text(index) });
                 }
@@ -167,7 +168,7 @@ pub fn name_of(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
-/// The library that should have `version`, by the file that needs it.
+/// The library from which the file `user` needs `version`.
 pub fn file_of_version(user: &Path, version: &str) -> Option<String> {
     let file = ElfFile::open(user)?;
     let symbols = file.symbols()?;
@@ -175,7 +176,7 @@ pub fn file_of_version(user: &Path, version: &str) -> Option<String> {
     Some(String::from_utf8_lossy(need.file).into_owned())
 }
 
-/// The names that the library at `path` wants in `version`.
+/// The symbols that the library at `path` needs in `version`.
 pub fn names_wanted(path: &Path, version: &str) -> Vec<String> {
     let Some(file) = ElfFile::open(path) else { return Vec::new() };
     let ending = format!("@{version}");
@@ -202,12 +203,7 @@ fn offers(path: &Path, version: &str) -> bool {
     symbols.is_some_and(|s| s.versions.defined.iter().any(|v| v.text == version.as_bytes()))
 }
 
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    let data = fs::metadata(path).ok()?;
-    Some((data.dev(), data.ino()))
-}
-
-/// Where distributions put their libraries: other things lie below and beside them.
+/// Whether a folder is the system's: what lies below and beside it has nothing to do with the user's library.
 fn is_of_the_system(folder: &Path) -> bool {
     let folder = folder.canonicalize().unwrap_or_else(|_| folder.into());
     ["/usr", "/lib", "/lib64", "/bin", "/etc"].iter().any(|root| folder.starts_with(root))

@@ -1,18 +1,15 @@
 //! `dlscope why`: explains a load that fails or surprises, without running any code of the library.
 //!
-//! The loader inspects (`Loader::inspect`): it loads, and where a load would end it says so and goes on. The rest is
-//! reading: the stream becomes a graph of who needs whom (`graph`), faults become problems with what comes nearest to
-//! what is missing (`problem`, `symbols`, `machine`, `paths`), and problems become sentences (`words`, `cures`).
+//! `Loader::inspect` loads the library and goes on where a load would end, with an event for each fault. This command
+//! reads the events: it makes a graph of the dependencies (`graph`), turns faults into problems, with the nearest thing
+//! to what is missing (`problem`, `symbols`, `machine`, `paths`), and puts problems into sentences (`words`, `cures`).
 
-use std::io::Write as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use dlscope::Loader;
 use serde::Serialize;
 
 use crate::Failure;
-use crate::subject::Target;
+use crate::subject::{Format, SearchDirs, Target, print_json};
 
 mod cures;
 mod graph;
@@ -33,21 +30,21 @@ use surprises::Surprises;
 use symbols::Exports;
 use watch::Watcher;
 
-/// Explain a load that fails or surprises: what is missing, where it was looked for, what would make it work
+/// Explain a load that fails or surprises: what is missing, where dlscope looked for it, what would make it work
 #[derive(clap::Args)]
 #[command(after_help = "\
-None of the library's code runs, and nothing of it stays.
+None of the library's code runs, and nothing of it stays in memory.
 
 Examples:
   dlscope why ./libmine.so                    does it load, and if not, what would help?
-  dlscope why libgtk-3.so.0                   all that it needs, and where each was found
-  dlscope why -L build/lib libmine.so         the same with a folder to search first
+  dlscope why libgtk-3.so.0                   all its dependencies, and where each was found
+  dlscope why -L build/lib libmine.so         search the folder build/lib first
   LD_LIBRARY_PATH=/opt/lib dlscope why libmine.so --all
-                                              with every path that was tried
+                                              show every path that dlscope tried
   dlscope why --fixture origin-misspelt       a built-in library that does not load
   dlscope why ./libmine.so --format json | jq -r '.cures[]'
 
-Exit status: 0 it would load; 1 it would not; 2 the command line was wrong.")]
+Exit status: 0 the library would load; 1 it would not; 2 the command line was wrong.")]
 pub struct Args {
     /// The library: a name to search, or a path with a '/'
     #[arg(value_name = "LIB", required_unless_present = "fixture", conflicts_with = "fixture")]
@@ -55,47 +52,38 @@ pub struct Args {
     /// Explain this built-in library; `dlscope trace --list-fixtures` lists them
     #[arg(long, value_name = "NAME")]
     fixture: Option<String>,
-    /// Tell everything: each path that was tried, each symbol, shared dependencies wherever they are needed
+    /// Tell everything: each path that was tried, each symbol, each dependency wherever an object needs it
     #[arg(long)]
     all: bool,
-    /// How to tell it
+    /// How to tell it; JSON is one object, see docs/why.md
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// Search DIR before all other places, also for what the library needs
-    #[arg(short = 'L', value_name = "DIR")]
-    search_dirs: Vec<PathBuf>,
+    #[command(flatten)]
+    search: SearchDirs,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// For people
-    Text,
-    /// For programs: one JSON object, see docs/why.md
-    Json,
-}
-
-/// All that is told, and as JSON.
+/// The whole explanation. Its fields are those of the JSON object.
 #[derive(Serialize)]
 pub struct Explanation<'e> {
-    /// As it was asked for.
+    /// The library, as the user named it.
     library: &'e str,
     loads: bool,
-    /// One sentence.
+    /// Whether it loads, and if not, the first reason; in one sentence.
     summary: String,
     problems: Vec<Problem>,
     /// What would make it work, in the order of the problems.
     cures: Vec<String>,
     #[serde(flatten)]
     surprises: Surprises,
-    /// How the library itself was looked for.
+    /// The search for the library itself.
     search: Option<&'e graph::Search>,
-    /// Every object with what it needs; the first is the library.
+    /// Every object with its dependencies; the first is the library.
     objects: &'e [Node],
     #[serde(skip)]
     graph: &'e Graph,
 }
 
-/// Runs the subcommand; whether the library would load.
+/// Runs the subcommand. Returns whether the library would load.
 pub fn run(args: &Args) -> Result<bool, Failure> {
     let target = Target::of(args.library.as_deref(), args.fixture.as_deref())?;
     let library = target.name();
@@ -103,8 +91,7 @@ pub fn run(args: &Args) -> Result<bool, Failure> {
         return Err(Failure::Usage("the name of the library is empty".into()));
     }
     let watcher = Arc::new(Watcher::default());
-    let loader = args.search_dirs.iter().fold(Loader::new(), |loader, dir| loader.search_dir(dir));
-    let inspection = loader.probe(watcher.clone()).inspect(&library);
+    let inspection = args.search.loader().probe(watcher.clone()).inspect(&library);
     let events = watcher.take();
     let exports = Exports::of(&inspection);
     let graph = Graph::of(&events);
@@ -128,10 +115,7 @@ pub fn run(args: &Args) -> Result<bool, Failure> {
     };
     match args.format {
         Format::Text => tell::tell(&explanation, args.all)?,
-        Format::Json => {
-            let text = serde_json::to_string(&explanation).map_err(std::io::Error::from)?;
-            writeln!(std::io::stdout(), "{text}")?;
-        }
+        Format::Json => print_json(&explanation)?,
     }
     Ok(loads)
 }

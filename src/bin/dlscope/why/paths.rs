@@ -1,4 +1,4 @@
-//! A library lies there, and no rule leads to it: what is wrong with `DT_RPATH` or `DT_RUNPATH`.
+//! Finds mistakes in `DT_RPATH` and `DT_RUNPATH`, when a library lies in a folder to which no rule leads.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -7,7 +7,8 @@ use super::graph::{Graph, Node};
 /// The tokens of ld.so(8), "Dynamic string tokens".
 const TOKENS: [&str; 3] = ["ORIGIN", "LIB", "PLATFORM"];
 
-/// What is wrong with the paths of `user`, who needs `name`; `here` are files of that name. One sentence each.
+/// The mistakes in the paths of the object `user`, which needs the library `name`; `here` are files of that name. Each
+/// mistake is one sentence.
 pub fn mistakes(user: &Node, name: &str, here: &[PathBuf], graph: &Graph) -> Vec<String> {
     let mut found = Vec::new();
     for (tag, list) in [("DT_RPATH", &user.rpath), ("DT_RUNPATH", &user.runpath)] {
@@ -84,7 +85,7 @@ fn nearest(token: &str) -> Option<&'static str> {
     TOKENS.into_iter().min_by_key(distance).filter(|known| distance(known) <= 2)
 }
 
-/// Another library's `DT_RUNPATH` leads there, and that does not count for this one.
+/// The mistake to expect that the `DT_RUNPATH` of another library counts for this one.
 fn not_inherited(user: &Node, here: &[PathBuf], graph: &Graph) -> Option<String> {
     let leads = |node: &&Node| {
         let list = node.runpath.as_deref().unwrap_or_default();
@@ -103,7 +104,7 @@ fn not_inherited(user: &Node, here: &[PathBuf], graph: &Graph) -> Option<String>
     ))
 }
 
-/// A path that is right in itself, and leads to another place.
+/// The mistake of a path that is well formed, and leads to another folder.
 fn leads_elsewhere(user: &Node, name: &str, here: &[PathBuf]) -> Option<String> {
     let lists = [("DT_RPATH", &user.rpath), ("DT_RUNPATH", &user.runpath)];
     let (tag, list) = lists.into_iter().find_map(|(tag, list)| Some((tag, list.as_ref()?)))?;
@@ -129,7 +130,7 @@ pub fn from_origin(user: &Node, file: &Path) -> String {
     let to = resolved(file.parent().unwrap_or(Path::new("/")).to_path_buf());
     let common = from.components().zip(to.components()).take_while(|(a, b)| a == b).count();
     let up = from.components().count() - common;
-    // What has hardly anything in common with the library's own place is not meant relative to it.
+    // A folder far away from the library's own is written as an absolute path.
     if common < 2 || up > 2 {
         return to.display().to_string();
     }

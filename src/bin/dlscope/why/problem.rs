@@ -1,4 +1,4 @@
-//! What is wrong: the faults of the stream, put together where one follows from another.
+//! Problems: the faults of the load, put together where one is the consequence of another.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,98 +12,99 @@ use super::machine::{Machine, defines, file_of_version, names_wanted};
 use super::paths;
 use super::symbols::{Exports, Missing, find_nearest};
 use crate::compare::file::ElfFile;
+use crate::page::short;
 
-/// One thing that must be put right.
+/// One thing that must be mended before the library loads.
 #[derive(Serialize)]
 pub struct Problem {
-    /// The object that has it: whoever needs, wants or is what is wrong. Its path, or the name asked for.
+    /// The object that has the problem: its path, or the name that the user gave.
     pub object: String,
     #[serde(flatten)]
-    pub what: What,
+    pub kind: ProblemKind,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case", tag = "problem")]
-pub enum What {
-    /// No file for a name.
+pub enum ProblemKind {
+    /// A library was not found.
     NotFound {
         library: String,
-        /// What the kernel said.
+        /// The error of the kernel.
         errno: String,
-        /// Files of that name where nobody looks.
+        /// Files of that name in folders that the loader does not search.
         lies_in: Vec<PathBuf>,
-        /// What is wrong with the paths that should lead there.
+        /// Mistakes in the paths that should lead to such a folder.
         mistakes: Vec<String>,
-        /// For the cure: that folder as the needing library would write it.
+        /// That folder as one would write it in the `DT_RUNPATH` of the library that needs it.
         #[serde(skip)]
         written: Option<String>,
-        /// The same library in other versions.
+        /// Files that may be other versions of the library.
         other_versions: Vec<PathBuf>,
-        /// Names that are spelt alike.
+        /// Libraries with similar names.
         spelt_alike: Vec<String>,
-        /// Symbols that are undefined without it.
+        /// Symbols that are undefined without the library.
         without_it: Vec<String>,
     },
-    /// There is a file, and it cannot be loaded.
+    /// A file was found, and the loader refuses it.
     Unsuitable { library: String, path: String, reason: Refusal, without_it: Vec<String> },
-    /// A dependency is too old, or too new.
+    /// A dependency does not define a version.
     Version {
         version: String,
         library: String,
         path: String,
         offered: Vec<String>,
-        /// The symbols wanted in that version.
+        /// The symbols that the object needs in that version.
         wanted: Vec<String>,
-        /// Files of that library that have it, where nobody looks.
+        /// Files of that library that define the version, in folders that the loader does not search.
         lies_in: Vec<PathBuf>,
-        /// What led to the one found; `None` if it was in the process.
+        /// The rule that found the dependency; `None` if it was in the process before.
         found_by: Option<Rule>,
     },
-    /// Nobody defines what it uses.
+    /// Symbols that no object of the load defines.
     Symbols {
         symbols: Vec<Missing>,
-        /// Its calls are bound at load time whatever the program asks for.
+        /// Whether the object's calls are bound at load time even if the program asks for lazy binding.
         bind_now: bool,
     },
-    /// Its thread-local variables do not fit.
+    /// The static TLS has no room for the object's thread-local variables.
     StaticTls { asked: u64, align: u64, left: u64, size: u64, reason: String },
-    /// Whatever else ends a load, in the loader's words.
-    Other(Told),
+    /// Any other fault, in the loader's words.
+    Other(LoaderWords),
 }
 
-/// Why a file is refused: in the loader's words, and which kind of refusal that is.
+/// Why the loader refuses a file.
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Refusal {
-    /// For a 32-bit process.
+    /// It is a 32-bit library.
     Class32,
-    /// For this processor.
+    /// It is for another processor: its `e_machine`.
     Machine(String),
-    /// A text for the linker, and the libraries that it names.
+    /// It is a linker script; the libraries that it names.
     LinkerScript(Vec<String>),
-    /// No ELF file at all.
+    /// It is no ELF file.
     NotElf,
-    /// A program.
+    /// It is a program.
     Program,
-    /// A folder.
+    /// It is a folder.
     Folder,
-    /// Anything else.
-    Other(Told),
+    /// Any other reason.
+    Other(LoaderWords),
 }
 
-/// A refusal in the loader's own words.
+/// An error in the loader's own words.
 #[derive(Serialize)]
-pub struct Told {
-    /// What was wrong, in one line.
+pub struct LoaderWords {
+    /// What is wrong, in one line.
     pub message: String,
-    /// Where it stands: `in the file at offset 0x40`.
+    /// Where it is wrong: `in the file at offset 0x40`.
     pub place: Option<String>,
-    /// The rule, or what to do.
+    /// The rule that is broken, or what to do.
     pub advice: String,
 }
 
-impl Told {
-    fn of(kind: &ErrorKind) -> Told {
+impl LoaderWords {
+    fn of(kind: &ErrorKind) -> LoaderWords {
         let text = kind.to_string();
         let message = text.lines().next().unwrap_or_default().to_string();
         let (place, advice) = match kind {
@@ -119,7 +120,7 @@ impl Told {
             ErrorKind::System { .. } => (None, "the kernel refused it; see its manual page for this error".into()),
             _ => (None, text.lines().skip(1).map(str::trim).collect::<Vec<_>>().join("; ")),
         };
-        Told { message, place, advice }
+        LoaderWords { message, place, advice }
     }
 
     /// The message and the place.
@@ -128,7 +129,7 @@ impl Told {
     }
 }
 
-/// What the problems are read from.
+/// Everything from which the problems are derived.
 pub struct Evidence<'e> {
     pub asked: &'e str,
     pub events: &'e [Event],
@@ -137,7 +138,7 @@ pub struct Evidence<'e> {
     pub machine: &'e Machine,
 }
 
-/// Everything that ends the load, causes before consequences.
+/// All problems of the load.
 pub fn all(evidence: &Evidence<'_>) -> Vec<Problem> {
     let faults = evidence.events.iter().filter_map(|event| match &event.kind {
         Kind::Fault { error } => Some((event.object.as_ref(), error)),
@@ -158,9 +159,9 @@ pub fn all(evidence: &Evidence<'_>) -> Vec<Problem> {
 impl Evidence<'_> {
     fn problem(&self, object: Option<&Tag>, error: &Error) -> Option<Problem> {
         let label = object.map_or(self.asked, |tag| &*tag.name).to_string();
-        let what = match &error.kind {
+        let kind = match &error.kind {
             ErrorKind::NotFound { errno, .. } => self.not_found(object, &error.object, &format!("{errno:?}")),
-            ErrorKind::MissingVersion { version, provider, path, offered, .. } => What::Version {
+            ErrorKind::MissingVersion { version, provider, path, offered, .. } => ProblemKind::Version {
                 version: version.clone(),
                 library: provider.clone(),
                 path: path.clone(),
@@ -170,17 +171,17 @@ impl Evidence<'_> {
                 found_by: self.graph.nodes.iter().find(|n| *n.tag.name == **path).and_then(|n| n.found_by.clone()),
             },
             ErrorKind::StaticTls { asked, align, left, size, why } => {
-                What::StaticTls { asked: *asked, align: *align, left: *left, size: *size, reason: why.clone() }
+                ProblemKind::StaticTls { asked: *asked, align: *align, left: *left, size: *size, reason: why.clone() }
             }
             _ if error.stage <= Stage::Needed => self.unsuitable(object, error),
-            kind => What::Other(Told::of(kind)),
+            kind => ProblemKind::Other(LoaderWords::of(kind)),
         };
-        Some(Problem { object: label, what })
+        Some(Problem { object: label, kind })
     }
 
-    fn not_found(&self, user: Option<&Tag>, library: &str, errno: &str) -> What {
+    fn not_found(&self, user: Option<&Tag>, library: &str, errno: &str) -> ProblemKind {
         let user = user.and_then(|tag| self.graph.node(tag.id));
-        let name = library.rsplit('/').next().unwrap_or(library);
+        let name = short(library);
         let mut lies_in = self.machine.files_named(name);
         lies_in.retain(|path| ElfFile::open(path).is_some());
         let mistakes = user.map_or(Vec::new(), |user| paths::mistakes(user, library, &lies_in, self.graph));
@@ -190,7 +191,7 @@ impl Evidence<'_> {
         let is_typed = nowhere && user.is_none() && other_versions.is_empty();
         let spelt_alike = if is_typed { self.machine.spelt_alike(name) } else { Vec::new() };
         let (library, errno) = (library.into(), errno.into());
-        What::NotFound {
+        ProblemKind::NotFound {
             library,
             errno,
             lies_in,
@@ -202,25 +203,25 @@ impl Evidence<'_> {
         }
     }
 
-    /// A file that was found, as the library asked for or as a dependency.
-    fn unsuitable(&self, user: Option<&Tag>, error: &Error) -> What {
+    /// The problem of a file that was found, as the opened library or as a dependency.
+    fn unsuitable(&self, user: Option<&Tag>, error: &Error) -> ProblemKind {
         let needs = user.and_then(|tag| self.graph.node(tag.id)).map(|node| &node.needs);
-        // The last one without an object whose search came to this file.
+        // The dependency whose search came to this file.
         let of_file = |search: &super::graph::Search| search.tried.iter().any(|t| *t.path == error.object);
         let need = needs.and_then(|needs| needs.iter().find(|n| n.search.as_ref().is_some_and(of_file)));
-        let library = need.map_or_else(|| self.asked.rsplit('/').next().unwrap_or_default(), |need| &need.name);
+        let library = need.map_or_else(|| short(self.asked), |need| &need.name);
         let reason = match &error.kind {
             ErrorKind::Unsuitable { field, .. } if field == "e_ident[EI_CLASS]" => Refusal::Class32,
             ErrorKind::Unsuitable { field, found, .. } if field == "e_machine" => Refusal::Machine(found.clone()),
             ErrorKind::Unsuitable { field, .. } if field == "DT_FLAGS_1" => Refusal::Program,
             ErrorKind::Unsuitable { field, .. } if field == "e_ident magic" => not_elf(Path::new(&error.object)),
             ErrorKind::System { errno: nix::errno::Errno::EISDIR, .. } => Refusal::Folder,
-            kind => Refusal::Other(Told::of(kind)),
+            kind => Refusal::Other(LoaderWords::of(kind)),
         };
-        What::Unsuitable { library: library.into(), path: error.object.clone(), reason, without_it: Vec::new() }
+        ProblemKind::Unsuitable { library: library.into(), path: error.object.clone(), reason, without_it: Vec::new() }
     }
 
-    /// Undefined symbols: those that follow from something above go there, the rest is a problem for each object.
+    /// Adds the undefined symbols: to a problem that explains them, else as a new problem for each object.
     fn symbols(&self, undefined: &[(&Tag, &Arc<Error>)], problems: &mut Vec<Problem>) {
         let mut own: Vec<(&Tag, Vec<Missing>)> = Vec::new();
         for (object, error) in undefined {
@@ -243,26 +244,26 @@ impl Evidence<'_> {
         find_nearest(&mut missing, self.exports, &known, self.machine);
         problems.extend(own.into_iter().map(|(object, symbols)| {
             let bind_now = self.graph.node(object.id).is_some_and(|node| node.bind_now);
-            Problem { object: object.name.to_string(), what: What::Symbols { symbols, bind_now } }
+            Problem { object: object.name.to_string(), kind: ProblemKind::Symbols { symbols, bind_now } }
         }));
     }
 
-    /// Whether the symbol is missing because a library is missing, or too old; then it is noted there.
+    /// Whether the symbol is missing because a library is missing, refused or too old. If so, adds it to that problem.
     fn is_consequence(&self, user: &Tag, symbol: &str, version: Option<&str>, problems: &mut [Problem]) -> bool {
         let file = version.and_then(|version| file_of_version(Path::new(&*user.name), version));
         let needs = self.graph.node(user.id).map_or(&[][..], |node| &node.needs);
         let mut later: Option<&mut Vec<String>> = None;
         for problem in problems {
-            let (library, without_it) = match &mut problem.what {
-                What::Version { version: missing, .. } if Some(missing.as_str()) == version => return true,
-                What::NotFound { library, lies_in, without_it, .. } => {
-                    // If it can be looked into: only what it would have given.
+            let (library, without_it) = match &mut problem.kind {
+                ProblemKind::Version { version: missing, .. } if Some(missing.as_str()) == version => return true,
+                ProblemKind::NotFound { library, lies_in, without_it, .. } => {
+                    // If there is a file of the library, only the symbols that it defines are consequences.
                     if lies_in.first().is_some_and(|path| !defines(path, symbol)) {
                         continue;
                     }
                     (library, without_it)
                 }
-                What::Unsuitable { library, without_it, .. } => (library, without_it),
+                ProblemKind::Unsuitable { library, without_it, .. } => (library, without_it),
                 _ => continue,
             };
             let needs_it = needs.iter().any(|need| need.name == *library);
@@ -279,14 +280,14 @@ impl Evidence<'_> {
                 None => later = later.or(Some(without_it)),
             }
         }
-        // Somebody else's dependency is missing; it may have brought the symbol.
+        // Another object's dependency is missing, which may have defined the symbol.
         let is_later = later.is_some();
         later.into_iter().for_each(|without_it| note(without_it, symbol));
         is_later
     }
 }
 
-/// `/usr/lib/…/libc.so` is a text that tells the linker where the library is.
+/// Tells a linker script, such as `/usr/lib/…/libc.so`, from other files that are no ELF files.
 fn not_elf(path: &Path) -> Refusal {
     let Ok(text) = std::fs::read_to_string(path) else { return Refusal::NotElf };
     let is_script = ["GROUP", "INPUT", "OUTPUT_FORMAT"].iter().any(|word| text.contains(word));

@@ -1,4 +1,4 @@
-//! What loads and may still astonish: definitions that lose to others, symbols that came from where nobody asked.
+//! Surprises in a library that loads: definitions that lose to others, symbols from libraries that nobody needs.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -8,24 +8,24 @@ use serde::Serialize;
 use super::graph::Graph;
 use super::symbols::Exports;
 
-/// All of them, by what happened.
+/// All surprises of a load.
 #[derive(Default, Serialize)]
 pub struct Surprises {
     /// A library defines a symbol, and its own uses of it are bound to another library's definition.
     pub interposed: Vec<Bound>,
     /// Several libraries define what a third one uses.
     pub rivals: Vec<Rivals>,
-    /// A symbol is found only because this process has a library that nobody here needs.
+    /// A symbol is found only because this process has a library that no object of the load needs.
     pub borrowed: Vec<Bound>,
-    /// How many weak definitions gave way to another library's: inline functions, templates, type information of C++.
+    /// How many weak definitions lost to another library's: inline functions, templates and type information of C++.
     pub shared_weak: usize,
-    /// Libraries that need each other, by name; each circle once.
+    /// The circles of libraries that need each other, by name.
     pub cycles: Vec<Vec<String>>,
-    /// Who takes a part of the static TLS, and how many bytes are left then.
+    /// The objects that take a part of the static TLS.
     pub static_tls: Vec<StaticTls>,
 }
 
-/// A use of symbols, and where they were found.
+/// Symbols that one object uses and another defines.
 #[derive(Serialize)]
 pub struct Bound {
     pub user: String,
@@ -33,7 +33,7 @@ pub struct Bound {
     pub symbols: Vec<String>,
 }
 
-/// Definitions of which only the first counts.
+/// Symbols that several objects define. Only the first definition counts.
 #[derive(Serialize)]
 pub struct Rivals {
     pub first: String,
@@ -41,7 +41,7 @@ pub struct Rivals {
     pub symbols: Vec<String>,
 }
 
-/// Thread-local variables at a fixed place in every thread.
+/// The part of the static TLS that an object takes.
 #[derive(Serialize)]
 pub struct StaticTls {
     pub object: String,
@@ -49,7 +49,7 @@ pub struct StaticTls {
     pub left: u64,
 }
 
-/// What the start files of the compiler refer to, weakly, in every library.
+/// Symbols to which the compiler's start files have weak references in every library.
 const OF_START_FILES: [&str; 1] = ["__cxa_finalize"];
 
 /// Every definition of a name.
@@ -62,14 +62,14 @@ struct Definition<'e> {
 }
 
 impl Definition<'_> {
-    /// Whether a reference to this version could be bound to it.
+    /// Whether a reference to this version could be bound to this definition.
     fn suits(&self, version: Option<&str>) -> bool {
         version.is_none() || self.version.is_none() || self.version == version
     }
 }
 
 impl Surprises {
-    /// Reads the stream, and compares what was bound with what could have been.
+    /// Compares the definitions that were taken with all that there are.
     pub fn of(events: &[Event], graph: &Graph, exports: &Exports) -> Surprises {
         let mut surprises = Surprises { cycles: cycles(graph), ..Surprises::default() };
         let definitions = definitions(exports);
@@ -101,7 +101,7 @@ impl Surprises {
                     let own = all.iter().find(|d| d.object == user && d.suits(version));
                     let is_local = local.contains(giver) || OF_START_FILES.contains(&name.as_str());
                     if !is_local && all.iter().any(|d| d.suits(version)) {
-                        // The program gives what a dependency has as well: its affair.
+                        // The program overrides the definition of a dependency, probably on purpose.
                     } else if !is_local {
                         add(&mut borrowed, pair, name);
                     } else if own.is_some_and(|own| own.weak) {
@@ -146,7 +146,7 @@ fn definitions(exports: &Exports) -> Definitions<'_> {
     definitions
 }
 
-/// The other objects that define the symbol as strongly as `giver`.
+/// The other objects with a strong definition of the symbol, if that of `giver` is strong, too.
 fn others(all: &[Definition<'_>], giver: &Tag, version: Option<&str>) -> Option<Vec<String>> {
     let strong = |d: &&Definition<'_>| !d.weak && d.suits(version);
     if !all.iter().filter(strong).any(|d| d.object == giver) {

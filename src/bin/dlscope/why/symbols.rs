@@ -1,4 +1,4 @@
-//! A symbol that nobody defines, and what comes nearest to it.
+//! Undefined symbols, and the definitions that come nearest to them.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -9,23 +9,23 @@ use dlscope::event::Tag;
 use serde::Serialize;
 
 use super::machine::{Machine, Provider};
-use super::words::short;
 use crate::compare::file::ElfFile;
 use crate::demangle::{bare, demangled, is_rust, stem};
+use crate::page::short;
 
-/// What libraries export, each with its own.
+/// The symbols that each library exports.
 pub struct Exports(pub Vec<(Tag, Vec<Export>)>);
 
-/// One symbol that others may be bound to.
+/// One exported symbol.
 pub struct Export {
     pub name: String,
     pub version: Option<String>,
-    /// Weak or unique: one of several is meant to win.
+    /// Whether it is weak or unique: then several definitions are no mistake.
     pub weak: bool,
 }
 
 impl Exports {
-    /// Of every object of the load.
+    /// The exports of every object of the load.
     pub fn of(inspection: &Inspection) -> Exports {
         let export = |export: dlscope::Export| Export {
             name: export.name,
@@ -35,7 +35,7 @@ impl Exports {
         Exports(inspection.objects().map(|o| (o.tag().clone(), o.symbols().map(export).collect())).collect())
     }
 
-    /// Of files that are not loaded.
+    /// The exports of files that are not loaded.
     fn of_files(paths: &[PathBuf]) -> Exports {
         let of_file = |path: &PathBuf| {
             let file = ElfFile::open(path)?;
@@ -52,40 +52,40 @@ impl Exports {
     }
 }
 
-/// One symbol that is missing.
+/// An undefined symbol.
 #[derive(Serialize)]
 pub struct Missing {
     pub name: String,
     pub version: Option<String>,
-    /// In C++ or Rust.
+    /// The demangled name, for C++ and Rust.
     pub source: Option<String>,
-    /// Whether every use of it is a call, which lazy binding would put off.
+    /// Whether every use of it is a call: then lazy binding would not fail at load time.
     pub only_called: bool,
     pub nearest: Vec<Nearest>,
 }
 
-/// Something like it.
+/// A definition that comes near to an undefined symbol.
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case", tag = "nearest")]
 pub enum Nearest {
     /// The same name in a library of the load, in other versions.
     OtherVersion { library: String, versions: Vec<String> },
-    /// The same name in a library that nobody of the load needs.
+    /// The same name in a library that no object of the load needs.
     OtherLibrary(Provider),
-    /// The same name in a file that would have been found, had not another of its name come first.
+    /// The same name in a file that the search did not reach, because it found another file of the same name first.
     OtherFile { found: String, path: PathBuf },
     /// The same C++ function with other parameters.
     OtherParameters { library: String, name: String, source: String },
     /// The same Rust function of another build.
     OtherBuild { library: String, name: String },
-    /// A C function of that name, where a C++ one is wanted, or the other way round.
+    /// A C function of that name where a C++ function is needed, or the other way round.
     OtherLanguage { library: String, name: String, wants_cpp: bool },
     /// A name that differs in a letter or two.
     Similar { library: String, name: String },
 }
 
 impl Nearest {
-    /// The library that has it.
+    /// The library that has the definition.
     pub fn library(&self) -> &str {
         match self {
             Nearest::OtherLibrary(provider) => &provider.soname,
@@ -105,22 +105,22 @@ impl Missing {
         Missing { name: name.into(), version, source, only_called, nearest: Vec::new() }
     }
 
-    /// As the source has it, or with its version.
+    /// The demangled name, with the version.
     pub fn shown(&self) -> String {
         let version = self.version.as_ref().map_or(String::new(), |v| format!(", version {v}"));
         self.in_source() + &version
     }
 
-    /// As the source has it.
+    /// The demangled name.
     pub fn in_source(&self) -> String {
         self.source.clone().unwrap_or_else(|| self.name.clone())
     }
 }
 
-/// So many are compared letter by letter with everything that is exported.
+/// At most so many undefined symbols are compared with all exported names, which is slow.
 const COMPARED: usize = 50;
 
-/// Finds what comes nearest to each: in the objects of the load, whose paths are `known`, and then elsewhere.
+/// Finds the nearest definitions of each symbol: in the objects of the load, whose paths are `known`, then elsewhere.
 pub fn find_nearest(missing: &mut [&mut Missing], exports: &Exports, known: &[&str], machine: &Machine) {
     for missing in missing.iter_mut() {
         missing.nearest = other_versions(&missing.name, exports);
@@ -133,14 +133,15 @@ pub fn find_nearest(missing: &mut [&mut Missing], exports: &Exports, known: &[&s
     if !missing.iter().any(|missing| missing.nearest.is_empty()) {
         return;
     }
-    // Linkers leave a library out if no name of it was used as it is written: look into those that lie around.
+    // Linkers with --as-needed drop a library whose symbols are not used exactly as they are written, so look into the
+    // libraries that lie beside.
     let around = Exports::of_files(&machine.own_libraries(known));
     for missing in missing.iter_mut().filter(without).take(COMPARED) {
         missing.nearest = alike(&missing.name, &around);
     }
 }
 
-/// Adds the libraries of the machine that have it and are not part of the load.
+/// Adds the libraries of the machine that define a symbol and are not part of the load.
 fn libraries_that_define(missing: &mut [&mut Missing], known: &[&str], machine: &Machine) {
     let names: Vec<String> = missing.iter().map(|m| m.name.clone()).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -173,14 +174,14 @@ fn other_versions(name: &str, exports: &Exports) -> Vec<Nearest> {
     exports.0.iter().filter_map(of_object).collect()
 }
 
-/// The same function, declared otherwise.
+/// Definitions of the same function with another declaration.
 fn other_signatures(name: &str, exports: &Exports) -> Vec<Nearest> {
     let mut found = Vec::new();
     let wanted = bare(name);
     let stem = stem(name).unwrap_or(name);
     for (tag, exports) in &exports.0 {
         let library = || tag.short().to_string();
-        // Demangling is slow, so most are passed over by a look at their bytes.
+        // Demangling is slow, so first skip the names that do not contain the longest word.
         for export in exports.iter().filter(|export| export.name.contains(stem) && export.name != name) {
             let theirs = bare(&export.name);
             let same_source = wanted.is_some() && theirs == wanted;
@@ -202,12 +203,12 @@ fn other_signatures(name: &str, exports: &Exports) -> Vec<Nearest> {
 }
 
 fn similar(name: &str, exports: &Exports) -> Vec<Nearest> {
-    // In a short name, two letters are everything.
+    // In a short name even two other letters make another name.
     let most = (name.len() / 4).min(3);
     let mut found: Vec<(usize, &str, &str)> = Vec::new();
     for (tag, exports) in &exports.0 {
         for export in exports.iter().filter(|export| export.name.len().abs_diff(name.len()) <= most) {
-            // `__sin` for `sin` is not what anyone meant.
+            // Nobody writes `sin` and means `__sin`.
             if export.name.starts_with("__") && !name.starts_with("__") {
                 continue;
             }

@@ -1,76 +1,75 @@
-//! The explanation for people: whether it loads and why not, the tree, the details, and last what to do.
+//! The explanation as text: a summary, the tree of dependencies, the details, and the cures.
 
 use std::io;
 
 use super::Explanation;
-use super::problem::{Problem, What};
+use super::problem::{Problem, ProblemKind};
 use super::surprises::Surprises;
 use super::symbols::{Missing, Nearest};
 use super::tree::Tree;
-use super::words::{few, short};
 use crate::demangle::{explained, in_source};
-use crate::page::{Page, bad, count, dim, good, heading, symbol, thousands, width_of};
+use crate::page::{Page, bad, count, dim, few, good, heading, short, symbol, thousands};
 
-/// How many symbols are named before `--all`.
+/// How many symbols are named without `--all`.
 const MOST: usize = 10;
 
-/// Writes it all.
+/// Writes the explanation.
 pub fn tell(explanation: &Explanation<'_>, all: bool) -> io::Result<()> {
-    let mut teller = Teller { page: Page::stdout(), most: if all { usize::MAX } else { MOST } };
+    let mut writer = Writer { page: Page::stdout(), most: if all { usize::MAX } else { MOST } };
     let summary = if explanation.loads { good(&explanation.summary) } else { bad(&explanation.summary) };
-    teller.paragraph(&summary, 0);
-    teller.page.gap();
-    Tree::new(explanation.graph, &explanation.problems, all).draw(&mut teller.page, explanation.library);
+    writer.page.paragraph(&summary, 0);
+    writer.page.gap();
+    Tree::new(explanation.graph, &explanation.problems, all).draw(&mut writer.page, explanation.library);
     for problem in &explanation.problems {
-        teller.details(problem);
+        writer.details(problem);
     }
-    teller.surprises(&explanation.surprises);
-    teller.cures(explanation);
-    teller.page.finish()
+    writer.surprises(&explanation.surprises);
+    writer.cures(explanation);
+    writer.page.finish()
 }
 
-struct Teller {
+struct Writer {
     page: Page,
     most: usize,
 }
 
-impl Teller {
-    /// What the tree has no room for.
+impl Writer {
+    /// The details of a problem, for which the tree has no room.
     fn details(&mut self, problem: &Problem) {
         let whose = problem.whose();
-        match &problem.what {
-            What::NotFound { library, lies_in, mistakes, without_it, .. } => {
+        match &problem.kind {
+            ProblemKind::NotFound { library, lies_in, mistakes, without_it, .. } => {
                 if !lies_in.is_empty() {
                     self.page.gap();
                     let list = few(lies_in.iter().map(|path| path.display().to_string()), 3);
-                    self.paragraph(&format!("{} lies in {list}.", heading(short(library))), 2);
+                    self.page.paragraph(&format!("{} lies in {list}.", heading(short(library))), 2);
                 }
                 for mistake in mistakes {
-                    self.paragraph(&format!("{mistake}."), 2);
+                    self.page.paragraph(&format!("{mistake}."), 2);
                 }
                 self.without(library, without_it);
             }
-            What::Unsuitable { library, path, reason, without_it } => {
+            ProblemKind::Unsuitable { library, path, reason, without_it } => {
                 self.page.gap();
-                self.paragraph(&format!("{} was found at {path}; {}.", heading(library), reason.detail()), 2);
+                self.page.paragraph(&format!("{} was found at {path}; {}.", heading(library), reason.detail()), 2);
                 self.without(library, without_it);
             }
-            What::Version { version, library, offered, wanted, .. } => {
+            ProblemKind::Version { version, library, offered, wanted, .. } => {
                 self.page.gap();
                 let wanted = match wanted.len() {
                     0 => "no symbol".into(),
                     _ => few(wanted.iter().map(|name| explained(name)), self.most),
                 };
                 let library = heading(library);
-                self.paragraph(&format!("{whose} wants {wanted} of {library} in version {version}."), 2);
+                self.page.paragraph(&format!("{whose} wants {wanted} of {library} in version {version}."), 2);
                 if !offered.is_empty() {
                     let offered = few(offered.iter().rev().cloned(), self.most);
-                    self.paragraph(&format!("The one found has: {offered}."), 2);
+                    self.page.paragraph(&format!("The one found has: {offered}."), 2);
                 }
             }
-            What::Symbols { symbols, bind_now } => {
+            ProblemKind::Symbols { symbols, bind_now } => {
                 self.page.gap();
-                self.paragraph(&format!("Undefined in {}:", heading(whose)), 2);
+                self.page.paragraph(&format!("Undefined in {}:", heading(whose)), 2);
                 self.undefined(symbols);
                 if symbols.iter().all(|symbol| symbol.only_called) && !bind_now {
                     let which = if symbols.len() == 1 { "it" } else { "one of them" };
@@ -78,10 +77,10 @@ impl Teller {
                         "Only called: with RTLD_LAZY dlopen itself would succeed, and the first call of {which} would \
                          end the program with a \"symbol lookup error\"."
                     );
-                    self.paragraph(&text, 2);
+                    self.page.paragraph(&text, 2);
                 }
             }
-            What::StaticTls { asked, align, left, size, reason } => {
+            ProblemKind::StaticTls { asked, align, left, size, reason } => {
                 self.page.gap();
                 let text = format!(
                     "Its code reaches them at a fixed distance from the thread pointer (initial exec), so they need {} \
@@ -91,16 +90,16 @@ impl Teller {
                     thousands(*size),
                     thousands(*left),
                 );
-                self.paragraph(&text, 2);
+                self.page.paragraph(&text, 2);
             }
-            What::Other(told) => {
+            ProblemKind::Other(told) => {
                 self.page.gap();
-                self.paragraph(&format!("{}: {}.", heading(whose), told.in_full()), 2);
+                self.page.paragraph(&format!("{}: {}.", heading(whose), told.in_full()), 2);
             }
         }
     }
 
-    /// Symbols, those together of which the same is to be said.
+    /// Undefined symbols. Those with equal remarks are told together.
     fn undefined(&mut self, symbols: &[Missing]) {
         let mut groups: Vec<(Vec<String>, Vec<String>)> = Vec::new();
         for missing in symbols {
@@ -113,8 +112,8 @@ impl Teller {
             }
         }
         for (told, names) in groups.iter().take(self.most) {
-            self.paragraph(&few(names.iter().cloned(), self.most), 4);
-            told.iter().for_each(|line| self.paragraph(line, 6));
+            self.page.paragraph(&few(names.iter().cloned(), self.most), 4);
+            told.iter().for_each(|line| self.page.paragraph(line, 6));
         }
         self.more(groups.len(), 4);
     }
@@ -125,7 +124,7 @@ impl Teller {
             let names = few(symbols.iter().map(|name| in_source(name)), self.most);
             let number = count(symbols.len() as u64, "symbol");
             let verb = if symbols.len() == 1 { "is" } else { "are" };
-            self.paragraph(&format!("Without {library}, {number} {verb} undefined: {names}."), 2);
+            self.page.paragraph(&format!("Without {library}, {number} {verb} undefined: {names}."), 2);
         }
     }
 
@@ -138,19 +137,20 @@ impl Teller {
                 "A circle: {way} → {first}. That is allowed: all are mapped before any is relocated. {} starts last.",
                 heading(first)
             );
-            self.paragraph(&text, 2);
+            self.page.paragraph(&text, 2);
         }
         for bound in &surprises.interposed {
             let (user, giver) = (heading(&bound.user), heading(&bound.bound_to));
             let names = few(bound.symbols.iter().map(|name| explained(name)), self.most);
             let definitions = count(bound.symbols.len() as u64, "definition");
             let text = format!("{giver} takes over {definitions} of {user}, which is asked after it: {names}.");
-            self.paragraph(&text, 2);
+            self.page.paragraph(&text, 2);
         }
         for rivals in &surprises.rivals {
             let names = few(rivals.symbols.iter().map(|name| explained(name)), self.most);
             let (first, also) = (heading(&rivals.first), rivals.also.join(", "));
-            self.paragraph(&format!("Defined in {first} and in {also}: {names}. {first} is asked first and wins."), 2);
+            self.page
+                .paragraph(&format!("Defined in {first} and in {also}: {names}. {first} is asked first and wins."), 2);
         }
         for bound in &surprises.borrowed {
             let names = few(bound.symbols.iter().map(|name| explained(name)), self.most);
@@ -160,22 +160,22 @@ impl Teller {
                 heading(&bound.user),
                 heading(&bound.bound_to)
             );
-            self.paragraph(&text, 2);
+            self.page.paragraph(&text, 2);
         }
         if let Some(last) = surprises.static_tls.last() {
             let users = surprises.static_tls.iter().map(|user| format!("{} {}", user.object, thousands(user.bytes)));
             let users = few(users.collect::<Vec<_>>().into_iter(), self.most);
             let left = thousands(last.left);
-            self.paragraph(&format!("Static TLS, in bytes: {users}; {left} are left in every thread."), 2);
+            self.page.paragraph(&format!("Static TLS, in bytes: {users}; {left} are left in every thread."), 2);
         }
         if surprises.shared_weak > 0 && self.most > MOST {
             let number = count(surprises.shared_weak as u64, "weak definition");
             let text = format!("{number} gave way to the same one elsewhere, as C++ means it for inline code.");
-            self.paragraph(&dim(&text), 2);
+            self.page.paragraph(&dim(&text), 2);
         }
     }
 
-    /// The last paragraph.
+    /// The last paragraph, with the cures.
     fn cures(&mut self, explanation: &Explanation<'_>) {
         if explanation.loads {
             return;
@@ -186,36 +186,19 @@ impl Teller {
         for cure in &explanation.cures {
             if !said.contains(&cure) {
                 said.push(cure);
-                self.paragraph(cure, 2);
+                self.page.paragraph(cure, 2);
             }
         }
     }
 
     fn more(&mut self, length: usize, indent: usize) {
         if length > self.most {
-            self.paragraph(&dim(&format!("… {} more (--all)", thousands((length - self.most) as u64))), indent);
+            self.page.paragraph(&dim(&format!("… {} more (--all)", thousands((length - self.most) as u64))), indent);
         }
-    }
-
-    /// Words, broken into lines.
-    fn paragraph(&mut self, text: &str, indent: usize) {
-        let room = self.page.room() + crate::page::MARGIN;
-        let mut line = " ".repeat(indent);
-        for word in text.split(' ') {
-            if width_of(&line) > indent && width_of(&line) + 1 + width_of(word) > room {
-                self.page.raw(&line);
-                line = " ".repeat(indent);
-            }
-            if width_of(&line) > indent {
-                line.push(' ');
-            }
-            line.push_str(word);
-        }
-        self.page.raw(&line);
     }
 }
 
-/// `libx.so cannot be loaded: …`, or that it loads.
+/// The first sentence: `libx.so cannot be loaded: …`, or that it loads.
 pub fn summary(library: &str, problems: &[Problem], objects: (usize, usize), surprises: &Surprises) -> String {
     let name = short(library);
     match problems {
@@ -223,8 +206,8 @@ pub fn summary(library: &str, problems: &[Problem], objects: (usize, usize), sur
             let (mapped, adopted) = objects;
             let circle = match surprises.cycles.len() {
                 0 => "",
-                1 => "; a circle of libraries that need each other is no harm",
-                _ => "; the circles of libraries that need each other are no harm",
+                1 => "; the circle of libraries that need each other does no harm",
+                _ => "; the circles of libraries that need each other do no harm",
             };
             let adopted = if adopted == 0 { String::new() } else { format!(", {adopted} already in the process") };
             format!("{name} loads: {}{adopted}{circle}.", count(mapped as u64, "object"))

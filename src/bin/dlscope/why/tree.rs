@@ -1,29 +1,30 @@
-//! The tree: each object below who needs it, with where it was found, or every place where it was not.
+//! The tree of dependencies: each object with its path, or with every path where the loader looked in vain.
 
 use std::collections::HashSet;
 
 use dlscope::event::{Outcome, Rule};
 
 use super::graph::{Graph, Need, Node, Search};
-use super::problem::{Problem, What};
+use super::problem::{Problem, ProblemKind};
 use crate::page::{Page, bad, dim, good, heading, width_of};
 
-/// Draws it.
+/// Draws the tree.
 pub struct Tree<'t> {
     pub graph: &'t Graph,
     pub problems: &'t [Problem],
-    /// Also what was tried before a library was found, and dependencies again where they are needed again.
+    /// Whether to show also the paths that were tried before a library was found, and each dependency below every
+    /// object that needs it.
     pub all: bool,
-    lines: Vec<Line>,
-    /// Drawn before, with what they need.
+    lines: Vec<TreeLine>,
+    /// The objects that were drawn with their dependencies.
     drawn: HashSet<u32>,
 }
 
-/// What stands in a line: the drawing with the name, then where it is, then how it went.
-struct Line {
+/// One line: the branches with the name, and behind them the path and the problems.
+struct TreeLine {
     name: String,
     rest: String,
-    /// Belongs to the line above: not in columns.
+    /// Whether the line belongs to the one above it, and has no columns.
     below: bool,
 }
 
@@ -59,17 +60,18 @@ impl<'t> Tree<'t> {
     }
 
     fn push(&mut self, name: String, rest: String) {
-        self.lines.push(Line { name, rest, below: false });
+        self.lines.push(TreeLine { name, rest, below: false });
     }
 
-    /// Each object is drawn once: below the one that the loader met it for. Others that need it only name it.
+    /// Draws what an object needs. Each dependency is drawn once, below the object for which the loader met it; other
+    /// objects that need it only name it.
     fn needs_of(&mut self, node: &'t Node, indent: &str) {
         let is_own = |need: &&Need| match &need.object {
             Some(object) => self.brought(node, object.id) || self.version_problem(node, need).is_some(),
             None => true,
         };
         let (own, mut others): (Vec<&Need>, Vec<&Need>) = node.needs.iter().partition(|need| self.all || is_own(need));
-        // Everything needs libc.
+        // Nearly every object needs libc, so dependencies that are the host's are left out.
         let of_host =
             |need: &&Need| need.object.as_ref().and_then(|o| self.graph.node(o.id)).is_some_and(|o| o.of_host);
         others.retain(|need| !of_host(need));
@@ -82,11 +84,11 @@ impl<'t> Tree<'t> {
             let names: Vec<&str> = others.iter().map(|need| need.name.as_str()).collect();
             let also = if own.is_empty() { "" } else { "also " };
             let name = dim(&format!("{indent}└─ {also}{}", names.join(", ")));
-            self.lines.push(Line { name, rest: String::new(), below: true });
+            self.lines.push(TreeLine { name, rest: String::new(), below: true });
         }
     }
 
-    /// Whether `node` is the first that needs the object.
+    /// Whether `node` is the first object that needs `object`.
     fn brought(&self, node: &Node, object: u32) -> bool {
         let needs_it =
             |node: &&Node| node.needs.iter().any(|need| need.object.as_ref().is_some_and(|o| o.id == object));
@@ -120,11 +122,14 @@ impl<'t> Tree<'t> {
         }
     }
 
-    /// Every problem of the object itself.
+    /// The marks for the problems of an object itself.
     fn marks(&self, label: &str) -> String {
         let of_object = |problem: &&Problem| {
             problem.object == label
-                && matches!(problem.what, What::Symbols { .. } | What::StaticTls { .. } | What::Other { .. })
+                && matches!(
+                    problem.kind,
+                    ProblemKind::Symbols { .. } | ProblemKind::StaticTls { .. } | ProblemKind::Other { .. }
+                )
         };
         let marks = self.problems.iter().filter(of_object);
         marks.map(|problem| format!("  {}", bad(&format!("✗ {}", problem.mark())))).collect()
@@ -133,14 +138,14 @@ impl<'t> Tree<'t> {
     fn version_problem(&self, by: &Node, need: &Need) -> Option<String> {
         let is_it = |problem: &&Problem| {
             *problem.object == *by.tag.name
-                && matches!(&problem.what, What::Version { library, .. } if *library == need.name)
+                && matches!(&problem.kind, ProblemKind::Version { library, .. } if *library == need.name)
         };
         self.problems.iter().find(is_it).map(Problem::mark)
     }
 
     fn mark_of_missing(&self, by: &Node, need: &Need) -> String {
-        let is_it = |problem: &&Problem| match &problem.what {
-            What::NotFound { library, .. } | What::Unsuitable { library, .. } => {
+        let is_it = |problem: &&Problem| match &problem.kind {
+            ProblemKind::NotFound { library, .. } | ProblemKind::Unsuitable { library, .. } => {
                 *library == need.name && *problem.object == *by.tag.name
             }
             _ => false,
@@ -148,14 +153,14 @@ impl<'t> Tree<'t> {
         self.problems.iter().find(is_it).map_or("not found".into(), Problem::mark)
     }
 
-    /// One line for each rule: where it looked, and what was there.
+    /// A line for each path that was tried, with its rule.
     fn tries(&mut self, search: Option<&Search>, indent: &str) {
         let Some(search) = search else { return };
-        let mut rules: Vec<(String, Vec<String>)> = Vec::new();
-        for (rule, dirs) in search.rules.iter().filter(|(_, dirs)| dirs.is_empty()) {
-            // A rule that gives nothing is told where somebody may have thought that it does.
+        let mut tried: Vec<(String, String)> = Vec::new();
+        for (rule, _) in search.rules.iter().filter(|(_, dirs)| dirs.is_empty()) {
+            // Users may expect these rules to give something, so tell them even if they give nothing.
             if self.all || matches!(rule, Rule::LdLibraryPath | Rule::Cache) {
-                rules.push((rule.to_string(), vec![if dirs.is_empty() { "nothing".into() } else { String::new() }]));
+                tried.push((rule.to_string(), "nothing".into()));
             }
         }
         for attempt in search.in_vain() {
@@ -164,27 +169,22 @@ impl<'t> Tree<'t> {
                 Outcome::Missing(errno) | Outcome::Passed(errno) => format!(": {errno}"),
                 Outcome::Found => continue,
             };
-            rules.push((attempt.rule.to_string(), vec![format!("{}{outcome}", attempt.path)]));
+            tried.push((attempt.rule.to_string(), format!("{}{outcome}", attempt.path)));
         }
         let order = |rule: &str| search.rules.iter().position(|(known, _)| known.to_string() == *rule);
-        rules.sort_by_key(|(rule, _)| order(rule));
-        let width = rules.iter().map(|(rule, _)| rule.chars().count()).max().unwrap_or(0);
-        for (at, (rule, paths)) in rules.iter().enumerate() {
-            let shown = if at > 0 && rules[at - 1].0 == *rule { "" } else { rule.as_str() };
+        tried.sort_by_key(|(rule, _)| order(rule));
+        let width = tried.iter().map(|(rule, _)| rule.chars().count()).max().unwrap_or(0);
+        for (at, (rule, path)) in tried.iter().enumerate() {
+            let shown = if at > 0 && tried[at - 1].0 == *rule { "" } else { rule.as_str() };
             let gap = width - shown.chars().count();
-            for path in paths {
-                let text = format!("{}  {shown}{:gap$}  {path}", if at == 0 { "tried" } else { "     " }, "");
-                self.lines.push(Line {
-                    name: format!("{}  {}", dim(indent), dim(&text)),
-                    rest: String::new(),
-                    below: true,
-                });
-            }
+            let text = format!("{}  {shown}{:gap$}  {path}", if at == 0 { "tried" } else { "     " }, "");
+            let name = format!("{}  {}", dim(indent), dim(&text));
+            self.lines.push(TreeLine { name, rest: String::new(), below: true });
         }
     }
 }
 
-/// Where an object is, and what led there.
+/// The path of an object, and the rule that found it.
 fn place(node: &Node) -> String {
     if node.of_host {
         return format!("{}  (already in the process)", node.tag.name);

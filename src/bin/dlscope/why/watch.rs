@@ -1,4 +1,4 @@
-//! Keeps what explains a load, and forgets the rest: most events are words that were patched.
+//! A probe that keeps the events that explain a load. It drops the others, most of which are about single relocations.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -11,7 +11,7 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// What was kept, in order.
+    /// The events that were kept, in order.
     pub fn take(&self) -> Vec<Event> {
         std::mem::take(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -20,7 +20,7 @@ impl Watcher {
 impl Probe for Watcher {
     fn event(&self, event: &Event) {
         let kind = match &event.kind {
-            // Who was asked on the way takes the most room, and is not told here.
+            // The objects that were asked take the most memory, and `why` does not tell them.
             Kind::Lookup { name, version, hash, found: Some(found), .. } => Kind::Lookup {
                 name: name.clone(),
                 version: version.clone(),

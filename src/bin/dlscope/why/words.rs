@@ -1,23 +1,23 @@
-//! Problems in sentences: what is wrong.
+//! Problems in words: what is wrong.
 
 use std::path::Path;
 
-use super::problem::{Problem, Refusal, What};
+use super::problem::{Problem, ProblemKind, Refusal};
 use super::symbols::{Missing, Nearest};
 use crate::demangle::explained;
-use crate::page::{count, thousands};
+use crate::page::{count, few, short, thousands};
 
 impl Problem {
-    /// The last part of the path of whoever has it.
+    /// The name of the object that has the problem, without its path.
     pub fn whose(&self) -> &str {
         short(&self.object)
     }
 
-    /// After "cannot be loaded:". `asked` is the library that was asked for.
+    /// The problem in a clause behind "cannot be loaded:". `asked` is the library that was opened.
     pub fn clause(&self, asked: &str) -> String {
         let it = if self.whose() == short(asked) { "it".into() } else { format!("{}, which it needs,", self.whose()) };
-        match &self.what {
-            What::NotFound { library, errno, lies_in, .. } if short(library) == short(asked) => {
+        match &self.kind {
+            ProblemKind::NotFound { library, errno, lies_in, .. } if short(library) == short(asked) => {
                 match (errno.as_str(), lies_in.is_empty()) {
                     ("ENOENT" | "ENOTDIR", _) if library.contains('/') => "there is no such file".into(),
                     ("ENOENT" | "ENOTDIR", true) => "no file of that name is in any folder that is searched".into(),
@@ -25,14 +25,17 @@ impl Problem {
                     _ => format!("the file cannot be opened ({errno})"),
                 }
             }
-            What::NotFound { library, errno, lies_in, .. } => match (errno.as_str(), lies_in.first()) {
+            ProblemKind::NotFound { library, errno, lies_in, .. } => match (errno.as_str(), lies_in.first()) {
                 (_, Some(path)) => {
-                    format!("{it} needs {library}, which lies in {}, where nobody looks for it", folder(path))
+                    format!(
+                        "{it} needs {library}, which lies in {}, where the loader does not look for it",
+                        folder(path)
+                    )
                 }
                 ("ENOENT" | "ENOTDIR", None) => format!("{it} needs {library}, which cannot be found"),
                 _ => format!("{it} needs {library}, which cannot be opened ({errno})"),
             },
-            What::Unsuitable { library, reason, .. } => {
+            ProblemKind::Unsuitable { library, reason, .. } => {
                 let who = if short(library) == short(asked) {
                     "it".into()
                 } else if it == "it" {
@@ -45,11 +48,11 @@ impl Problem {
                     reason => format!("{who} {}", reason.clause()),
                 }
             }
-            What::Version { version, library, offered, .. } => {
+            ProblemKind::Version { version, library, offered, .. } => {
                 let offer = offer(version, offered);
                 format!("{it} needs version {version} of {library}, and the one found offers {offer}")
             }
-            What::Symbols { symbols, .. } => {
+            ProblemKind::Symbols { symbols, .. } => {
                 let verb = if symbols.iter().all(|symbol| symbol.only_called) { "calls" } else { "uses" };
                 match &symbols[..] {
                     [one] => format!("{it} {verb} {}, which no loaded library defines", one.shown()),
@@ -59,7 +62,7 @@ impl Problem {
                     }
                 }
             }
-            What::StaticTls { asked, left, .. } => format!(
+            ProblemKind::StaticTls { asked, left, .. } => format!(
                 "the thread-local variables of {} need {} in the static TLS of every thread, and {} left",
                 if it == "it" { "this library" } else { self.whose() },
                 count(*asked, "byte"),
@@ -68,24 +71,24 @@ impl Problem {
                     left => format!("{} are", thousands(*left)),
                 },
             ),
-            What::Other(told) => {
+            ProblemKind::Other(told) => {
                 let line = &told.message;
                 format!("{}{line}", if it == "it" { String::new() } else { format!("in {}: ", self.whose()) })
             }
         }
     }
 
-    /// Behind the object in the tree.
+    /// The problem in a few words, which stand behind the object in the tree.
     pub fn mark(&self) -> String {
-        match &self.what {
-            What::NotFound { errno, .. } if errno != "ENOENT" => format!("cannot be opened ({errno})"),
-            What::NotFound { .. } => "not found".into(),
-            What::Unsuitable { reason: Refusal::Other(_), .. } => "cannot be used".into(),
-            What::Unsuitable { reason, .. } => reason.clause(),
-            What::Version { version, .. } => format!("no version {version}"),
-            What::Symbols { symbols, .. } => format!("{} undefined", symbols_of(symbols.len())),
-            What::StaticTls { .. } => "no room for its thread-local variables".into(),
-            What::Other(_) => "cannot be used".into(),
+        match &self.kind {
+            ProblemKind::NotFound { errno, .. } if errno != "ENOENT" => format!("cannot be opened ({errno})"),
+            ProblemKind::NotFound { .. } => "not found".into(),
+            ProblemKind::Unsuitable { reason: Refusal::Other(_), .. } => "cannot be used".into(),
+            ProblemKind::Unsuitable { reason, .. } => reason.clause(),
+            ProblemKind::Version { version, .. } => format!("no version {version}"),
+            ProblemKind::Symbols { symbols, .. } => format!("{} undefined", symbols_of(symbols.len())),
+            ProblemKind::StaticTls { .. } => "no room for its thread-local variables".into(),
+            ProblemKind::Other(_) => "cannot be used".into(),
         }
     }
 }
@@ -106,7 +109,7 @@ impl Refusal {
         }
     }
 
-    /// In full, behind "was found at …;".
+    /// The reason in full, behind "was found at …;".
     pub fn detail(&self) -> String {
         match self {
             Refusal::Class32 => "its e_ident[EI_CLASS] is ELFCLASS32 (gABI, \"ELF Header\")".into(),
@@ -120,7 +123,7 @@ impl Refusal {
 }
 
 impl Nearest {
-    /// What it is, in a line below the symbol.
+    /// A line about the definition, below the undefined symbol.
     pub fn told(&self) -> String {
         match self {
             Nearest::OtherVersion { library, versions } => {
@@ -141,7 +144,7 @@ impl Nearest {
     }
 }
 
-/// `up to GLIBC_2.36`, `V1`, `no versions`.
+/// The versions that a library defines, as far as they matter for `wanted`: `up to GLIBC_2.36`, `V1`, `no versions`.
 pub fn offer(wanted: &str, offered: &[String]) -> String {
     let family = |version: &str| version.rsplit_once('_').map(|(family, _)| family.to_string());
     let numbers = |version: &str| -> Option<Vec<u64>> {
@@ -157,16 +160,6 @@ pub fn offer(wanted: &str, offered: &[String]) -> String {
     }
 }
 
-/// The first of them, and how many more there are.
-pub fn few(names: impl ExactSizeIterator<Item = String>, most: usize) -> String {
-    let length = names.len();
-    let mut shown = names.take(most).collect::<Vec<_>>().join(", ");
-    if length > most {
-        shown.push_str(&format!(" and {} more", thousands((length - most) as u64)));
-    }
-    shown
-}
-
 fn symbols_of(number: usize) -> String {
     count(number as u64, "symbol")
 }
@@ -174,9 +167,4 @@ fn symbols_of(number: usize) -> String {
 /// The folder of a file.
 pub fn folder(path: &Path) -> String {
     path.parent().unwrap_or(Path::new("/")).display().to_string()
-}
-
-/// The last part of a path.
-pub fn short(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
 }

@@ -1,4 +1,4 @@
-//! Every event has its words, and what they point to is there.
+//! Every event has its words, and the chapters that they point to exist.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
@@ -10,7 +10,7 @@ use dlscope::elf::image::Prot;
 use dlscope::event::{Asked, Event, Kind, ProtectReason, Rule, Stage};
 use dlscope::{Bind, Loader, Recorder};
 
-use super::{Reference, of_kind, of_relocation, of_stage, reference};
+use super::{EVENTS, EventWords, Reference, of_event, of_relocation, of_stage};
 use crate::fixtures::{FIXTURES, Fixture};
 
 #[path = "../../../../tests/common/mod.rs"]
@@ -19,14 +19,15 @@ use common::in_own_process;
 
 const EVERY_STAGE: [Stage; 4] = [Stage::Lookup, Stage::Bind, Stage::Close, Stage::Host];
 
-/// What all fixtures do: each is prepared, bound at once and lazily; some are opened, which runs their code.
+/// The events of all fixtures: each is prepared, with all symbols bound at once and lazily; some are opened, too, which
+/// runs their code.
 fn stream() -> Vec<Event> {
     let recorder = Arc::new(Recorder::with_capacity(1 << 16));
     let loader = |bind| Loader::new().bind(bind).probe(recorder.clone());
     for fixture in FIXTURES {
         let files = fixture.unpack().unwrap();
         for bind in [Bind::Now, Bind::Lazy] {
-            // Some are there to be refused, and that is told, too.
+            // The loader refuses some fixtures on purpose; a refusal has events, too.
             let _ = loader(bind).prepare(files.path(fixture.main));
         }
         loader(Bind::Now).inspect(files.path(fixture.main));
@@ -54,7 +55,7 @@ fn stream() -> Vec<Event> {
     recorder.take()
 }
 
-/// What the command itself never meets, or no fixture does.
+/// Events that the command never meets, and those that no fixture causes.
 fn rare() -> Vec<(Kind, Stage)> {
     let (address, length) = (Addr(0x1000), 0x1000);
     let protect = |reason| Kind::Protect { address, length, prot: Prot::NONE, reason };
@@ -69,26 +70,19 @@ fn rare() -> Vec<(Kind, Stage)> {
     ]
 }
 
-/// The names of all kinds, from the one place that lists them.
-fn all_kinds() -> BTreeSet<&'static str> {
-    let source = include_str!("../../../event/show.rs");
-    let names = source.lines().filter_map(|line| line.trim().strip_prefix("Kind::")?.split(" => \"").nth(1));
-    names.map(|name| name.trim_end_matches("\",")).collect()
-}
-
 #[test]
 fn every_event_of_every_fixture_is_explained_and_its_chapter_is_there() {
     in_own_process("words::tests::every_event_of_every_fixture_is_explained_and_its_chapter_is_there", || {
         let events = stream();
         let told = events.iter().map(|event| (event.kind.clone(), event.stage)).chain(rare());
-        let mut missing = all_kinds();
+        let mut missing: BTreeSet<_> = EVENTS.keys().map(|name| name.split(' ').next().unwrap()).collect();
         let mut checked = HashSet::new();
         for (kind, stage) in told {
             missing.remove(kind.name());
-            let reference = reference(&kind, stage);
-            if checked.insert((kind.name(), of_kind(&kind), reference)) {
-                check_words(&kind);
-                check_reference(kind.name(), &reference);
+            let words = of_event(&kind, stage);
+            if checked.insert((kind.name(), words)) {
+                check_words(kind.name(), &words);
+                check_reference(kind.name(), &words.reference);
             }
             if let Kind::Relocation { kind, .. } = &kind {
                 assert!(!of_relocation(kind).is_empty(), "{kind} has no purpose");
@@ -106,10 +100,9 @@ fn every_stage_has_a_sentence() {
     }
 }
 
-/// What and why: a line each, beside the margin of a terminal of 120 columns.
-fn check_words(kind: &Kind) {
-    let name = kind.name();
-    let [what, why] = of_kind(kind);
+/// Each line fits beside the margin of a terminal of 120 columns.
+fn check_words(name: &str, words: &EventWords) {
+    let &EventWords { what, why, .. } = words;
     for line in [what, why] {
         assert!(line.len() > 15, "{name} is not explained: {line:?}");
         assert!(line.chars().count() <= 106, "{name}: too long for a line: {line:?}");

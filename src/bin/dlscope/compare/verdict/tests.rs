@@ -18,8 +18,8 @@ fn object(path: &str, role: Role) -> SeenObject {
     SeenObject { path: path.into(), role, ..SeenObject::default() }
 }
 
-fn run(start: u64, count: u64, rights: &str) -> Pages {
-    Pages { start, count, rights: rights.into() }
+fn run(start: u64, count: u64, rights: &str) -> PageRun {
+    PageRun { start, count, rights: rights.into() }
 }
 
 /// The program, libc, and one new library.
@@ -36,12 +36,12 @@ fn loaded() -> Snapshot {
 }
 
 fn compare(system: Snapshot, dlscope: Snapshot) -> Comparison {
-    let [system, dlscope] = [system, dlscope].map(|snapshot| End::Told(Outcome::Loaded(snapshot)));
+    let [system, dlscope] = [system, dlscope].map(|snapshot| End::Told(LoadResult::Loaded(snapshot)));
     judge("libx.so.1", &system, &dlscope, &Numbers)
 }
 
-fn refused(policy: bool) -> End {
-    End::Told(Outcome::Refused { reason: "no".into(), policy })
+fn refused(policy: bool) -> End<LoadResult> {
+    End::Told(LoadResult::Refused { reason: "no".into(), policy })
 }
 
 #[test]
@@ -135,8 +135,8 @@ fn a_second_copy_that_only_the_system_maps_is_one_difference_and_its_symbols_are
 #[test]
 fn every_pair_of_ends_has_its_verdict() {
     let died = || End::Died("killed by SIGSEGV".into());
-    let late = || End::TimedOut(10);
-    let took = || End::Told(Outcome::Loaded(loaded()));
+    let late = || End::TimedOut;
+    let took = || End::Told(LoadResult::Loaded(loaded()));
     for (system, dlscope, expected) in [
         (refused(false), refused(false), Verdict::BothRefuse),
         (refused(false), refused(true), Verdict::BothRefuse),

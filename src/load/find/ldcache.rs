@@ -13,9 +13,9 @@ use nix::sys::stat::Mode;
 
 use crate::elf::addr::Addr;
 use crate::elf::{c_str_at, u32_at};
-use crate::event::{Kind, LoadId, Probe, Report};
-use crate::link::cpu::{Level, cpu_level};
-use crate::link::search::close;
+use crate::event::{Kind, LoadId, Report};
+use crate::host::cpu::{Level, cpu_level};
+use crate::load::read::close;
 use crate::lock::{Guarded, Lock};
 use crate::memory::name_of;
 
@@ -45,7 +45,7 @@ struct Cache {
 static CACHE: Guarded<Cache> = Guarded::new(Cache { view: None, stamp: None, checked: None });
 
 /// The paths that the cache has for `name`, best first. Empty where there is no (usable) cache.
-pub(crate) fn lookup<P: Probe + ?Sized>(lock: &Lock, name: &str, report: Report<'_, P>) -> Vec<String> {
+pub(crate) fn lookup(lock: &Lock, name: &str, report: Report<'_>) -> Vec<String> {
     // Once a load is enough: a library has many dependencies.
     let checked = CACHE.borrow(lock).checked.replace(report.load()) == Some(report.load());
     let stamp = || std::fs::metadata(PATH).ok().map(|m| (m.dev(), m.ino(), m.mtime(), m.mtime_nsec()));
@@ -65,7 +65,7 @@ pub(crate) fn lookup<P: Probe + ?Sized>(lock: &Lock, name: &str, report: Report<
 }
 
 /// Maps the file. `ldconfig` replaces it, and never changes it in place.
-fn view<P: Probe + ?Sized>(report: Report<'_, P>) -> Option<Mmap> {
+fn view(report: Report<'_>) -> Option<Mmap> {
     let opened = open(PATH, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
     report.tell(|| Kind::Open {
         path: PATH.into(),

@@ -9,24 +9,24 @@ use std::sync::Arc;
 
 use crate::elf::addr::Addr;
 use crate::elf::gnu_hash::GnuHash;
-use crate::elf::symbol::{Class, Probing, Symbol, Trail, Wanted};
+use crate::elf::symbol::{Class, Probing, Symbol, SymbolTable, Trail, Wanted};
 use crate::error::ErrorKind;
-use crate::event::{Binding, Candidate, Kind, Probe, Report};
+use crate::event::{Binding, Candidate, Kind, Report};
 use crate::hash::Map;
-use crate::host::Host;
-use crate::link::first::First;
-use crate::link::plain::Plain;
+use crate::host::{self, Host};
 use crate::lock::Lock;
+use crate::lookup::first::First;
+use crate::memory;
 use crate::namespace::{Members, OneOfAKind};
 use crate::object::Object;
-
-/// Symbols that the user gave with `Loader::define`.
-pub(crate) type Defined = Map<Box<[u8]>, Addr>;
+use crate::policy::{Defined, Policy, StandIn, Whose};
 
 /// Where the references of a batch are looked for.
 pub(crate) struct Scope<'a> {
     /// Given by the user: before everything else.
     defined: &'a Defined,
+    /// Functions of dlscope in place of the C library's.
+    stand_ins: &'static [StandIn],
     /// The objects in the order in which they are asked, each once: everybody's (start-up objects, then those
     /// opened with `RTLD_GLOBAL`), then the opened library and its dependencies, breadth first.
     asked: Vec<Asked<'a>>,
@@ -44,20 +44,20 @@ pub(crate) struct Scope<'a> {
 const FEW: usize = 300;
 
 /// One object of a scope, with the table that says "no" for it: side by side, since most answers are "no".
-pub(super) struct Asked<'a> {
-    pub gnu: Option<GnuHash<'a>>,
-    pub object: &'a Object,
+struct Asked<'a> {
+    gnu: Option<GnuHash<'a>>,
+    object: &'a Object,
 }
 
 impl Asked<'_> {
     /// Whether the object may define a name with this hash.
     #[inline(always)]
-    pub fn may_have(&self, hash: u32) -> bool {
+    fn may_have(&self, hash: u32) -> bool {
         self.gnu.as_ref().is_none_or(|gnu| gnu.may_have(hash))
     }
 
     /// The same for a hash of which the lowest bit is not known, and more exactly.
-    pub fn may_have_half(&self, hash: u32) -> bool {
+    fn may_have_half(&self, hash: u32) -> bool {
         self.gnu.as_ref().is_none_or(|gnu| gnu.has_half(hash))
     }
 }
@@ -80,7 +80,7 @@ impl<'a> Unique<'a> {
     }
 
     /// The definition that counts, when this one was found.
-    fn first(&self, object: &'a Object, index: u32, symbol: &Symbol) -> (&'a Object, u32) {
+    fn first(&self, object: &'a Object, index: u32, symbol: &Symbol<'_>) -> (&'a Object, u32) {
         let name = object.symbols().name(symbol);
         let known = self.members.unique(name, self.host);
         known.unwrap_or_else(|| *self.fresh.borrow_mut().entry(name).or_insert((object, index)))
@@ -101,7 +101,7 @@ pub(crate) struct Definition<'a> {
     /// Its index in that object's symbol table.
     pub index: u32,
     /// The entry there; for a given one, that of the reference.
-    pub symbol: Symbol,
+    pub symbol: Symbol<'a>,
     /// `S`: where it lies. For an IFUNC, its resolver.
     pub address: Addr,
 }
@@ -130,119 +130,150 @@ impl Witness for Vec<Candidate> {
 }
 
 impl<'a> Scope<'a> {
-    /// The scope of a batch. `references` says how many symbols will be looked for, about; where it is `watched`, every
-    /// object is asked.
+    /// Everybody's objects, then the local ones; or the other way round, if the batch is opened with `RTLD_DEEPBIND`.
     pub(crate) fn new(
-        defined: &'a Defined,
+        policy: &'a Policy,
         everybodys: Vec<&'a Object>,
         local: impl Iterator<Item = &'a Object>,
+        deep: bool,
         unique: Unique<'a>,
-        references: usize,
-        watched: bool,
-        lock: &Lock,
     ) -> Scope<'a> {
-        let count = everybodys.len();
-        let mut scope = Scope::over(defined, everybodys, local, unique);
+        let (asked, places) = match deep {
+            false => each_once(everybodys.into_iter().chain(local)),
+            true => each_once(local.chain(everybodys)),
+        };
+        let Policy { defined, stand_ins, .. } = policy;
+        Scope { defined, stand_ins, asked, places, first: None, host: unique.host, unique }
+    }
+
+    /// Makes a table over several objects that answers most questions at once, where so many `references` are worth it.
+    /// `everybodys`: so many objects of the scope are everybody's.
+    pub(crate) fn make_table(&mut self, references: usize, everybodys: usize, lock: &Lock) {
+        if references < FEW {
+            return;
+        }
         // Where all others do not have a name, the last one is asked.
-        let others = scope.asked.len().saturating_sub(1);
-        let objects = scope.asked.iter().map(|asked| asked.object).take(others);
-        scope.first = if references < FEW || watched {
-            None
-        } else if others <= count {
-            First::kept(objects, references, lock)
-        } else {
-            First::over(objects, references).map(Arc::new)
+        let others = self.asked.len().saturating_sub(1);
+        let objects = self.asked.iter().map(|asked| asked.object).take(others);
+        self.first = match others <= everybodys {
+            true => First::kept(objects, references, lock),
+            false => First::over(objects, references).map(Arc::new),
         };
-        scope
     }
 
-    /// The same without any table over several objects.
-    pub(crate) fn over(
-        defined: &'a Defined,
-        everybodys: Vec<&'a Object>,
-        local: impl Iterator<Item = &'a Object>,
-        unique: Unique<'a>,
-    ) -> Scope<'a> {
-        let (asked, places) = each_once(everybodys.into_iter().chain(local));
-        Scope { defined, asked, places, first: None, host: unique.host, unique }
+    /// The scope as `from`, one of its objects, asks it.
+    pub(crate) fn of<'s>(&'s self, from: &'a Object, report: Report<'s>) -> ScopeOf<'s, 'a> {
+        // What the user gave comes before all objects. Who watches asks every object.
+        let asks_all = !self.defined.is_empty() || report.closely();
+        let place = self.places.get(&from.tag.id).copied().filter(|_| !asks_all);
+        let before = place.map(|place| if from.dynamic.symbolic { 0 } else { place });
+        let before = before.and_then(|before| self.asked.get(..before)).zip(from.gnu_hash());
+        ScopeOf { scope: self, from, symbols: from.symbols(), before, first: self.first.as_deref(), report }
     }
+}
 
-    /// The scope of a batch that is opened with `RTLD_DEEPBIND`: its own objects before everybody's.
-    pub(crate) fn deep(
-        defined: &'a Defined,
-        everybodys: Vec<&'a Object>,
-        local: impl Iterator<Item = &'a Object>,
-        unique: Unique<'a>,
-    ) -> Scope<'a> {
-        let (asked, places) = each_once(local.chain(everybodys));
-        Scope { defined, asked, places, first: None, host: unique.host, unique }
-    }
+/// What a reference is bound to. [`ScopeOf::refusal`] words the last two as errors.
+pub(crate) enum Bound<'a> {
+    To(Definition<'a>),
+    /// Undefined, and weak: that is no error, and its address is 0.
+    ToNothing,
+    /// Undefined, and not weak.
+    Undefined,
+    /// The index is none of the symbol table.
+    NoSuchIndex,
+}
 
-    /// The short way for what is plain in `object`.
-    pub(crate) fn plain<'s>(&'s self, object: &'s Object) -> Option<Plain<'s>> {
-        Plain::new(object, self.before(object), &self.asked, self.first.as_deref())
-    }
+/// A scope as one of its objects asks it, with what most questions need at hand.
+pub(crate) struct ScopeOf<'s, 'a> {
+    scope: &'s Scope<'a>,
+    from: &'a Object,
+    /// Its own symbol table.
+    symbols: &'a SymbolTable<'a>,
+    /// The objects that are asked before it, and its own hash table. `None`: nothing can be said without asking.
+    before: Option<(&'s [Asked<'a>], GnuHash<'a>)>,
+    first: Option<&'s First>,
+    report: Report<'s>,
+}
 
-    /// How many objects are asked for a name before `object`, where it needs it. `None` if it is not in the scope, or
-    /// the user gave symbols, which come before all.
-    fn before(&self, object: &Object) -> Option<usize> {
-        let place = self.places.get(&object.tag.id).copied().filter(|_| self.defined.is_empty())?;
-        Some(if object.dynamic.symbolic { 0 } else { place })
-    }
-
-    /// Whether nobody can have the name of symbol `index` of `from`, which defines it, before `from` itself.
-    fn is_first(&self, from: &Object, index: u32) -> bool {
-        let before = self.before(from).and_then(|before| self.asked.get(..before));
-        let hash = from.gnu_hash().and_then(|gnu| gnu.half_hash(index));
-        before.zip(hash).is_some_and(|(before, hash)| nobody_has(before, self.first.as_deref(), hash))
-    }
-
-    /// Binds the reference that symbol `index` of `from` is. `None`: undefined, and weak.
-    ///
-    /// # Errors
-    /// [`ErrorKind::UndefinedSymbol`], whose `wanted_by` the caller fills in, or [`ErrorKind::Malformed`].
-    pub(crate) fn bind<P: Probe + ?Sized>(
-        &self,
-        from: &'a Object,
-        index: u32,
-        class: Class,
-        wanted_by: impl FnOnce() -> String,
-        report: Report<'_, P>,
-    ) -> Result<Option<Definition<'a>>, ErrorKind> {
-        let symbols = from.symbols();
-        let Some(reference) = symbols.get(index) else {
-            let at = from.dynamic.symbols.unwrap_or_default();
-            let rule = "r_info's upper half is an index into DT_SYMTAB (gABI, \"Relocation\")";
-            return Err(ErrorKind::malformed("symbol index of a relocation", at, index, "one inside DT_SYMTAB", rule));
-        };
-        let own = Definition { object: Some(from), index, symbol: reference, address: reference.address(from.bias()) };
+impl<'a> ScopeOf<'_, 'a> {
+    /// Binds the reference that symbol `index` is.
+    #[inline(always)]
+    pub(crate) fn bind(&self, index: u32, class: Class) -> Bound<'a> {
+        let Some(reference) = self.symbols.get(index) else { return Bound::NoSuchIndex };
         if reference.binds_locally() {
-            return Ok(Some(own));
+            return Bound::To(definition(self.from, index, reference));
         }
-        if reference.is_unique() && reference.defines(class) && !report.closely() && self.is_first(from, index) {
-            return Ok(Some(self.found(from, index, reference)));
+        if reference.is_exported() && reference.defines(class) && self.is_first(index) {
+            return Bound::To(self.scope.found(self.from, index, reference));
         }
-        let wanted = symbols.wanted(index, &reference, class);
-        let found = if report.closely() {
-            let mut candidates = Vec::new();
-            let found = self.find_for(from, own, &wanted, &mut candidates);
-            tell(&wanted, candidates, found, report);
-            found
-        } else {
-            self.find_for(from, own, &wanted, &mut ())
-        };
-        match found {
-            None if reference.is_weak() => Ok(None),
-            None => Err(ErrorKind::UndefinedSymbol {
-                symbol: String::from_utf8_lossy(wanted.name).into_owned(),
-                version: wanted.version_text(),
-                wanted_by: wanted_by(),
-                searched: self.searched(from),
-            }),
-            found => Ok(found),
+        match self.search(index, reference, class) {
+            Some(found) => Bound::To(found),
+            None if reference.is_weak() => Bound::ToNothing,
+            None => Bound::Undefined,
         }
     }
 
+    /// The address of symbol `index`, if it is a plain definition of the object itself, and nobody can have its name
+    /// before. Most symbols of C++ libraries are. Who watches sees every object say "no" by itself: there it is `None`.
+    #[inline(always)]
+    pub(crate) fn own_address(&self, index: u32) -> Option<Addr> {
+        let symbol = self.symbols.get(index).filter(|symbol| symbol.is_plain())?;
+        self.is_first(index).then(|| self.from.bias() + symbol.value())
+    }
+
+    /// Whether nobody before the object can have the name of symbol `index`, which the object defines. No name is read
+    /// for that, because the object's own hash chain has all but the lowest bit of the hash.
+    #[inline(always)]
+    fn is_first(&self, index: u32) -> bool {
+        let Some((before, gnu)) = &self.before else { return false };
+        gnu.half_hash(index).is_some_and(|hash| nobody_has(before, self.first, hash))
+    }
+
+    /// Asks the objects of the scope in order. Who watches sees every object say "no" by itself.
+    #[inline(never)]
+    fn search(&self, index: u32, reference: Symbol<'a>, class: Class) -> Option<Definition<'a>> {
+        let wanted = self.symbols.wanted(index, &reference, class);
+        let mut candidates = None;
+        let found = match self.report.closely() {
+            true => self.scope.find_for(self.from, index, reference, &wanted, candidates.insert(Vec::new())),
+            false => self.scope.find_for(self.from, index, reference, &wanted, &mut ()),
+        };
+        tell(&wanted, candidates, found, self.report);
+        found
+    }
+
+    /// Asks the processor for what [`ScopeOf::bind`] will read first of symbol `index`, without waiting for it.
+    #[inline(always)]
+    pub(crate) fn fetch_symbol(&self, index: u32) {
+        memory::prefetch(self.symbols.address_of(index));
+    }
+
+    /// The same for what it will read next; the symbol itself should have arrived.
+    #[inline(always)]
+    pub(crate) fn fetch_key(&self, index: u32) {
+        memory::prefetch(self.symbols.key_place(index));
+    }
+
+    /// The error for a reference that is bound to nothing. `wanted_by`: the relocation, for people.
+    #[cold]
+    pub(crate) fn refusal(&self, bound: &Bound<'_>, index: u32, class: Class, wanted_by: String) -> ErrorKind {
+        let reference = self.symbols.get(index).filter(|_| matches!(bound, Bound::Undefined));
+        let Some(reference) = reference else {
+            let at = self.from.dynamic.symbols.unwrap_or_default();
+            let rule = "r_info's upper half is an index into DT_SYMTAB (gABI, \"Relocation\")";
+            return ErrorKind::malformed("symbol index of a relocation", at, index, "one inside DT_SYMTAB", rule);
+        };
+        let wanted = self.symbols.wanted(index, &reference, class);
+        ErrorKind::UndefinedSymbol {
+            symbol: String::from_utf8_lossy(wanted.name).into_owned(),
+            version: wanted.version_text(),
+            wanted_by,
+            searched: self.scope.searched(self.from),
+        }
+    }
+}
+
+impl<'a> Scope<'a> {
     /// The objects that were asked, for an error.
     fn searched(&self, from: &Object) -> Vec<String> {
         let first = from.dynamic.symbolic.then_some(from);
@@ -252,11 +283,15 @@ impl<'a> Scope<'a> {
     fn find_for<W: Witness>(
         &self,
         from: &'a Object,
-        own: Definition<'a>,
+        index: u32,
+        reference: Symbol<'a>,
         wanted: &Wanted<'_>,
         witness: &mut W,
     ) -> Option<Definition<'a>> {
-        if let Some(&address) = self.defined.get(wanted.name) {
+        let own = definition(from, index, reference);
+        if !self.defined.is_empty()
+            && let Some(&address) = self.defined.get(wanted.name)
+        {
             return Some(Definition { object: None, address, ..own });
         }
         let found = self.find(from, wanted, witness);
@@ -271,11 +306,8 @@ impl<'a> Scope<'a> {
             }
         }
         let found = found?;
-        // `dlopen` and its kin in libc know nothing of our objects; ours take over.
-        if let Some(address) = found.object.and_then(|o| crate::capi::replacement(o, wanted.name)) {
-            return Some(Definition { object: None, address, ..found });
-        }
-        Some(found)
+        let stand_in = found.object.and_then(|object| stand_in(self.stand_ins, object, wanted.name, wanted.hash));
+        Some(stand_in.map_or(found, |address| Definition { object: None, address, ..found }))
     }
 
     fn find<W: Witness>(&self, from: &'a Object, wanted: &Wanted<'_>, witness: &mut W) -> Option<Definition<'a>> {
@@ -299,7 +331,7 @@ impl<'a> Scope<'a> {
         None
     }
 
-    #[inline]
+    #[inline(always)]
     fn ask<W: Witness>(&self, object: &'a Object, wanted: &Wanted<'_>, witness: &mut W) -> Option<Definition<'a>> {
         let mut trail = W::Trail::default();
         let found = object.symbols().find(wanted, &mut trail);
@@ -308,20 +340,38 @@ impl<'a> Scope<'a> {
     }
 
     /// What the symbol that was found means: itself, or the first of its name if there may be only one.
-    fn found(&self, object: &'a Object, index: u32, symbol: Symbol) -> Definition<'a> {
-        if !symbol.is_unique() {
-            return definition(object, index, symbol);
-        }
+    #[inline(always)]
+    fn found(&self, object: &'a Object, index: u32, symbol: Symbol<'a>) -> Definition<'a> {
+        if symbol.is_unique() { self.only_one(object, index, symbol) } else { definition(object, index, symbol) }
+    }
+
+    #[cold]
+    fn only_one(&self, object: &'a Object, index: u32, symbol: Symbol<'a>) -> Definition<'a> {
         let (first, index) = self.unique.first(object, index, &symbol);
         definition(first, index, first.symbols().get(index).unwrap_or(symbol))
     }
 }
 
+/// dlscope's own function for a name that `object`, one of the host's, defines.
+#[inline]
+pub(crate) fn stand_in(table: &[StandIn], object: &Object, name: &[u8], hash: u32) -> Option<Addr> {
+    if !object.is_host() {
+        return None;
+    }
+    let stand_in = table.iter().find(|s| s.hash == hash && s.name == name)?;
+    let replaces = stand_in.whose == Whose::Host || host::is_c_library(object);
+    let address = if replaces { (stand_in.address)() } else { None };
+    address.map(|address| Addr(address.expose_provenance() as u64))
+}
+
 /// Whether none of these objects, the first of a scope, can have a name with this hash, of which the lowest bit is not
 /// known. No name is read for that.
 #[inline(always)]
-pub(super) fn nobody_has(objects: &[Asked<'_>], first: Option<&First>, hash: u32) -> bool {
-    let start = first.map_or(0, |first| first.place(hash));
+fn nobody_has(objects: &[Asked<'_>], first: Option<&First>, hash: u32) -> bool {
+    let start = match first {
+        Some(first) => first.place(hash),
+        None => 0,
+    };
     start >= objects.len() || !objects[start..].iter().any(|asked| asked.may_have_half(hash))
 }
 
@@ -340,27 +390,12 @@ fn each_once<'a>(objects: impl Iterator<Item = &'a Object>) -> (Vec<Asked<'a>>, 
 }
 
 #[inline]
-pub(crate) fn definition(object: &Object, index: u32, symbol: Symbol) -> Definition<'_> {
+pub(crate) fn definition<'a>(object: &'a Object, index: u32, symbol: Symbol<'a>) -> Definition<'a> {
     Definition { object: Some(object), index, symbol, address: symbol.address(object.bias()) }
 }
 
 fn is_of(definition: &Definition<'_>, object: &Object) -> bool {
     definition.object.is_some_and(|o| std::ptr::eq(o, object))
-}
-
-/// The definition of `wanted` in `objects`, in order: what `dlsym` does with a handle's scope.
-pub(crate) fn find_by_name<'o, P: Probe + ?Sized>(
-    objects: &'o [Arc<Object>],
-    wanted: &Wanted<'_>,
-    report: Report<'_, P>,
-) -> Option<Definition<'o>> {
-    if !report.closely() {
-        return ask_in_turn(objects, wanted, &mut ()).1;
-    }
-    let mut candidates = Vec::new();
-    let (_, found) = ask_in_turn(objects, wanted, &mut candidates);
-    tell(wanted, candidates, found, report);
-    found
 }
 
 /// How many were asked, and what the last one had.
@@ -380,17 +415,20 @@ pub(crate) fn ask_in_turn<'o, W: Witness>(
     (objects.len(), None)
 }
 
-fn tell<P: Probe + ?Sized>(
+/// Tells of a lookup, with every object that was asked.
+#[inline(always)]
+#[track_caller]
+pub(crate) fn tell(
     wanted: &Wanted<'_>,
-    candidates: Vec<Candidate>,
+    candidates: Option<Vec<Candidate>>,
     found: Option<Definition<'_>>,
-    report: Report<'_, P>,
+    report: Report<'_>,
 ) {
     report.tell_each(|| Kind::Lookup {
         name: String::from_utf8_lossy(wanted.name).into_owned(),
         version: wanted.version_text(),
         hash: wanted.hash,
-        candidates,
+        candidates: candidates.unwrap_or_default(),
         found: found.map(|d| Binding {
             object: d.object.map(|o| o.tag.clone()),
             symbol: d.object.map(|_| d.index),

@@ -1,87 +1,19 @@
-//! One namespace: the objects that one [`Loader`](crate::Loader) has loaded, and what keeps them there.
+//! The objects of one namespace: the names that mean them, who needs whom, and what keeps each of them mapped.
 //!
-//! glibc `struct link_namespaces` and `_dl_close_worker`. What stays mapped is decided by walking from what is
-//! in use, never by counting references down: an object stays if someone opened it, or if something that stays
-//! needs it or is bound to it.
+//! glibc `_dl_close_worker`. What stays mapped is decided by walking from what is in use, never by counting references
+//! down: an object stays if someone opened it, or if something that stays needs it or is bound to it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
-use crate::capi::handles::Meaning;
+use super::Namespace;
+use super::order::{dependencies_first, search_order};
 use crate::elf::dynamic::DF_1_NODELETE;
-use crate::event::Probe;
 use crate::hash::Map;
 use crate::host::Host;
-use crate::link::needed::search_order;
-use crate::link::order::dependencies_first;
-use crate::link::scope::Defined;
-use crate::loader::Faults;
-use crate::lock::{Lock, Shared};
 use crate::object::{FileId, Object};
-
-/// What the user decided about a namespace.
-#[derive(Clone, Default)]
-pub(crate) struct Policy {
-    /// `Loader::search_dir`.
-    pub dirs: Vec<String>,
-    /// `Loader::define`.
-    pub defined: Defined,
-    /// `Loader::bind`.
-    pub bind: Bind,
-    /// `Loader::inspect`: where it is noted what would end a load.
-    pub faults: Option<Arc<Faults>>,
-}
-
-/// When calls into other libraries are bound to a definition. See `docs/lazy.md`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Bind {
-    /// All of them at load time: `RTLD_NOW`. What is missing is an error of the load.
-    #[default]
-    Now,
-    /// Each at the first call: `RTLD_LAZY`. A function that is missing then ends the process. Libraries that want
-    /// to be bound at once (`-z now`) are, and so is everything with `LD_BIND_NOW` in the environment.
-    Lazy,
-}
-
-/// Counts the changes of all namespaces.
-static CHANGES: AtomicU64 = AtomicU64::new(0);
-/// Whether a namespace with a probe was made.
-static LISTENED: AtomicBool = AtomicBool::new(false);
-
-/// A number that is another one after each change of a namespace.
-#[inline]
-pub(crate) fn changes() -> u64 {
-    CHANGES.load(Ordering::SeqCst)
-}
-
-/// Whether there is, or was, a namespace that somebody listens to.
-#[inline]
-pub(crate) fn anyone_listens() -> bool {
-    LISTENED.load(Ordering::SeqCst)
-}
-
-/// The objects of one loader.
-pub(crate) struct Namespace {
-    pub policy: Policy,
-    pub probe: Option<Arc<dyn Probe>>,
-    /// Shared with whoever looks at it: a change copies it only while someone does. So no borrow is held
-    /// while events are told or foreign code runs.
-    members: Shared<Arc<Members>>,
-}
-
-/// How a library is opened.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Mode {
-    /// `RTLD_GLOBAL`: with all that it needs into everybody's scope.
-    pub global: bool,
-    /// `RTLD_NODELETE`: never unloaded.
-    pub pinned: bool,
-    /// `RTLD_DEEPBIND`: what is loaded now looks in its own scope before everybody's.
-    pub deep: bool,
-    /// `RTLD_LAZY`: its calls into other libraries are bound when they are made for the first time.
-    pub lazy: bool,
-}
+use crate::policy::Mode;
 
 /// Where an object is in its life, as far as its own code is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,9 +30,22 @@ pub(crate) enum Life {
     Over,
 }
 
+/// What the chapters of `runtime/` and the C ABI keep for an object as long as it is mapped: its place in the list of
+/// TLS modules, its unwind table's registration, and so on. Dropping one of them takes it back.
+pub(crate) type Kept = Vec<Arc<dyn Send + Sync>>;
+
+/// What `GOT[1]` of a lazily bound object points to: whose call it is. glibc keeps the `link_map` there.
+pub(crate) struct Binder {
+    pub namespace: Weak<Namespace>,
+    /// The object's tag.
+    pub object: u32,
+}
+
 /// One object of a namespace, and what is known about its use.
 #[derive(Clone)]
 pub(crate) struct Member {
+    /// Dropped before the object, whose memory it may refer to.
+    pub kept: Kept,
     pub object: Arc<Object>,
     /// Every name that means it.
     names: Vec<Arc<str>>,
@@ -119,8 +64,6 @@ pub(crate) struct Member {
     /// The opened libraries whose closure it is in, in the order of their opening: where its calls look for
     /// symbols after everybody's scope. glibc: `l_scope`.
     pub scopes: Vec<u32>,
-    /// What its handle means to `dlsym`, once that was asked.
-    pub meaning: Option<Arc<Meaning>>,
 }
 
 /// The one definition of a `STB_GNU_UNIQUE` symbol.
@@ -144,9 +87,10 @@ pub(crate) struct Edges {
 }
 
 impl Member {
-    pub(crate) fn new(object: Arc<Object>, names: Vec<Arc<str>>, edges: Edges, deep: bool) -> Member {
+    pub(crate) fn new(object: Arc<Object>, kept: Kept, names: Vec<Arc<str>>, edges: Edges, deep: bool) -> Member {
         let pinned = object.dynamic.flags_1 & DF_1_NODELETE != 0;
         Member {
+            kept,
             object,
             names,
             edges,
@@ -157,7 +101,6 @@ impl Member {
             life: Life::Fresh,
             doomed: false,
             scopes: Vec::new(),
-            meaning: None,
         }
     }
 
@@ -184,34 +127,6 @@ pub(crate) struct Members {
     pub sweeping: bool,
     /// The host's objects as the last load saw them.
     pub host: Option<Host>,
-}
-
-impl Namespace {
-    pub(crate) fn new(policy: Policy, probe: Option<Arc<dyn Probe>>) -> Namespace {
-        LISTENED.fetch_or(probe.is_some(), Ordering::SeqCst);
-        Namespace { policy, probe, members: Shared::new(Arc::default()) }
-    }
-
-    /// The members as they are now.
-    pub(crate) fn members(&self, _: &Lock) -> Arc<Members> {
-        self.snapshot()
-    }
-
-    /// The same for those who may not wait for the lock: it can change meanwhile.
-    pub(crate) fn snapshot(&self) -> Arc<Members> {
-        self.members.with(|members| members.clone())
-    }
-
-    /// Changes the members. No foreign code and no probe is called meanwhile.
-    pub(crate) fn change<R>(&self, _: &Lock, change: impl FnOnce(&mut Members) -> R) -> R {
-        self.note(change)
-    }
-
-    /// The same without the lock: for what a first call leaves to be remembered.
-    pub(crate) fn note<R>(&self, change: impl FnOnce(&mut Members) -> R) -> R {
-        CHANGES.fetch_add(1, Ordering::SeqCst);
-        self.members.with(|members| change(Arc::make_mut(members)))
-    }
 }
 
 impl Members {

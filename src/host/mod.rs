@@ -18,11 +18,11 @@ use crate::elf::addr::{Addr, Bias, FileOffset, Vaddr};
 use crate::elf::image::Image;
 use crate::elf::symbol::{Class, Want, Wanted};
 use crate::error::{Error, Result};
-use crate::event::{Kind, Probe, Report, Request, Silent, Stage, Tag};
+use crate::event::{Kind, Report, Stage, Tag};
 use crate::lock::{self, Guarded, Lock};
 use crate::object::{HostPart, LinkMap, Object};
-use crate::runtime::unwind::{self, Iterate};
 
+pub(crate) mod cpu;
 pub(crate) mod real;
 mod start;
 use start::{LAST_AT_START, list_head};
@@ -96,12 +96,12 @@ impl Host {
 }
 
 /// The host's objects as they are now. Its list is walked again only if it changed.
-pub(crate) fn look<P: Probe + ?Sized>(lock: &Lock, report: Report<'_, P>) -> Result<Host> {
+pub(crate) fn look(lock: &Lock, report: Report<'_>) -> Result<Host> {
     // A clone: no borrow is held when events are told.
     let known = HOST.borrow(lock).clone();
     let mut walk = Walk::new(known.as_ref(), report.listening());
     // SAFETY: the callback takes exactly this argument. glibc does not reset its lock in a forked child.
-    lock::without_fork(|| unsafe { real_iterate()(Some(visit), (&raw mut walk).cast()) });
+    lock::without_fork(|| unsafe { real::iterate()(Some(visit), (&raw mut walk).cast()) });
     let Walk { unchanged, adds, subs, found, startup, failed, .. } = walk;
     if let Some(error) = failed {
         return Err(error);
@@ -115,37 +115,22 @@ pub(crate) fn look<P: Probe + ?Sized>(lock: &Lock, report: Report<'_, P>) -> Res
         let objects = || host.startup().iter().map(|o| o.tag.clone()).collect();
         report.at(Stage::Host).tell(|| Kind::Host { objects: objects() });
     }
-    if report.closely() {
-        let seen = known.as_ref().map_or(&[][..], |k| &k.objects);
-        let new = host.objects.iter().filter(|o| !seen.iter().any(|s| s.tag == o.tag));
-        new.for_each(|object| tell_adopted(object, &host, report.at(Stage::Host)));
+    let seen = known.as_ref().map_or(&[][..], |k| &k.objects);
+    for object in host.objects.iter().filter(|o| !seen.iter().any(|s| s.tag == o.tag)) {
+        let span = object.memory.span();
+        report.at(Stage::Host).about(&object.tag).tell_each(|| Kind::Adopt {
+            bias: object.bias(),
+            address: object.bias() + span.start,
+            length: span.end.0 - span.start.0,
+            tls_offset: host.tls_offset(object),
+        });
     }
     Ok(host)
 }
 
 /// The same for those who only need to know, and have nobody to tell.
 pub(crate) fn look_silently(lock: &Lock) -> Result<Host> {
-    look(lock, Request::current().report(&Silent, Stage::Host))
-}
-
-fn tell_adopted<P: Probe + ?Sized>(object: &Object, host: &Host, report: Report<'_, P>) {
-    let span = object.memory.span();
-    report.about(&object.tag).tell(|| Kind::Adopt {
-        bias: object.bias(),
-        address: object.bias() + span.start,
-        length: span.end.0 - span.start.0,
-        tls_offset: host.tls_offset(object),
-    });
-}
-
-/// glibc's own `dl_iterate_phdr`.
-pub(crate) fn real_iterate() -> Iterate {
-    let real = if unwind::is_interposed() { real::ITERATE.get() } else { std::ptr::null_mut() };
-    if real.is_null() {
-        return libc::dl_iterate_phdr;
-    }
-    // SAFETY: a function of this name and so of this type, found in glibc.
-    unsafe { std::mem::transmute::<*mut (), Iterate>(real) }
+    look(lock, Report::silent())
 }
 
 /// Called by glibc for each object, in the order of the list, with its lock held: so the list stands still, and nothing
@@ -279,7 +264,8 @@ fn adopt(
     // The file's length is unknown and does not matter: nothing of it will be mapped.
     let image = Image::new(table, FileOffset(0), u64::MAX).map_err(|kind| kind.of(&*tag.name, Stage::Host))?;
     let host = HostPart { startup, program: name.is_empty(), link_map: map as usize };
-    Object::adopt(tag, path, bias, image, host)
+    let name = tag.name.clone();
+    Object::adopt(tag, path, bias, image, host).map_err(|kind| kind.of(&*name, Stage::Host))
 }
 
 /// Where in a `link_map` glibc keeps a field, in bytes. It exports tables of `{ width in bits, count, offset }` for

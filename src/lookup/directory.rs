@@ -8,9 +8,9 @@ use std::sync::{Arc, OnceLock};
 
 use crate::elf::gnu_hash;
 use crate::elf::symbol::Wanted;
-use crate::link::index::{Index, Known};
-use crate::link::scope::{Definition, ask_in_turn};
 use crate::lock::made_once;
+use crate::lookup::index::{Index, Known};
+use crate::lookup::scope::{Definition, ask_in_turn};
 use crate::object::Object;
 
 /// One for each handle. The scope that its functions are given is always the same.

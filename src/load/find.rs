@@ -1,4 +1,4 @@
-//! Stage 1, find: from a name to an open file. And stage 2, read: the file's headers.
+//! Stage 1, find: from a name to an open file.
 //!
 //! ld.so(8), "DESCRIPTION"; glibc `_dl_map_object` and `open_verify`, musl `load_library`. Each rule gives a
 //! list of directories; each directory is tried with the `glibc-hwcaps` subdirectories of this processor first.
@@ -6,37 +6,33 @@
 
 use std::cell::RefCell;
 use std::ffi::OsString;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::stat::{Mode, fstat};
-use nix::sys::uio::pread;
+use nix::sys::stat::Mode;
 use nix::unistd::{AccessFlags, access};
 
-use crate::elf::addr::FileOffset;
-use crate::elf::image::{HEAD, Image, check_header};
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Kind, Outcome, Probe, Report, Rule, Stage};
+use crate::event::{Kind, Outcome, Report, Rule, Stage};
 use crate::hash::Set;
 use crate::host;
-use crate::link::cpu::{Level, cpu_level};
-use crate::link::ldcache;
-use crate::link::tokens::{directory, expand};
+use crate::host::cpu::{Level, cpu_level};
+use crate::load::read::OpenFile;
 use crate::lock::{Lock, made_once};
 use crate::memory::name_of;
-use crate::object::{FileId, Object, SearchPaths};
+use crate::object::Object;
 
-/// A library file with its headers checked.
-pub(crate) struct OpenFile {
-    pub path: OsString,
-    pub fd: OwnedFd,
-    pub id: Option<FileId>,
-    pub image: Image,
-}
+mod ldcache;
+mod paths;
+pub(crate) mod tokens;
+pub(crate) use paths::{note_search_paths, search_paths};
+use tokens::{directory, expand};
+
+/// Stage 2, which is asked about every file that is found: one that was made for another machine is passed over.
+pub(crate) type Read = fn(OsString, OwnedFd, Report<'_>) -> Result<OpenFile>;
 
 /// The directories built into ld.so, which are nowhere written down for others: Debian's, or everybody else's.
 pub(crate) fn default_dirs() -> &'static [&'static str] {
@@ -74,11 +70,11 @@ impl Search<'_> {
     /// # Errors
     /// [`ErrorKind::NotFound`] with every path tried, or what was wrong with a file that was found.
     #[inline(never)] // a stage: see docs/gdb.md
-    pub(crate) fn run<P: Probe + ?Sized>(&self, lock: &Lock, report: Report<'_, P>) -> Result<OpenFile> {
-        let mut tried = Tried { paths: Vec::new(), errno: Errno::ENOENT, last: None };
+    pub(crate) fn run(&self, read: Read, lock: &Lock, report: Report<'_>) -> Result<OpenFile> {
+        let mut tried = Tried { read, paths: Vec::new(), errno: Errno::ENOENT, last: None };
         if self.name.contains('/') {
             let expanded = self.name.contains('$').then(|| {
-                let origin = self.of.map_or("", |o| o.wants().paths.origin());
+                let origin = self.of.map_or("", |o| search_paths(o).origin());
                 expand(self.name, origin)
             });
             return match tried.attempt(expanded.as_deref().unwrap_or(self.name), Rule::Path, report)? {
@@ -90,13 +86,8 @@ impl Search<'_> {
         found.ok_or_else(|| tried.refusal(self))
     }
 
-    fn by_directories<P: Probe + ?Sized>(
-        &self,
-        tried: &mut Tried,
-        lock: &Lock,
-        report: Report<'_, P>,
-    ) -> Result<Option<OpenFile>> {
-        let of = SearchPaths::of(self.of);
+    fn by_directories(&self, tried: &mut Tried, lock: &Lock, report: Report<'_>) -> Result<Option<OpenFile>> {
+        let of = paths::that_count(self.of);
         if !self.dirs.is_empty()
             && let Some(file) = self.in_dirs(self.dirs, Rule::SearchDir, tried, report)?
         {
@@ -106,7 +97,7 @@ impl Search<'_> {
         // that, and an object that has one has no say by DT_RPATH, neither its own nor its loaders'.
         if of.runpath.is_none() {
             let own = of.rpath.iter();
-            let executable = SearchPaths::of(self.executable).rpath.iter();
+            let executable = paths::that_count(self.executable).rpath.iter();
             let executable = executable.filter(|(tag, _)| !of.rpath.iter().any(|(own, _)| own == tag));
             for (tag, dirs) in own.chain(executable) {
                 if let Some(file) = self.in_dirs(dirs, Rule::Rpath(tag.short().into()), tried, report)? {
@@ -118,7 +109,7 @@ impl Search<'_> {
             // Empty is as good as not set; only an empty element is the current directory.
             let list = host::ld_library_path().filter(|list| !list.is_empty());
             let program = self.executable.filter(|_| list.as_ref().is_some_and(|list| list.contains('$')));
-            let origin = program.map_or("", |e| e.wants().paths.origin());
+            let origin = program.map_or("", |e| search_paths(e).origin());
             let dirs = list.iter().flat_map(|l| l.split([':', ';'])).map(|dir| directory(dir, origin));
             let dirs: Vec<String> = dirs.collect();
             if let Some(file) = self.in_dirs(&dirs, Rule::LdLibraryPath, tried, report)? {
@@ -149,7 +140,7 @@ impl Search<'_> {
         self.in_dirs(&defaults, Rule::Default, tried, report)
     }
 
-    fn note_absent<P: Probe + ?Sized>(&self, dir: &str, rule: &Rule, report: Report<'_, P>) {
+    fn note_absent(&self, dir: &str, rule: &Rule, report: Report<'_>) {
         let path = format!("{dir}/glibc-hwcaps");
         if let Err(errno) = access(&*path, AccessFlags::F_OK) {
             report.tell(|| Kind::Try { path, rule: rule.clone(), outcome: Outcome::Missing(name_of(errno)) });
@@ -157,13 +148,7 @@ impl Search<'_> {
         }
     }
 
-    fn in_dirs<P: Probe + ?Sized>(
-        &self,
-        dirs: &[String],
-        rule: Rule,
-        tried: &mut Tried,
-        report: Report<'_, P>,
-    ) -> Result<Option<OpenFile>> {
+    fn in_dirs(&self, dirs: &[String], rule: Rule, tried: &mut Tried, report: Report<'_>) -> Result<Option<OpenFile>> {
         report.tell_each(|| Kind::Rule { rule: rule.clone(), dirs: dirs.to_vec() });
         let name = self.name;
         for dir in dirs {
@@ -192,6 +177,7 @@ pub(crate) type Absent = RefCell<Set<Box<str>>>;
 
 /// The paths that were tried, for the error.
 struct Tried {
+    read: Read,
     paths: Vec<String>,
     /// What the kernel said to the last of them.
     errno: Errno,
@@ -201,12 +187,7 @@ struct Tried {
 
 impl Tried {
     /// `None`: not this one, go on.
-    fn attempt<P: Probe + ?Sized>(
-        &mut self,
-        path: &str,
-        rule: Rule,
-        report: Report<'_, P>,
-    ) -> Result<Option<OpenFile>> {
+    fn attempt(&mut self, path: &str, rule: Rule, report: Report<'_>) -> Result<Option<OpenFile>> {
         let opened = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
         report.tell(|| Kind::Open {
             path: path.into(),
@@ -220,7 +201,7 @@ impl Tried {
                 return Ok(None);
             }
         };
-        match read(path.into(), fd, report.at(Stage::Read)) {
+        match (self.read)(path.into(), fd, report.at(Stage::Read)) {
             Ok(file) => {
                 report.tell(|| Kind::Try { path: path.into(), rule, outcome: Outcome::Found });
                 Ok(Some(file))
@@ -235,14 +216,7 @@ impl Tried {
         }
     }
 
-    fn pass_over<P: Probe + ?Sized>(
-        &mut self,
-        path: &str,
-        rule: &Rule,
-        outcome: Outcome,
-        why: &str,
-        report: Report<'_, P>,
-    ) {
+    fn pass_over(&mut self, path: &str, rule: &Rule, outcome: Outcome, why: &str, report: Report<'_>) {
         // The absence of a hwcaps directory is the normal case and says nothing to the reader of an error.
         if !path.contains("/glibc-hwcaps/") {
             self.paths.push(format!("{path} ({rule}): {why}"));
@@ -265,112 +239,4 @@ impl Tried {
 /// A 32-bit library, or one of another processor: legitimate on a machine that runs both.
 fn is_for_another_machine(error: &Error) -> bool {
     matches!(&error.kind, ErrorKind::Unsuitable { field, .. } if field == "e_ident[EI_CLASS]" || field == "e_machine")
-}
-
-/// Stage 2: the length and identity of the file, its header and its program headers.
-///
-/// # Errors
-/// What the kernel or the headers say.
-#[inline(never)] // a stage: see docs/gdb.md
-pub(crate) fn read<P: Probe + ?Sized>(path: OsString, fd: OwnedFd, report: Report<'_, P>) -> Result<OpenFile> {
-    match read_headers(&fd, report) {
-        Ok((id, image)) => Ok(OpenFile { path, fd, id: Some(id), image }),
-        Err(kind) => {
-            close(fd, report);
-            Err(kind.of(path.to_string_lossy(), Stage::Read))
-        }
-    }
-}
-
-fn read_headers<P: Probe + ?Sized>(fd: &OwnedFd, report: Report<'_, P>) -> Result<(FileId, Image), ErrorKind> {
-    let raw = fd.as_raw_fd();
-    let stat = fstat(fd)
-        .map_err(|errno| ErrorKind::System { call: format!("newfstatat({raw}, \"\", …, AT_EMPTY_PATH)"), errno })?;
-    let id = FileId { device: stat.st_dev, inode: stat.st_ino };
-    let length = stat.st_size as u64;
-    report.tell_each(|| Kind::Stat { fd: raw, device: id.device, inode: id.inode, length });
-    if stat.st_mode & nix::libc::S_IFMT == nix::libc::S_IFDIR {
-        return Err(ErrorKind::System { call: format!("pread64({raw}, …)"), errno: Errno::EISDIR });
-    }
-
-    let mut head = [0; HEAD];
-    let got = read_at(fd, &mut head, FileOffset(0), report)?;
-    let head = &head[..got];
-    let (offset, table_length) = check_header(head, length)?;
-    let in_head = head.get(offset.0 as usize..).and_then(|rest| rest.get(..table_length));
-    let mut elsewhere = Vec::new();
-    let table = match in_head {
-        Some(table) => table,
-        None => {
-            elsewhere.resize(table_length, 0);
-            let got = read_at(fd, &mut elsewhere, offset, report)?;
-            elsewhere
-                .get(..got)
-                .filter(|table| table.len() == table_length)
-                .ok_or_else(|| ErrorKind::truncated("program header table", offset, table_length as u64, got as u64))?
-        }
-    };
-    let image = Image::new(table, offset, length)?;
-    if report.listening() {
-        report.tell(|| Kind::Header {
-            e_type: "ET_DYN".into(),
-            e_machine: "EM_X86_64".into(),
-            e_phoff: image.e_phoff,
-            e_phnum: image.e_phnum,
-            file_length: length,
-        });
-        for segment in &image.segments {
-            report.tell_each(|| Kind::ProgramHeader {
-                name: segment.type_name(),
-                header_offset: image.header_offset(segment.index),
-                segment: segment.clone(),
-            });
-        }
-    }
-    Ok((id, image))
-}
-
-fn read_at<P: Probe + ?Sized>(
-    fd: &OwnedFd,
-    buffer: &mut [u8],
-    offset: FileOffset,
-    report: Report<'_, P>,
-) -> Result<usize, ErrorKind> {
-    let (raw, asked) = (fd.as_raw_fd(), buffer.len() as u64);
-    let got = pread(fd, buffer, offset.0 as i64)
-        .map_err(|errno| ErrorKind::System { call: format!("pread64({raw}, …, {asked}, {})", offset.0), errno })?;
-    report.tell_each(|| Kind::Read { fd: raw, offset, asked, got: got as u64 });
-    Ok(got)
-}
-
-/// A library given as bytes becomes a file without a name, so that everything else stays the same.
-///
-/// # Errors
-/// What the kernel or the headers say.
-pub(crate) fn from_bytes<P: Probe + ?Sized>(name: &str, bytes: &[u8], report: Report<'_, P>) -> Result<OpenFile> {
-    let failed = |call: &str| {
-        let call = call.to_string();
-        move |errno| ErrorKind::System { call, errno }.of(name, Stage::Find)
-    };
-    let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC).map_err(failed("memfd_create"))?;
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        match nix::unistd::write(fd.as_fd(), rest) {
-            Ok(written) => rest = &rest[written..],
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(failed("write")(errno)),
-        }
-    }
-    report.tell(|| Kind::MemoryFile { name: name.into(), fd: fd.as_raw_fd(), length: bytes.len() as u64 });
-    let mut file = read(OsString::from(name), fd, report.at(Stage::Read))?;
-    // Nobody can open the same file a second time.
-    file.id = None;
-    Ok(file)
-}
-
-/// `close(2)`, told.
-pub(crate) fn close<P: Probe + ?Sized>(fd: OwnedFd, report: Report<'_, P>) {
-    let raw = fd.as_raw_fd();
-    drop(fd);
-    report.tell(|| Kind::CloseFile { fd: raw });
 }

@@ -5,17 +5,18 @@
 
 use crate::elf::version::Need;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Kind, Probe, Report, Stage, VersionOutcome};
-use crate::link::needed::Node;
-use crate::namespace::Policy;
+use crate::event::{Kind, Report, Stage, VersionOutcome};
+use crate::load::batch::{Batch, Mapped, Node};
 use crate::object::Object;
+use crate::policy::Policy;
 
 /// Checks every new object of a load.
 ///
 /// # Errors
 /// [`ErrorKind::MissingVersion`] for the first version that is needed and not there.
 #[inline(never)] // a stage: see docs/gdb.md
-pub(crate) fn check<P: Probe + ?Sized>(nodes: &[Node], policy: &Policy, report: Report<'_, P>) -> Result<()> {
+pub(crate) fn check(batch: &Batch<Mapped>, policy: &Policy, report: Report<'_>) -> Result<()> {
+    let (nodes, report) = (&batch.nodes, report.at(Stage::Versions));
     for node in nodes.iter().filter(|n| n.is_new()) {
         let object = &*node.object;
         for need in &object.symbols().versions.needs {

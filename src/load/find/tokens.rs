@@ -2,8 +2,8 @@
 
 use std::ffi::OsStr;
 
-use super::cpu::{Level, cpu_level};
-use super::search::default_dirs;
+use super::default_dirs;
+use crate::host::cpu::{Level, cpu_level};
 
 /// `$ORIGIN` of the object at `path`: its directory, absolute. glibc `_dl_get_origin`.
 pub(crate) fn origin_of(path: &OsStr) -> String {

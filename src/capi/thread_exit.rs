@@ -9,11 +9,13 @@ use std::ffi::{c_int, c_void};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::capi::real::Real;
 use crate::elf::addr::Addr;
+use crate::host::real::Real;
+use crate::load::close::sweep_everywhere;
 use crate::lock::Lock;
+use crate::namespace::namespaces;
 use crate::object::Object;
-use crate::runtime::{init, unwind};
+use crate::runtime::unwind;
 
 /// A destructor of a thread-local variable.
 pub type Destructor = unsafe extern "C-unwind" fn(*mut c_void);
@@ -21,7 +23,7 @@ pub type Destructor = unsafe extern "C-unwind" fn(*mut c_void);
 type Register = unsafe extern "C" fn(Destructor, *mut c_void, *const c_void) -> c_int;
 
 /// glibc's own. In a program whose C ABI is ours, the name means our function.
-static OF_GLIBC: Real = Real::new("__cxa_thread_atexit_impl");
+static OF_GLIBC: Real = Real::named(b"__cxa_thread_atexit_impl");
 
 /// One registered destructor of a loaded library.
 struct Registered {
@@ -46,12 +48,14 @@ pub unsafe extern "C" fn thread_atexit_impl(
     } else {
         let lock = Lock::acquire();
         let at = Addr(dso as u64);
-        init::namespaces(&lock).into_iter().find_map(|n| n.members(&lock).objects().find(|o| o.memory.contains(at)))
+        namespaces(&lock).into_iter().find_map(|n| n.members(&lock).objects().find(|o| o.memory.contains(at)))
     };
     if object.is_none() {
         // The host's own: what glibc counts for itself is left to it.
         // SAFETY: the caller's.
-        return unsafe { std::mem::transmute::<*mut (), Register>(OF_GLIBC.get())(destructor, argument, dso) };
+        return unsafe {
+            std::mem::transmute::<*mut (), Register>(OF_GLIBC.must_be_there())(destructor, argument, dso)
+        };
     }
     if let Some(object) = &object {
         object.thread_destructors.fetch_add(1, Ordering::SeqCst);
@@ -60,7 +64,9 @@ pub unsafe extern "C" fn thread_atexit_impl(
     let own = (&raw const HERE).cast();
     // SAFETY: a function and its argument, which glibc calls once; the DSO is dlscope's own, which is in glibc's
     // list (or, unknown to it, counts as the program's).
-    unsafe { std::mem::transmute::<*mut (), Register>(OF_GLIBC.get())(run, Box::into_raw(registered).cast(), own) }
+    unsafe {
+        std::mem::transmute::<*mut (), Register>(OF_GLIBC.must_be_there())(run, Box::into_raw(registered).cast(), own)
+    }
 }
 
 /// `__cxa_thread_atexit` of libstdc++: the same, under the name of the C++ ABI.
@@ -85,6 +91,6 @@ unsafe extern "C-unwind" fn run(registered: *mut c_void) {
     drop(object);
     // If the library was closed meanwhile, this was what kept it. Whoever has the lock sweeps later.
     if was_last && let Some(lock) = Lock::try_acquire() {
-        init::sweep_everywhere(&lock);
+        sweep_everywhere(&lock);
     }
 }

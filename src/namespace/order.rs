@@ -1,4 +1,4 @@
-//! In which order objects are relocated and initialised: dependencies first.
+//! The orders of objects: that of relocation and constructors, dependencies first; and that of symbol lookup.
 //!
 //! glibc `_dl_sort_maps` (2.35 and newer: depth first). Cycles have no right order; this one is glibc's.
 
@@ -47,6 +47,20 @@ fn visit<N: AsRef<[usize]>>(start: usize, needs: &impl Fn(usize) -> N, visited: 
             }
         }
     }
+}
+
+/// The order in which objects are asked for symbols: that of their discovery, but each behind what it filters.
+pub(crate) fn search_order<N: AsRef<[usize]>>(count: usize, filtees: impl Fn(usize) -> N) -> Vec<usize> {
+    let mut order = Vec::with_capacity(count);
+    let mut placed = vec![false; count];
+    for at in 0..count {
+        for &next in filtees(at).as_ref().iter().chain([&at]) {
+            if !std::mem::replace(&mut placed[next], true) {
+                order.push(next);
+            }
+        }
+    }
+    order
 }
 
 #[cfg(test)]

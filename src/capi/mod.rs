@@ -1,0 +1,88 @@
+//! The C functions: `dlopen` and its kin over our namespaces.
+//!
+//! POSIX `<dlfcn.h>`, `<link.h>`; glibc `dlfcn/`. Loaded libraries call them themselves: libcrypto opens its
+//! engines with these, glib its modules. libc's own versions know nothing of our objects, so references to them
+//! are bound to these instead (and only those that would have gone to libc: a library's own `dlsym` stays its
+//! own).
+//!
+//! Everything here is a plain function: no symbol of this name is exported, and programs that link this crate keep
+//! their own `dlopen`. `examples/dlscope_preload.rs` gives them their C names, in a library that any program can be
+//! put on with `LD_PRELOAD`.
+
+use std::ffi::{CStr, c_void};
+use std::sync::Arc;
+
+use crate::elf::addr::Addr;
+use crate::elf::gnu_hash;
+use crate::host;
+use crate::lookup::scope;
+use crate::namespace::{self, Namespace};
+use crate::object::Object;
+use crate::policy::{StandIn, Whose};
+use crate::runtime::{tls, unwind};
+
+mod address;
+mod caller;
+mod errors;
+mod handles;
+mod info;
+mod open;
+mod symbol;
+mod thread_exit;
+mod threads;
+
+pub use crate::runtime::unwind::{find_object, iterate_phdr};
+pub use address::{dladdr, dladdr1};
+pub use caller::{dlmopen, dlopen, dlsym, dlvsym};
+pub use errors::dlerror;
+pub use info::dlinfo;
+pub use open::{dlclose, dlmopen_from, dlopen_from};
+pub use symbol::{dlsym_from, dlvsym_from};
+pub use thread_exit::{thread_atexit, thread_atexit_impl};
+pub use threads::pthread_create;
+
+/// What loaded libraries get in place of the C library's functions. The last one is libstdc++'s: the host's copy has
+/// bound libc's `__cxa_thread_atexit_impl` long ago.
+pub(crate) static STAND_INS: &[StandIn] = &[
+    stand_in(b"__tls_get_addr", || Some(tls::get_addr as *const ())),
+    stand_in(b"__cxa_thread_atexit_impl", || Some(thread_atexit_impl as *const ())),
+    stand_in(b"dlopen", || Some(dlopen as *const ())),
+    stand_in(b"dlmopen", || Some(dlmopen as *const ())),
+    stand_in(b"dlsym", || Some(dlsym as *const ())),
+    stand_in(b"dlvsym", || Some(dlvsym as *const ())),
+    stand_in(b"dlclose", || Some(dlclose as *const ())),
+    stand_in(b"dlerror", || Some(dlerror as *const ())),
+    stand_in(b"dladdr", || Some(dladdr as *const ())),
+    stand_in(b"dladdr1", || Some(dladdr1 as *const ())),
+    stand_in(b"dlinfo", || Some(dlinfo as *const ())),
+    stand_in(b"dl_iterate_phdr", || Some(iterate_phdr as *const ())),
+    stand_in(b"_dl_find_object", || unwind::is_interposed().then_some(find_object as *const ())),
+    StandIn { whose: Whose::Host, ..stand_in(b"__cxa_thread_atexit", || Some(thread_atexit as *const ())) },
+];
+
+const fn stand_in(name: &'static [u8], address: fn() -> Option<*const ()>) -> StandIn {
+    StandIn { name, hash: gnu_hash::hash_byte_by_byte(name), whose: Whose::CLibrary, address }
+}
+
+/// The namespace of [`Library::open`](crate::Library::open) and of these functions, one for the process.
+fn process_wide() -> &'static Arc<Namespace> {
+    namespace::process_wide(STAND_INS)
+}
+
+/// dlscope's own function for a name that `object` defines, if it has one.
+fn replacement(object: &Object, name: &[u8]) -> Option<Addr> {
+    scope::stand_in(STAND_INS, object, name, gnu_hash::hash(name))
+}
+
+/// Whether `handle` is this object's.
+fn is(object: &Object, handle: *mut c_void) -> bool {
+    object.handle().cast() == handle.cast_const()
+}
+
+/// What glibc calls the program in its messages: `argv[0]`.
+fn program_name() -> String {
+    let argv = host::arguments().argv;
+    // SAFETY: captured at start-up: null, or an array of C strings that ends in null.
+    let name = unsafe { if argv.is_null() || (*argv).is_null() { c"" } else { CStr::from_ptr(*argv) } };
+    if name.is_empty() { "<main program>".into() } else { name.to_string_lossy().into_owned() }
+}

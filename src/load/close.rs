@@ -1,0 +1,146 @@
+//! The way back: destructors, unmapping, and the end of the process.
+//!
+//! gABI "Initialization and Termination Functions"; glibc `_dl_close_worker` and `_dl_fini`, musl `do_init_fini`. A
+//! destructor may open and close libraries itself, so no borrow of the namespace is held while one runs.
+
+use crate::event::{Asked, Kind, Purpose, Report, Request, Stage};
+use crate::load::init::{advance, functions, tags};
+use crate::lock::Lock;
+use crate::memory::{self, Around, Watch};
+use crate::namespace::{self, Life, Members, Namespace};
+use crate::object::Object;
+use crate::runtime::unwind;
+
+/// Ends one use of the object `root`: what closing a library and `dlclose` have in common.
+///
+/// # Safety
+/// Nothing of the library is used by the caller any more, and its destructors may run.
+pub(crate) unsafe fn close(namespace: &Namespace, root: u32) {
+    let lock = Lock::acquire();
+    let request = Request::begin();
+    let report = request.report(namespace.probe.as_deref(), Stage::Close);
+    report.tell(|| {
+        let members = namespace.members(&lock);
+        let name = members.get(root).map_or(String::new(), |m| m.object.label());
+        Kind::Begin { request: Asked::Close, name, caller: None }
+    });
+    // SAFETY: the caller's.
+    unsafe { release(namespace, root, &lock, report) };
+    report.tell(|| Kind::End { error: None });
+}
+
+/// One use less; then unloads what nothing needs any more: destructors in order, then memory.
+///
+/// # Safety
+/// As [`close`].
+#[inline(never)] // a stage: see docs/gdb.md
+unsafe fn release(namespace: &Namespace, root: u32, lock: &Lock, report: Report<'_>) {
+    let released = namespace.change(lock, |members| {
+        let member = members.get_mut(root)?;
+        member.opens = member.opens.saturating_sub(1);
+        Some((member.object.clone(), member.opens))
+    });
+    // A host object is not ours to close.
+    let Some((object, opens)) = released else { return };
+    report.about(&object.tag).tell(|| Kind::Release { opens });
+    drop(object);
+    // SAFETY: the caller's; what is unneeded is used by nobody.
+    unsafe { sweep(namespace, lock, report) };
+}
+
+/// Unloads what nothing needs any more.
+///
+/// # Safety
+/// Whoever opened a library and closed it uses nothing of it any more.
+unsafe fn sweep(namespace: &Namespace, lock: &Lock, report: Report<'_>) {
+    // A destructor that closes a library only notes it; whoever sweeps looks again. As in glibc.
+    if namespace.change(lock, |members| std::mem::replace(&mut members.sweeping, true)) {
+        return;
+    }
+    loop {
+        let unneeded = namespace.change(lock, Members::doom_unneeded);
+        if unneeded.is_empty() {
+            break;
+        }
+        // SAFETY: nothing that stays refers to these objects.
+        unsafe { unload(namespace, &unneeded, lock, report) };
+    }
+    namespace.change(lock, |members| members.sweeping = false);
+    if namespace.members(lock).is_empty() {
+        namespace::forget(namespace, lock);
+    }
+}
+
+/// The same in every namespace: after the last thread-local destructor of a library that was closed before.
+pub(crate) fn sweep_everywhere(lock: &Lock) {
+    for namespace in namespace::namespaces(lock) {
+        let request = Request::begin();
+        // SAFETY: closed by its users, and the last code that had to run in it did.
+        unsafe { sweep(&namespace, lock, request.report(namespace.probe.as_deref(), Stage::Close)) };
+    }
+}
+
+/// Destructors in order, then memory.
+unsafe fn unload(namespace: &Namespace, unneeded: &[u32], lock: &Lock, report: Report<'_>) {
+    report.tell(|| Kind::Unneeded { objects: tags(namespace, unneeded, lock) });
+    // SAFETY: the caller's.
+    unsafe { finish(namespace, unneeded, Life::Closing, lock, report) };
+    unwind::publish_without(unneeded, lock);
+    for &id in unneeded {
+        let member = namespace.change(lock, |members| members.remove(id));
+        // Here the memory goes, unless a library that is being closed on another thread still holds it.
+        drop(member);
+    }
+}
+
+/// `DT_FINI_ARRAY` in reverse, then `DT_FINI`.
+unsafe fn destruct(object: &Object, around: &impl Around, watch: &mut Watch, report: Report<'_>) {
+    for (index, address) in functions(object, object.dynamic.fini_array).rev() {
+        // SAFETY: the relocated word of the object's own list of destructors, whose constructors ran.
+        unsafe { memory::call_fini(address, Purpose::FiniArray(index), around, watch, report) };
+    }
+    if let Some(fini) = object.dynamic.fini {
+        // SAFETY: as for `DT_INIT`.
+        unsafe { memory::call_fini(object.bias() + fini, Purpose::Fini, around, watch, report) };
+    }
+}
+
+/// Runs the destructors of `order`. All are marked first with their new state `life`, so that a destructor which opens
+/// a library does not get one that is going away.
+unsafe fn finish(namespace: &Namespace, order: &[u32], life: Life, lock: &Lock, report: Report<'_>) {
+    let ready: Vec<_> = order.iter().filter_map(|&id| advance(namespace, lock, id, Life::Ready, life)).collect();
+    let mut watch = Watch::default();
+    for object in ready {
+        // SAFETY: its constructors ran, and its users' destructors ran before it.
+        unsafe { destruct(&object, &(namespace, lock), &mut watch, report.about(&object.tag)) };
+    }
+}
+
+// ── the end of the process ───────────────────────────────────────────────────────────────────────────────
+
+/// Runs after the program's own `atexit` handlers, as ld.so's `_dl_fini` does for its libraries. A handler of
+/// ours, registered at the first open, would run before those of the program that were registered earlier.
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static AT_EXIT: extern "C" fn() = at_exit;
+
+extern "C" fn at_exit() {
+    let lock = Lock::acquire();
+    for namespace in namespace::namespaces(&lock).into_iter().rev() {
+        finish_all(&namespace, &lock);
+    }
+}
+
+/// The destructors of everything that is still open. The memory stays: other exit code may use it.
+fn finish_all(namespace: &Namespace, lock: &Lock) {
+    let request = Request::begin();
+    let report = request.report(namespace.probe.as_deref(), Stage::Close);
+    let order = namespace.members(lock).fini_order(|_| true);
+    if order.is_empty() {
+        return;
+    }
+    report.tell(|| Kind::Begin { request: Asked::Exit, name: String::new(), caller: None });
+    // SAFETY: the process ends; every object's constructors ran, and the order is theirs reversed.
+    unsafe { finish(namespace, &order, Life::Over, lock, report) };
+    report.tell(|| Kind::End { error: None });
+}

@@ -1,0 +1,94 @@
+//! Stage 5, dynamic: `PT_DYNAMIC`, read from memory, and every table that it names, checked once.
+//!
+//! gABI "Dynamic Section"; glibc `elf_get_dynamic_info`, musl `decode_dyn`.
+
+use std::sync::Arc;
+
+use crate::elf::addr::{Vaddr, Word};
+use crate::elf::dynamic::SIZEOF_DYN;
+use crate::elf::image::Segment;
+use crate::error::{ErrorKind, Result};
+use crate::event::{Kind, Report, Stage, Tag};
+use crate::load::find::note_search_paths;
+use crate::load::needed::Brought;
+use crate::load::read::Headers;
+use crate::memory::Memory;
+use crate::namespace::Kept;
+use crate::object::{Object, dynamic_entries};
+use crate::runtime::{gdb, tls};
+
+/// The mapped file as an object whose tables are checked, and what the chapters keep for it.
+///
+/// # Errors
+/// [`ErrorKind::Malformed`] with the tag whose value no loader can work with.
+#[inline(never)] // a stage: see docs/gdb.md
+pub(crate) fn object(
+    file: Headers,
+    tag: &Tag,
+    memory: Memory,
+    loaded_by: Option<&Object>,
+    report: Report<'_>,
+) -> Result<Brought> {
+    let wrap = |kind: ErrorKind| kind.of(&*tag.name, Stage::Dynamic);
+    let mut object = Object::new(tag.clone(), file.path, file.id, file.image, memory).map_err(wrap)?;
+    note_search_paths(&object, loaded_by);
+    tell_tables(&object, report.at(Stage::Dynamic));
+    let mut kept = Kept::new();
+    if let Some(segment) = object.image.tls() {
+        check_thread_locals(segment, &object).map_err(wrap)?;
+        let module = tls::register(segment, object.bias() + segment.vaddr);
+        object.tls_module = Some(module.id());
+        kept.push(Arc::new(module));
+    }
+    kept.push(Arc::new(gdb::tell(object.c_path(), object.bias())));
+    Ok(Brought::New { object, kept })
+}
+
+/// Checks `PT_TLS`.
+fn check_thread_locals(segment: &Segment, object: &Object) -> Result<(), ErrorKind> {
+    let rule = "ELF Handling For Thread-Local Storage, \"Program Header\"";
+    let bad = |field: &str, found: String, expected: &str| {
+        Err(ErrorKind::malformed(format!("PT_TLS: {field}"), segment.vaddr, found, expected, rule))
+    };
+    if segment.filesz > segment.memsz {
+        return bad("p_filesz", format!("{:#x}", segment.filesz), "at most p_memsz");
+    }
+    if segment.align > 1 && !segment.align.is_power_of_two() || segment.align > 1 << 20 {
+        return bad("p_align", format!("{:#x}", segment.align), "a power of two up to 1 MiB");
+    }
+    if segment.memsz > 1 << 30 {
+        return bad("p_memsz", format!("{:#x}", segment.memsz), "at most 1 GiB in every thread");
+    }
+    let holds = |s: &Segment| {
+        segment.vaddr >= s.vaddr
+            && s.flags.readable()
+            && s.memsz - (segment.vaddr.0 - s.vaddr.0).min(s.memsz) >= segment.filesz
+    };
+    if segment.filesz > 0 && !object.image.loads().any(holds) {
+        return bad("p_vaddr", segment.vaddr.to_string(), "an image inside one readable PT_LOAD");
+    }
+    Ok(())
+}
+
+/// Tells of every entry of the dynamic section, and of the tables, to those who listen.
+fn tell_tables(object: &Object, report: Report<'_>) {
+    let symbols = object.symbols();
+    let section = object.image.dynamic().map_or(Vaddr(0), |segment| segment.vaddr);
+    for (index, entry) in dynamic_entries(&object.image, &object.memory).into_iter().flatten().enumerate() {
+        report.tell_each(|| Kind::DynamicEntry {
+            vaddr: Vaddr(section.0 + index as u64 * SIZEOF_DYN),
+            tag: entry.tag_name(),
+            value: Word(entry.value),
+            text: entry
+                .names_string()
+                .then(|| symbols.string(entry.value).map(String::from_utf8_lossy))
+                .flatten()
+                .map(Into::into),
+        });
+    }
+    report.tell_each(|| Kind::Tables {
+        hash: object.dynamic.hash_tables(),
+        symbols: symbols.count().into(),
+        versions: symbols.versions.defined.iter().map(|v| String::from_utf8_lossy(v.text).into_owned()).collect(),
+    });
+}

@@ -1,0 +1,28 @@
+//! Stage 4, map: the plan's steps, carried out.
+//!
+//! mmap(2); glibc `_dl_map_segments`, musl `map_library`. Every effect on memory is in [`Memory`].
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use crate::elf::plan::Plan;
+use crate::error::Result;
+use crate::event::{Probe, Report, Stage, Tag};
+use crate::load::read::OpenFile;
+use crate::memory::Memory;
+
+/// Maps the file as the plan says. `probe` is told when the memory is unmapped again.
+///
+/// # Errors
+/// A call that the kernel refuses; then nothing stays mapped.
+#[inline(never)] // a stage: see docs/gdb.md
+pub(crate) fn map(
+    plan: &Plan,
+    file: &OpenFile,
+    tag: &Tag,
+    probe: Option<&Arc<dyn Probe>>,
+    report: Report<'_>,
+) -> Result<Memory> {
+    Memory::map(plan, &file.image, file.fd.as_fd(), tag, probe.cloned(), report.at(Stage::Map))
+        .map_err(|kind| kind.of(&*tag.name, Stage::Map))
+}

@@ -1,0 +1,416 @@
+//! Stage 6, needed: the opened library and all its dependencies, breadth first, each once.
+//!
+//! gABI "Shared Object Dependencies"; glibc `_dl_map_object_deps` and `_dl_map_object`, musl `load_deps`. A
+//! dependency is the same as an object that is already here if it has the same name, the same `DT_SONAME`, or
+//! is the same file (device and inode). What the host has is adopted and never mapped a second time.
+
+use std::ffi::OsStr;
+use std::sync::Arc;
+
+use crate::elf::dynamic::DF_1_NOOPEN;
+use crate::elf::image::DF_1_PIE;
+use crate::error::{Error, ErrorKind, Result, Where};
+use crate::event::{Arrival, Kind, Probe, Report, SameBy, Stage, Tag};
+use crate::hash::Map;
+use crate::host::Host;
+use crate::load::batch::{Held, Node};
+use crate::load::find::{Absent, Read, Search};
+use crate::load::read::{self, OpenFile, headers};
+use crate::lock::Lock;
+use crate::namespace::{Kept, Members, Namespace};
+use crate::object::{FileId, Object};
+use crate::policy::Policy;
+
+/// What to open.
+#[derive(Clone, Copy)]
+pub(crate) enum Target<'a> {
+    /// A name to search, or a path.
+    Name(&'a str),
+    /// A library in memory, and a name for it.
+    Bytes(&'a str, &'a [u8]),
+}
+
+impl Target<'_> {
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Target::Name(name) | Target::Bytes(name, _) => name,
+        }
+    }
+}
+
+/// Where a load takes place: its namespace, and what is in the process already.
+pub(crate) struct Here<'a> {
+    pub namespace: &'a Arc<Namespace>,
+    /// The namespace's members when the load began.
+    pub members: &'a Members,
+    pub host: &'a Host,
+    pub lock: &'a Lock,
+}
+
+impl Here<'_> {
+    pub(crate) fn policy(&self) -> &Policy {
+        &self.namespace.policy
+    }
+}
+
+/// A name that means no object which is here: a file has to be found for it.
+pub(crate) struct Wanted<'a> {
+    name: Arc<str>,
+    /// The bytes of a library that has no file.
+    bytes: Option<&'a [u8]>,
+    why: Why,
+}
+
+/// Who wants a name, by the index of a node.
+#[derive(Clone, Copy)]
+enum Why {
+    /// The user: it is the library to open.
+    Opened,
+    /// `DT_NEEDED`.
+    Needed(usize),
+    /// `DT_FILTER`: the object is only a list of names, and another one implements them. gABI "Dynamic Section".
+    Filters(usize),
+    /// `DT_AUXILIARY`: another object implements some of them better, if it is there.
+    FiltersIfThere(usize),
+}
+
+impl Why {
+    /// The node that wants it.
+    fn node(self) -> Option<usize> {
+        match self {
+            Why::Opened => None,
+            Why::Needed(at) | Why::Filters(at) | Why::FiltersIfThere(at) => Some(at),
+        }
+    }
+}
+
+/// What came of a name that was wanted.
+pub(crate) enum Brought {
+    /// A new object, and what the chapters keep for it.
+    New { object: Object, kept: Kept },
+    /// The file of an object that was here before the load.
+    Known(Arc<Object>),
+    /// The file of the node with this index.
+    Node(usize),
+}
+
+/// The objects of a load as they are found, and the names that are still to be looked at.
+pub(crate) struct Needed<'a> {
+    here: &'a Here<'a>,
+    /// What the user asked for, until that was looked at.
+    target: Option<Target<'a>>,
+    /// On whose behalf the target is searched.
+    caller: Option<Arc<Object>>,
+    nodes: Vec<Node>,
+    /// The node whose names are being looked at, and which of its names comes next.
+    at: usize,
+    next: usize,
+    /// Every name and soname that means one of the nodes.
+    names: Map<Arc<str>, u32>,
+    /// The new ones by their files.
+    files: Map<FileId, u32>,
+    /// Those that were here before, by tag.
+    known: Map<u32, usize>,
+    absent: Absent,
+}
+
+impl<'a> Needed<'a> {
+    pub(crate) fn new(target: Target<'a>, caller: Option<Arc<Object>>, here: &'a Here<'a>) -> Needed<'a> {
+        Needed {
+            here,
+            target: Some(target),
+            caller,
+            nodes: Vec::new(),
+            at: 0,
+            next: 0,
+            names: Map::default(),
+            files: Map::default(),
+            known: Map::default(),
+            absent: Absent::default(),
+        }
+    }
+
+    /// The next name for which a file has to be found. Names that mean an object which is here are settled on the way.
+    /// `None`: every name of every object is settled.
+    #[inline(never)] // a stage: see docs/gdb.md
+    pub(crate) fn next(&mut self, report: Report<'_>) -> Option<Wanted<'a>> {
+        while let Some(wanted) = self.next_name() {
+            if let Some(at) = wanted.why.node().filter(|&at| !self.nodes[at].is_new()) {
+                // An object that is complete has its dependencies around; a host's may be gone again.
+                if let Some(known) = self.need_of_known(at, &wanted.name) {
+                    let index = self.hold(known, &wanted.name);
+                    self.nodes[at].needs.push(index);
+                }
+                continue;
+            }
+            match self.here_by_name(&wanted, report) {
+                Some(index) => self.settled(&wanted, index, false, report),
+                None => return Some(wanted),
+            }
+        }
+        None
+    }
+
+    fn next_name(&mut self) -> Option<Wanted<'a>> {
+        match self.target.take() {
+            Some(Target::Name(name)) => return Some(Wanted { name: name.into(), bytes: None, why: Why::Opened }),
+            Some(Target::Bytes(name, bytes)) => {
+                return Some(Wanted { name: name.into(), bytes: Some(bytes), why: Why::Opened });
+            }
+            None => {}
+        }
+        while let Some(node) = self.nodes.get(self.at) {
+            let (wants, at, next) = (node.object.wants(), self.at, self.next);
+            self.next += 1;
+            if let Some(name) = wants.needed.get(next) {
+                return Some(Wanted { name: name.clone(), bytes: None, why: Why::Needed(at) });
+            }
+            if let Some((name, must_be_there)) = wants.filters.get(next - wants.needed.len()).filter(|_| node.is_new())
+            {
+                let why = if *must_be_there { Why::Filters(at) } else { Why::FiltersIfThere(at) };
+                return Some(Wanted { name: name.clone(), bytes: None, why });
+            }
+            (self.at, self.next) = (at + 1, 0);
+        }
+        None
+    }
+
+    /// Stage 1, and through `read` stage 2: the file that is wanted.
+    pub(crate) fn find(&self, wanted: &Wanted<'_>, read: Read, report: Report<'_>) -> Result<OpenFile> {
+        let (report, name) = (report.at(Stage::Find), &*wanted.name);
+        if let Some(bytes) = wanted.bytes {
+            return read::from_bytes(name, bytes, report);
+        }
+        let needed_by = wanted.why.node().map(|at| &*self.nodes[at].object);
+        let requester = needed_by.or(self.caller.as_deref());
+        report.tell(|| Kind::Search { name: name.into(), needed_by: needed_by.map(|o| o.tag.clone()) });
+        Search {
+            name,
+            dirs: &self.here.policy().dirs,
+            of: requester,
+            executable: self.here.host.startup().first().map(|o| &**o),
+            needed_by: needed_by.map(|o| o.tag.short()),
+            whose: requester.map_or("the program", |o| o.tag.short()),
+            absent: &self.absent,
+        }
+        .run(read, self.here.lock, report)
+    }
+
+    /// The object that is this file already, if there is one.
+    pub(crate) fn known_by_file(&self, wanted: &Wanted<'_>, file: &OpenFile, report: Report<'_>) -> Option<Brought> {
+        if let Some(&index) = file.id.and_then(|id| self.files.get(&id)) {
+            return Some(Brought::Node(index as usize));
+        }
+        let object = object_of_file(file, self.here)?;
+        tell_known(&wanted.name, SameBy::Inode, &object.tag, report.at(Stage::Find));
+        Some(Brought::Known(object))
+    }
+
+    /// The object whose search paths a new object inherits.
+    pub(crate) fn loaded_by(&self, wanted: &Wanted<'_>) -> Option<&Object> {
+        wanted.why.node().map(|at| &*self.nodes[at].object).or(self.caller.as_deref())
+    }
+
+    pub(crate) fn probe(&self) -> Option<&'a Arc<dyn Probe>> {
+        self.here.namespace.probe.as_ref()
+    }
+
+    /// Notes what came of a name that was wanted.
+    ///
+    /// # Errors
+    /// Where nothing came of it, and it must be there.
+    pub(crate) fn settle(&mut self, wanted: Wanted<'_>, brought: Result<Brought>, report: Report<'_>) -> Result<()> {
+        let (index, is_new) = match brought {
+            Ok(Brought::New { object, kept }) => (self.push_new(&wanted.name, object, kept), true),
+            Ok(Brought::Known(object)) => (self.hold(object, &wanted.name), false),
+            Ok(Brought::Node(index)) => {
+                self.names.insert(wanted.name.clone(), index as u32);
+                self.nodes[index].names.push(wanted.name.clone());
+                (index, false)
+            }
+            Err(error) => return self.without(&wanted, error, report),
+        };
+        self.settled(&wanted, index, is_new, report);
+        Ok(())
+    }
+
+    fn without(&self, wanted: &Wanted<'_>, error: Error, report: Report<'_>) -> Result<()> {
+        match wanted.why {
+            Why::Opened => Err(error),
+            Why::FiltersIfThere(_) => Ok(()),
+            Why::Needed(at) | Why::Filters(at) => {
+                self.here.policy().fault(error, report.about(&self.nodes[at].object.tag))
+            }
+        }
+    }
+
+    /// Notes that a name means the node `index`, which came with it or was there before.
+    fn settled(&mut self, wanted: &Wanted<'_>, index: usize, is_new: bool, report: Report<'_>) {
+        let Some(at) = wanted.why.node() else { return };
+        self.nodes[at].needs.push(index);
+        if !matches!(wanted.why, Why::Needed(_)) {
+            return self.nodes[at].filtees.push(index);
+        }
+        let node = &self.nodes[index];
+        let how = match &node.object {
+            Held::New(_) if is_new => Arrival::New,
+            Held::New(_) => Arrival::Shared,
+            Held::Known(object) if object.is_host() => Arrival::Adopted,
+            Held::Known(_) => Arrival::Loaded,
+        };
+        report.at(Stage::Needed).about(&self.nodes[at].object.tag).tell_each(|| Kind::Needed {
+            name: wanted.name.to_string(),
+            object: node.object.tag.clone(),
+            how,
+        });
+    }
+
+    /// The node that a name means: one that is there, or one for an object of the namespace or of the host.
+    fn here_by_name(&mut self, wanted: &Wanted<'_>, report: Report<'_>) -> Option<usize> {
+        if wanted.bytes.is_some() {
+            return None;
+        }
+        if let Some(&index) = self.names.get(&wanted.name) {
+            return Some(index as usize);
+        }
+        let (object, by) = object_of_name(&wanted.name, self.here)?;
+        tell_known(&wanted.name, by, &object.tag, report.at(Stage::Find));
+        Some(self.hold(object, &wanted.name))
+    }
+
+    /// What `name` means to the complete object at `at`.
+    fn need_of_known(&self, at: usize, name: &str) -> Option<Arc<Object>> {
+        let object = &self.nodes[at].object;
+        if object.is_host() {
+            return in_host(self.here.host, name).map(|(object, _)| object);
+        }
+        let members = self.here.members;
+        let needs = &members.get(object.tag.id)?.edges.needs;
+        let place = object.wants().needed.iter().position(|n| **n == *name)?;
+        let id = *needs.get(place)?;
+        members.object(id).or_else(|| self.here.host.objects.iter().find(|o| o.tag.id == id).cloned())
+    }
+
+    /// Notes an object that is already here as a node.
+    fn hold(&mut self, object: Arc<Object>, name: &Arc<str>) -> usize {
+        let index = match self.known.get(&object.tag.id) {
+            Some(&index) => index,
+            None => {
+                self.known.insert(object.tag.id, self.nodes.len());
+                self.push(Held::Known(object), Kept::new())
+            }
+        };
+        self.names.insert(name.clone(), index as u32);
+        index
+    }
+
+    fn push_new(&mut self, name: &Arc<str>, object: Object, kept: Kept) -> usize {
+        let (soname, path) = (object.soname.clone(), object.tag.name.clone());
+        let name = match &soname {
+            Some(soname) if **soname == **name => soname.clone(),
+            _ if *path == **name => path.clone(),
+            _ => name.clone(),
+        };
+        if let Some(file) = object.file {
+            self.files.insert(file, self.nodes.len() as u32);
+        }
+        let index = self.push(Held::New(Arc::new(object)), kept);
+        for alias in [Some(name), soname, Some(path)].into_iter().flatten() {
+            if !self.nodes[index].names.contains(&alias) {
+                self.nodes[index].names.push(alias.clone());
+            }
+            self.names.entry(alias).or_insert(index as u32);
+        }
+        index
+    }
+
+    fn push(&mut self, object: Held, kept: Kept) -> usize {
+        let names = Vec::with_capacity(2);
+        self.nodes.push(Node { kept, object, names, needs: Vec::new(), filtees: Vec::new() });
+        self.nodes.len() - 1
+    }
+
+    /// The objects: the opened library first, then in the order of the local scope.
+    pub(crate) fn into_nodes(self) -> Vec<Node> {
+        self.nodes
+    }
+}
+
+/// Whether `name`, searched on behalf of `caller`, means an object that is here already.
+///
+/// # Errors
+/// Where no such file can be found.
+pub(crate) fn is_here(name: &str, caller: Option<Arc<Object>>, here: &Here<'_>) -> Result<bool> {
+    if object_of_name(name, here).is_some() {
+        return Ok(true);
+    }
+    let needed = Needed::new(Target::Name(name), caller, here);
+    let wanted = Wanted { name: name.into(), bytes: None, why: Why::Opened };
+    let file = needed.find(&wanted, headers, Report::silent())?;
+    Ok(object_of_file(&file, here).is_some())
+}
+
+/// The object of the namespace or of the host that goes by `name`.
+fn object_of_name(name: &str, here: &Here<'_>) -> Option<(Arc<Object>, SameBy)> {
+    if let Some(object) = here.members.by_name(name) {
+        let by = if object.soname.as_deref() == Some(name) { SameBy::Soname } else { SameBy::Name };
+        return Some((object, by));
+    }
+    in_host(here.host, name)
+}
+
+/// The object of the namespace or of the host that was mapped from this file.
+fn object_of_file(file: &OpenFile, here: &Here<'_>) -> Option<Arc<Object>> {
+    let id = file.id?;
+    let own = here.members.by_file(id);
+    own.or_else(|| {
+        // The same file has the same program headers, which are in memory: only then is a `stat` worth it.
+        let alike = here.host.objects.iter().filter(|o| o.image.segments == file.image.segments);
+        alike.into_iter().find(|o| file_id(o.path()) == Some(id)).cloned()
+    })
+}
+
+fn tell_known(name: &str, by: SameBy, tag: &Tag, report: Report<'_>) {
+    report.about(tag).tell_each(|| Kind::Known { name: name.into(), by });
+}
+
+/// The host object that goes by `name`.
+fn in_host(host: &Host, name: &str) -> Option<(Arc<Object>, SameBy)> {
+    let by_soname = |o: &&Arc<Object>| o.soname.as_deref() == Some(name);
+    let by_path = |o: &&Arc<Object>| *o.tag.name == *name;
+    let found = host.objects.iter().find(by_soname).map(|o| (o, SameBy::Soname));
+    found.or_else(|| host.objects.iter().find(by_path).map(|o| (o, SameBy::Name))).map(|(o, by)| (o.clone(), by))
+}
+
+fn file_id(path: &OsStr) -> Option<FileId> {
+    let stat = nix::sys::stat::stat(path).ok()?;
+    Some(FileId { device: stat.st_dev, inode: stat.st_ino })
+}
+
+/// `DF_1_NOOPEN`: a library that must not be opened by hand, only needed.
+pub(crate) fn refuse_noopen(root: &Object) -> Result<()> {
+    if root.is_host() || root.dynamic.flags_1 & DF_1_NOOPEN == 0 {
+        return Ok(());
+    }
+    let kind = ErrorKind::Policy {
+        what: "DT_FLAGS_1".into(),
+        found: "DF_1_NOOPEN".into(),
+        reason: "the library says that it must not be opened at run time, only be needed by others (linked with -z nodlopen)".into(),
+    };
+    Err(kind.of(root.label(), Stage::Needed))
+}
+
+/// A program that is linked position-independent is `ET_DYN` too, but it is no library.
+pub(crate) fn refuse_program(root: &Object) -> Result<()> {
+    if root.is_host() || root.dynamic.flags_1 & DF_1_PIE == 0 {
+        return Ok(());
+    }
+    let kind = ErrorKind::Unsuitable {
+        field: "DT_FLAGS_1".into(),
+        at: Where::Memory(root.image.dynamic().map_or_else(Default::default, |s| s.vaddr)),
+        found: "DF_1_PIE, a program".into(),
+        expected: "a shared library".into(),
+        reason: "a position-independent executable cannot be loaded as a library; run it instead".into(),
+    };
+    Err(kind.of(root.label(), Stage::Needed))
+}

@@ -1,0 +1,142 @@
+//! Stage 2, read: the file's header and its program headers.
+//!
+//! gABI "ELF Header" and "Program Header"; glibc `open_verify`, musl `map_library`.
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::stat::fstat;
+use nix::sys::uio::pread;
+
+use crate::elf::addr::FileOffset;
+use crate::elf::image::{HEAD, Image, check_header};
+use crate::error::{ErrorKind, Result};
+use crate::event::{Kind, Report, Stage};
+use crate::object::FileId;
+
+/// A library file with its headers checked.
+pub(crate) struct OpenFile {
+    pub path: OsString,
+    pub fd: OwnedFd,
+    pub id: Option<FileId>,
+    pub image: Image,
+}
+
+/// What is left of a library file once it is mapped.
+pub(crate) struct Headers {
+    pub path: OsString,
+    pub id: Option<FileId>,
+    pub image: Image,
+}
+
+impl OpenFile {
+    /// Closes the file: its mappings hold it.
+    pub(crate) fn without_descriptor(self, report: Report<'_>) -> Headers {
+        let OpenFile { path, fd, id, image } = self;
+        close(fd, report);
+        Headers { path, id, image }
+    }
+}
+
+/// Stage 2: the length and identity of the file, its header and its program headers.
+///
+/// # Errors
+/// What the kernel or the headers say.
+#[inline(never)] // a stage: see docs/gdb.md
+pub(crate) fn headers(path: OsString, fd: OwnedFd, report: Report<'_>) -> Result<OpenFile> {
+    match read_headers(&fd, report) {
+        Ok((id, image)) => Ok(OpenFile { path, fd, id: Some(id), image }),
+        Err(kind) => {
+            close(fd, report);
+            Err(kind.of(path.to_string_lossy(), Stage::Read))
+        }
+    }
+}
+
+fn read_headers(fd: &OwnedFd, report: Report<'_>) -> Result<(FileId, Image), ErrorKind> {
+    let raw = fd.as_raw_fd();
+    let stat = fstat(fd)
+        .map_err(|errno| ErrorKind::System { call: format!("newfstatat({raw}, \"\", …, AT_EMPTY_PATH)"), errno })?;
+    let id = FileId { device: stat.st_dev, inode: stat.st_ino };
+    let length = stat.st_size as u64;
+    report.tell_each(|| Kind::Stat { fd: raw, device: id.device, inode: id.inode, length });
+    if stat.st_mode & nix::libc::S_IFMT == nix::libc::S_IFDIR {
+        return Err(ErrorKind::System { call: format!("pread64({raw}, …)"), errno: Errno::EISDIR });
+    }
+
+    let mut head = [0; HEAD];
+    let got = read_at(fd, &mut head, FileOffset(0), report)?;
+    let head = &head[..got];
+    let (offset, table_length) = check_header(head, length)?;
+    let in_head = head.get(offset.0 as usize..).and_then(|rest| rest.get(..table_length));
+    let mut elsewhere = Vec::new();
+    let table = match in_head {
+        Some(table) => table,
+        None => {
+            elsewhere.resize(table_length, 0);
+            let got = read_at(fd, &mut elsewhere, offset, report)?;
+            elsewhere
+                .get(..got)
+                .filter(|table| table.len() == table_length)
+                .ok_or_else(|| ErrorKind::truncated("program header table", offset, table_length as u64, got as u64))?
+        }
+    };
+    let image = Image::new(table, offset, length)?;
+    report.tell(|| Kind::Header {
+        e_type: "ET_DYN".into(),
+        e_machine: "EM_X86_64".into(),
+        e_phoff: image.e_phoff,
+        e_phnum: image.e_phnum,
+        file_length: length,
+    });
+    for segment in &image.segments {
+        report.tell_each(|| Kind::ProgramHeader {
+            name: segment.type_name(),
+            header_offset: image.header_offset(segment.index),
+            segment: segment.clone(),
+        });
+    }
+    Ok((id, image))
+}
+
+fn read_at(fd: &OwnedFd, buffer: &mut [u8], offset: FileOffset, report: Report<'_>) -> Result<usize, ErrorKind> {
+    let (raw, asked) = (fd.as_raw_fd(), buffer.len() as u64);
+    let got = pread(fd, buffer, offset.0 as i64)
+        .map_err(|errno| ErrorKind::System { call: format!("pread64({raw}, …, {asked}, {})", offset.0), errno })?;
+    report.tell_each(|| Kind::Read { fd: raw, offset, asked, got: got as u64 });
+    Ok(got)
+}
+
+/// A library given as bytes becomes a file without a name, so that everything else stays the same.
+///
+/// # Errors
+/// What the kernel or the headers say.
+pub(crate) fn from_bytes(name: &str, bytes: &[u8], report: Report<'_>) -> Result<OpenFile> {
+    let failed = |call: &str| {
+        let call = call.to_string();
+        move |errno| ErrorKind::System { call, errno }.of(name, Stage::Find)
+    };
+    let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC).map_err(failed("memfd_create"))?;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        match nix::unistd::write(fd.as_fd(), rest) {
+            Ok(written) => rest = &rest[written..],
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(failed("write")(errno)),
+        }
+    }
+    report.tell(|| Kind::MemoryFile { name: name.into(), fd: fd.as_raw_fd(), length: bytes.len() as u64 });
+    let mut file = headers(OsString::from(name), fd, report.at(Stage::Read))?;
+    // Nobody can open the same file a second time.
+    file.id = None;
+    Ok(file)
+}
+
+/// `close(2)`, told.
+pub(crate) fn close(fd: OwnedFd, report: Report<'_>) {
+    let raw = fd.as_raw_fd();
+    drop(fd);
+    report.tell(|| Kind::CloseFile { fd: raw });
+}

@@ -1,0 +1,584 @@
+//! Stage 8, relocate: patch every word that depends on where things are.
+//!
+//! psABI "Relocation"; glibc `_dl_relocate_object` and `elf_machine_rela`, musl `do_relocs`. Each entry is
+//! computed by [`RelocKind::compute`] and carried out by `Memory::store`. Pass 1 does everything that needs no
+//! code of a newly loaded library; what needs the answer of an IFUNC resolver is put off to pass 2, when every
+//! object that the resolver may use has been through pass 1.
+
+use std::ptr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use goblin::elf64::reloc::{R_X86_64_RELATIVE, Rela};
+
+use crate::elf::addr::{Addr, FileOffset, PAGE, Vaddr, Word};
+use crate::elf::dynamic::Table;
+use crate::elf::plan::is_populated;
+use crate::elf::reloc::{Entry, RelocKind, SIZEOF_RELA, Value, Write, relr_places};
+use crate::elf::symbol::Class;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Kind, Report, Stage};
+use crate::host::Host;
+use crate::load::batch::{Batch, Bound, Links, Mapped, Relocated};
+use crate::load::needed::Here;
+use crate::lookup::scope::{self, Definition, Scope, ScopeOf, Unique};
+use crate::memory::{Around, DataWords, NothingAround, Watch};
+use crate::namespace::{Kept, Namespace};
+use crate::object::Object;
+use crate::policy::{Bind, Mode, Policy};
+use crate::runtime::{ifunc, lazy, tls};
+
+mod refusals;
+use refusals::{outside, refused, unknown};
+
+/// `r_info` of `R_X86_64_RELATIVE`, which has no symbol.
+const RELATIVE: u64 = R_X86_64_RELATIVE as u64;
+
+/// A relocation that waits for a resolver: which entry, and whom to ask.
+pub(crate) struct Deferred {
+    table: &'static str,
+    index: usize,
+    place: Vaddr,
+    kind: RelocKind,
+    addend: i64,
+    resolver: Addr,
+}
+
+/// What pass 1 of one object leaves to be done and to be remembered.
+#[derive(Default)]
+pub(crate) struct Linked {
+    /// For pass 2.
+    deferred: Vec<Deferred>,
+    /// The objects (by tag) whose definitions this one uses: they stay mapped as long as it does.
+    pub bound: Vec<u32>,
+    /// What first calls and TLS descriptors of the object point to.
+    pub kept: Kept,
+}
+
+impl Linked {
+    fn uses(&mut self, object: &Object) {
+        if self.bound.last() != Some(&object.tag.id) && !self.bound.contains(&object.tag.id) {
+            self.bound.push(object.tag.id);
+        }
+    }
+}
+
+/// Pass 1: every object of the batch, dependencies first.
+///
+/// # Errors
+/// The first relocation that cannot be applied; everything is unmapped again.
+pub(crate) fn bind(batch: Batch<Mapped>, mode: Mode, here: &Here<'_>, report: Report<'_>) -> Result<Batch<Bound>> {
+    let Here { namespace, host, lock, .. } = *here;
+    // Where first calls will look for the host's objects.
+    namespace.change(lock, |members| members.host = Some(host.clone()));
+    let members = &*namespace.members(lock);
+    let report = report.at(Stage::Relocate);
+    let everybodys: Vec<&Object> = host.startup().iter().chain(members.global()).map(|o| &**o).collect();
+    report.tell(|| Kind::Scope {
+        global: everybodys.iter().map(|o| o.tag.clone()).collect(),
+        local: batch.objects().map(|o| o.tag.clone()).collect(),
+    });
+    let count = everybodys.len();
+    let unique = Unique::new(members, host);
+    let mut scope = Scope::new(&namespace.policy, everybodys, batch.objects(), mode.deep, unique);
+    if !mode.deep && !report.closely() {
+        scope.make_table(batch.new_objects().map(Object::reference_count).sum(), count, lock);
+    }
+    report.tell(|| Kind::Pass { pass: 1, objects: batch.tags(&batch.order) });
+    let mut nodes: Vec<Linked> = batch.nodes.iter().map(|_| Linked::default()).collect();
+    for &at in &batch.order {
+        let object = &*batch.nodes[at].object;
+        nodes[at] = first_pass(object, &scope, namespace, mode, report.about(&object.tag))?;
+    }
+    let unique = scope.unique.chosen();
+    Ok(batch.then(|Mapped| Bound(Links { nodes, unique })))
+}
+
+/// One object in pass 1.
+struct Pass<'a, 'r> {
+    object: &'a Object,
+    scope: ScopeOf<'r, 'a>,
+    host: &'r Host,
+    policy: &'r Policy,
+    /// Its data segment, where nearly all relocations go.
+    data: DataWords<'r>,
+    /// Its calls are left for their first time.
+    lazy: bool,
+    report: Report<'r>,
+    linked: Linked,
+    last: Last<'a>,
+    /// How often a symbol was asked for, and how long the answers took, if someone wants to know.
+    symbols: u64,
+    looking_up: Duration,
+}
+
+/// The last symbol that was bound. Linkers sort relocations so that those of one symbol follow each other.
+struct Last<'a> {
+    /// The symbol's index; 0, which is no symbol, before the first.
+    symbol: u32,
+    class: Class,
+    /// What it is bound to, unless that is its own object and only the address was asked for.
+    definition: Option<Definition<'a>>,
+    /// `S`, where it is simply an address: not for IFUNCs and thread-local variables.
+    address: Option<Addr>,
+}
+
+impl Last<'_> {
+    const NONE: Self = Last { symbol: 0, class: Class::Address, definition: None, address: None };
+
+    #[inline(always)]
+    fn is(&self, symbol: u32, class: Class) -> bool {
+        self.symbol == symbol && self.class == class && symbol != 0
+    }
+}
+
+/// One entry, and where it stands.
+#[derive(Clone, Copy)]
+struct One<'e> {
+    table: &'e Entries<'e>,
+    index: usize,
+    kind: RelocKind,
+    entry: Entry,
+}
+
+/// `DT_RELA` or `DT_JMPREL` of one object.
+struct Entries<'a> {
+    tag: &'static str,
+    at: Option<Table>,
+    all: &'a [Rela],
+}
+
+/// Pass 1 for one object.
+///
+/// # Errors
+/// The first relocation that cannot be applied; the object is then useless and must be unmapped.
+#[inline(never)] // a stage: see docs/gdb.md
+pub(crate) fn first_pass<'a>(
+    object: &'a Object,
+    scope: &Scope<'a>,
+    namespace: &Arc<Namespace>,
+    mode: Mode,
+    report: Report<'_>,
+) -> Result<Linked> {
+    let wrap = |kind: ErrorKind| -> Error { kind.of(object.label(), Stage::Relocate) };
+    if object.dynamic.textrel {
+        object.memory.open_text(report).map_err(wrap)?;
+    }
+    let binder = match mode.lazy || namespace.policy.bind == Bind::Lazy {
+        true => lazy::prepare(object, namespace, report),
+        false => None,
+    };
+    let mut pass = Pass {
+        object,
+        scope: scope.of(object, report),
+        host: scope.host,
+        policy: &namespace.policy,
+        data: object.memory.data_words(report),
+        lazy: binder.is_some(),
+        report,
+        linked: Linked::default(),
+        last: Last::NONE,
+        symbols: 0,
+        looking_up: Duration::ZERO,
+    };
+    populate(object, report);
+    pass.relr().map_err(wrap)?;
+    pass.table(&Entries { tag: "DT_RELA", at: object.dynamic.rela, all: object.rela() }).map_err(wrap)?;
+    pass.table(&Entries { tag: "DT_JMPREL", at: object.dynamic.jmprel, all: object.jmprel() }).map_err(wrap)?;
+    if object.dynamic.textrel {
+        object.memory.shut_text(report).map_err(wrap)?;
+    }
+    let Pass { mut linked, symbols, looking_up, .. } = pass;
+    linked.kept.extend(binder.map(|binder| binder as Arc<dyn Send + Sync>));
+    let looking_up = report.times_lookups().then_some(looking_up.as_nanos() as u64);
+    report.tell(|| Kind::Relocated { pass: 1, symbols, looking_up });
+    Ok(linked)
+}
+
+/// Asks for all pages that relocations will write to at once, where they are many and lie close together. The linker
+/// sorts `R_X86_64_RELATIVE`s by place, so the first and the last tell where; if it did not, nothing is lost but time.
+/// Where they are sparse, most of those pages would be copied for nothing. Most segments were populated when they were
+/// mapped.
+fn populate(object: &Object, report: Report<'_>) {
+    /// So many words a page, which has room for 512: then nearly every page has some.
+    const DENSE: u64 = 32;
+    /// Fewer pages are not worth a call.
+    const PAGES: u64 = 4;
+    let count = (object.dynamic.relative_count as usize).min(object.rela().len());
+    let [first, .., last] = &object.rela()[..count] else { return };
+    let range = Vaddr(first.r_offset)..Vaddr(last.r_offset.saturating_add(8));
+    let pages = range.end.0.saturating_sub(range.start.0) / PAGE;
+    let is_done = || object.image.loads().filter(|s| s.flags.writable()).all(|s| is_populated(&object.image, s));
+    if pages >= PAGES && pages * DENSE <= count as u64 && !is_done() {
+        object.memory.populate(range, report);
+    }
+}
+
+impl<'a> Pass<'a, '_> {
+    /// `DT_RELR`: words that hold an address inside the library, packed.
+    fn relr(&mut self) -> Result<(), ErrorKind> {
+        let (b, table) = (self.object.bias(), Entries { tag: "DT_RELR", at: self.object.dynamic.relr, all: &[] });
+        for (index, place) in relr_places(self.object.relr()) {
+            let outside = || outside("DT_RELR", index, RelocKind::Relative.name(), place);
+            let addend = self.object.memory.word(place).ok_or_else(outside)?;
+            let entry = Entry { place, kind: RelocKind::Relative as u32, symbol: 0, addend: addend as i64 };
+            self.tell(One { table: &table, index, kind: RelocKind::Relative, entry });
+            self.data.store(place, b.0.wrapping_add(addend)).ok_or_else(outside)?;
+        }
+        Ok(())
+    }
+
+    /// `DT_RELA` or `DT_JMPREL`, entry by entry.
+    fn table(&mut self, table: &Entries<'_>) -> Result<(), ErrorKind> {
+        let mut index = 0;
+        while let Some(rela) = table.all.get(index) {
+            if rela.r_info == RELATIVE {
+                index = self.relatives(table, index)?;
+                continue;
+            }
+            let entry = Entry::from(rela);
+            let Some(kind) = RelocKind::from_raw(entry.kind) else { return Err(unknown(table.tag, index, entry)) };
+            self.relocate(One { table, index, kind, entry })?;
+            index += 1;
+        }
+        Ok(())
+    }
+
+    /// A run of `R_X86_64_RELATIVE`: `B + A`. Most entries of most libraries are, and the linker puts them together.
+    /// What the loop needs stands in local variables, which a store through a raw pointer cannot change.
+    #[inline]
+    fn relatives(&mut self, table: &Entries<'_>, start: usize) -> Result<usize, ErrorKind> {
+        let (b, data, kind) = (self.object.bias(), self.data, RelocKind::Relative);
+        for (index, rela) in table.all.iter().enumerate().skip(start) {
+            if rela.r_info != RELATIVE {
+                return Ok(index);
+            }
+            self.tell(One { table, index, kind, entry: Entry::from(rela) });
+            let place = Vaddr(rela.r_offset);
+            let stored = data.store(place, b.0.wrapping_add_signed(rela.r_addend));
+            stored.ok_or_else(|| outside(table.tag, index, kind.name(), place))?;
+        }
+        Ok(table.all.len())
+    }
+
+    /// Any other entry: what its symbol is bound to, the formula, the store.
+    #[inline(always)]
+    fn relocate(&mut self, one: One<'_>) -> Result<(), ErrorKind> {
+        if !one.kind.is_address() {
+            return self.special(one);
+        }
+        if self.lazy && one.kind == RelocKind::JumpSlot && self.leave(one) {
+            return Ok(());
+        }
+        self.look_up(one)?;
+        let Some(address) = self.last.address else { return self.special(one) };
+        self.tell(one);
+        self.apply(one, Value { address: address.0, ..Value::default() })
+    }
+
+    /// The same where the formula needs more than an address, or has to wait: for sizes, thread-local variables and
+    /// IFUNCs.
+    #[cold]
+    fn special(&mut self, one: One<'_>) -> Result<(), ErrorKind> {
+        let One { kind, entry, .. } = one;
+        match kind.needs_symbol() {
+            true if self.last.is(entry.symbol, kind.class()) && self.last.definition.is_some() => {}
+            true => self.ask_scope(one)?,
+            false => self.last = Last::NONE,
+        }
+        self.tell(one);
+        let definition = self.last.definition;
+        if let Some(resolver) = self.must_wait(kind, entry, definition) {
+            self.defer(one, resolver, definition);
+            return Ok(());
+        }
+        let value = match kind.is_tls() {
+            false => Some(self.value(definition)),
+            true => self.tls_value(kind, entry, definition).or_else(|e| self.fault(e))?,
+        };
+        // `None`: a weak thread-local symbol that nothing defines. The slot stays as it is.
+        value.map_or(Ok(()), |value| self.apply(one, value))
+    }
+
+    /// Applies the formula, and stores the result.
+    #[inline(always)]
+    fn apply(&self, one: One<'_>, value: Value) -> Result<(), ErrorKind> {
+        let One { table, index, kind, entry } = one;
+        let (b, p) = (self.object.bias(), self.object.bias() + entry.place);
+        let stored = match kind.compute(b, p, value, entry.addend) {
+            Ok(Write::Word(word)) => self.data.store(entry.place, word),
+            Ok(write) => store(self.object, entry.place, write, self.report),
+            Err(problem) => {
+                let refusal = refused(table.tag, index, kind, entry, problem);
+                return self.fault(refusal).map(|_: Option<()>| ());
+            }
+        };
+        stored.ok_or_else(|| outside(table.tag, index, kind.name(), entry.place))
+    }
+
+    /// Leaves a slot of the PLT for its first call, if that is possible.
+    #[cold]
+    fn leave(&self, one: One<'_>) -> bool {
+        one.table.tag == "DT_JMPREL" && lazy::leave(self.object, one.index, &one.entry, self.report)
+    }
+
+    /// Makes `last` the symbol of the entry, and what it is bound to.
+    #[inline(always)]
+    fn look_up(&mut self, one: One<'_>) -> Result<(), ErrorKind> {
+        let (symbol, class) = (one.entry.symbol, one.kind.class());
+        if self.last.is(symbol, class) {
+            return Ok(());
+        }
+        self.fetch_ahead(&one.table.all[one.index..]);
+        let Some(address) = self.scope.own_address(symbol) else { return self.ask_scope(one) };
+        self.symbols += 1;
+        self.last = Last { symbol, class, definition: None, address: Some(address) };
+        Ok(())
+    }
+
+    /// The same where the object itself cannot say.
+    #[inline(never)]
+    fn ask_scope(&mut self, one: One<'_>) -> Result<(), ErrorKind> {
+        let (symbol, class) = (one.entry.symbol, one.kind.class());
+        let start = self.report.times_lookups().then(Instant::now);
+        let bound = self.scope.bind(symbol, class);
+        if let Some(start) = start {
+            self.looking_up += start.elapsed();
+        }
+        self.symbols += 1;
+        (self.last.symbol, self.last.class) = (symbol, class);
+        let definition = match bound {
+            scope::Bound::To(definition) => definition,
+            missing => {
+                if !matches!(missing, scope::Bound::ToNothing) {
+                    let wanted_by = format!("relocation {} of {} ({})", one.index, one.table.tag, one.kind.name());
+                    let _: Option<()> = self.fault(self.scope.refusal(&missing, symbol, class, wanted_by))?;
+                }
+                (self.last.definition, self.last.address) = (None, Some(Addr(0)));
+                return Ok(());
+            }
+        };
+        let is_address = definition.symbol.is_where_it_seems() || definition.object.is_none();
+        self.last.address = Some(definition.address).filter(|_| is_address);
+        self.last.definition = Some(definition);
+        if let Some(object) = definition.object
+            && !ptr::eq(object, self.object)
+        {
+            self.linked.uses(object);
+        }
+        Ok(())
+    }
+
+    /// Relocating waits for memory more than for anything else: symbols and names lie all over the file. So those of a
+    /// few entries ahead are asked for now.
+    #[inline(always)]
+    fn fetch_ahead(&self, entries: &[Rela]) {
+        let symbol = |ahead: usize| entries.get(ahead).map(|rela| Entry::from(rela).symbol);
+        if let Some(symbol) = symbol(16) {
+            self.scope.fetch_symbol(symbol);
+        }
+        if let Some(symbol) = symbol(8) {
+            self.scope.fetch_key(symbol);
+        }
+    }
+
+    /// The end of the load; if it is only inspected, it goes on without a value.
+    #[cold]
+    fn fault<T>(&self, kind: ErrorKind) -> Result<Option<T>, ErrorKind> {
+        let error = kind.of(self.object.label(), Stage::Relocate);
+        self.policy.fault(error, self.report).map(|()| None).map_err(|error| error.kind)
+    }
+
+    /// The resolver that has to be asked in pass 2, if this entry depends on one. Resolvers of start-up objects
+    /// can be asked at once: those objects were complete before we came.
+    fn must_wait(&self, kind: RelocKind, entry: Entry, definition: Option<Definition<'a>>) -> Option<Addr> {
+        if kind == RelocKind::IRelative {
+            return Some(Addr(self.object.bias().0.wrapping_add_signed(entry.addend)));
+        }
+        let definition = definition.filter(|d| d.symbol.is_ifunc())?;
+        definition.object.filter(|o| !o.is_startup()).map(|_| definition.address)
+    }
+
+    fn defer(&mut self, one: One<'_>, resolver: Addr, definition: Option<Definition<'a>>) {
+        let One { table: &Entries { tag: table, .. }, index, kind, entry: Entry { place, addend, .. } } = one;
+        let of = definition.and_then(|d| d.object).unwrap_or(self.object);
+        self.report.tell(|| Kind::Deferred { table, index, place, resolver_of: of.tag.clone() });
+        self.linked.deferred.push(Deferred { table, index, place, kind, addend, resolver });
+    }
+
+    /// The numbers of a symbol that is not thread-local.
+    fn value(&self, definition: Option<Definition<'a>>) -> Value {
+        let Some(d) = definition else { return Value::default() };
+        let mut value = Value { address: d.address.0, size: d.symbol.size(), ..Value::default() };
+        if d.symbol.is_ifunc() && d.object.is_some() {
+            // SAFETY: `must_wait` let it through: the resolver of a start-up object, complete and relocated.
+            value.address = unsafe { ifunc::resolve(d.address, &NothingAround, &mut Watch::default(), self.report) }.0;
+        }
+        value
+    }
+
+    /// The same for a thread-local variable: where its block is, in the form that `kind` wants.
+    #[cold]
+    fn tls_value(
+        &mut self,
+        kind: RelocKind,
+        entry: Entry,
+        definition: Option<Definition<'a>>,
+    ) -> Result<Option<Value>, ErrorKind> {
+        let Some(Definition { object: Some(owner), symbol, .. }) = definition else {
+            let descriptor = (kind == RelocKind::TlsDesc).then(|| tls::undefined_descriptor(entry.addend));
+            return Ok(descriptor.map(|words| Value { descriptor: Some(words), ..Value::default() }));
+        };
+        let block_offset = symbol.value().0;
+        let mut value = Value { block_offset, ..Value::default() };
+        if owner.is_host() {
+            value.module = self.host.tls_module(owner);
+            let block = self.host.tls_offset(owner);
+            value.tp_offset = block.map(|block| (block_offset as i64).wrapping_sub(block as i64));
+        }
+        let offset = block_offset.wrapping_add_signed(entry.addend);
+        let module = || {
+            let at = self.object.bias().vaddr(self.object.bias() + entry.place);
+            owner.tls_module.ok_or_else(|| {
+                let rule = "a thread-local variable lies in its library's PT_TLS (ELF TLS, \"Program Header\")";
+                ErrorKind::malformed("PT_TLS", at, "none", "one", rule)
+            })
+        };
+        match kind {
+            RelocKind::TlsDesc => {
+                let (words, argument) = match value.module {
+                    Some(id) => tls::host_descriptor(
+                        value.tp_offset.map(|at| at.wrapping_add(entry.addend)),
+                        tls::Index { module: id, offset },
+                    ),
+                    None => tls::descriptor(module()?, offset, self.report.about(&owner.tag)),
+                };
+                value.descriptor = Some(words);
+                self.linked.kept.extend(argument.map(|argument| argument as Arc<dyn Send + Sync>));
+            }
+            _ if owner.is_host() => {}
+            RelocKind::TpOff64 => {
+                let block = tls::require_static(module()?, self.report.about(&owner.tag))?;
+                value.tp_offset = Some(block.wrapping_add_unsigned(block_offset));
+            }
+            _ => value.module = Some(module()?),
+        }
+        Ok(Some(value))
+    }
+
+    /// Tells of one entry.
+    #[inline(always)]
+    #[track_caller]
+    fn tell(&self, one: One<'_>) {
+        self.report.tell_each(move || {
+            let One { table, index, kind, entry } = one;
+            let (object, definition) = (self.object, self.last.definition);
+            let size = if table.tag == "DT_RELR" { 8 } else { SIZEOF_RELA };
+            let at = table.at.and_then(|t| object.file_offset(Vaddr(t.at.0 + index as u64 * size)));
+            let name = object.symbols().get(entry.symbol).filter(|_| entry.symbol != 0);
+            Kind::Relocation {
+                table: table.tag,
+                index,
+                entry: at.unwrap_or(FileOffset(0)),
+                place: entry.place,
+                kind: kind.name().into(),
+                formula: kind.formula(),
+                symbol: (entry.symbol != 0).then_some(entry.symbol),
+                name: name.map(|s| String::from_utf8_lossy(object.symbols().name(&s)).into_owned()),
+                b: object.bias(),
+                s: kind.needs_symbol().then(|| Word(definition.map_or(0, |d| d.address.0))),
+                a: entry.addend,
+            }
+        });
+    }
+}
+
+/// Pass 2: asks the resolvers of new objects, dependencies first.
+///
+/// # Safety
+/// Runs the IFUNC resolvers of the new objects.
+///
+/// # Errors
+/// A relocation that cannot be applied; everything is unmapped again.
+pub(crate) unsafe fn resolve(mut batch: Batch<Bound>, report: Report<'_>) -> Result<Batch<Relocated>> {
+    let report = report.at(Stage::Relocate);
+    let nodes = &batch.stage.0.nodes;
+    let order: Vec<_> = batch.order.iter().copied().filter(|&at| !nodes[at].deferred.is_empty()).collect();
+    if order.is_empty() {
+        return Ok(batch.then(|Bound(links)| Relocated(links)));
+    }
+    report.tell(|| Kind::Pass { pass: 2, objects: batch.tags(&order) });
+    // A resolver may call through a slot of its own library that was left for its first call.
+    let pending = lazy::Pending::new(batch.objects());
+    let mut watch = Watch::default();
+    for at in order {
+        let object = &*batch.nodes[at].object;
+        let report = report.about(&object.tag);
+        // SAFETY: the whole batch has been through pass 1, and pass 2 goes dependencies first; that resolvers are
+        // called at all is the caller's promise.
+        unsafe { second_pass(object, &nodes[at].deferred, &*batch.nodes, &mut watch, report) }?;
+    }
+    for (user, provider) in pending.end() {
+        let at = batch.nodes.iter().position(|n| n.object.tag.id == user);
+        let bound = at.map(|at| &mut batch.stage.0.nodes[at].bound);
+        bound.filter(|bound| !bound.contains(&provider)).into_iter().for_each(|bound| bound.push(provider));
+    }
+    Ok(batch.then(|Bound(links)| Relocated(links)))
+}
+
+/// Pass 2 for one object: asks the resolvers and stores their answers.
+///
+/// # Safety
+/// Every object that the resolvers may use has been through pass 1, and its dependencies through pass 2.
+///
+/// # Errors
+/// A place that cannot be written.
+unsafe fn second_pass(
+    object: &Object,
+    deferred: &[Deferred],
+    around: &(impl Around + ?Sized),
+    watch: &mut Watch,
+    report: Report<'_>,
+) -> Result<()> {
+    let wrap = |kind: ErrorKind| -> Error { kind.of(object.label(), Stage::Relocate) };
+    for d in deferred {
+        // SAFETY: the caller's.
+        let answer = unsafe { ifunc::resolve(d.resolver, around, watch, report) };
+        let value = Value { address: answer.0, ..Value::default() };
+        let write = match d.kind {
+            RelocKind::IRelative => Ok(Write::Word(answer.0)),
+            kind => kind.compute(object.bias(), object.bias() + d.place, value, d.addend),
+        };
+        let entry = Entry { place: d.place, kind: d.kind as u32, symbol: 0, addend: d.addend };
+        let write = write.map_err(|problem| wrap(refused(d.table, d.index, d.kind, entry, problem)))?;
+        // Opened for one store only: the resolver's own code may lie in these pages.
+        if object.dynamic.textrel {
+            object.memory.open_text(report).map_err(wrap)?;
+        }
+        store(object, d.place, write, report).ok_or_else(|| wrap(outside(d.table, d.index, d.kind.name(), d.place)))?;
+        if report.listening() {
+            watch.stored(&object.memory, d.place);
+        }
+        if object.dynamic.textrel {
+            object.memory.shut_text(report).map_err(wrap)?;
+        }
+    }
+    report.tell(|| Kind::Relocated { pass: 2, symbols: 0, looking_up: None });
+    Ok(())
+}
+
+#[inline(always)]
+#[track_caller]
+fn store(object: &Object, place: Vaddr, write: Write, report: Report<'_>) -> Option<()> {
+    match write {
+        Write::Nothing => Some(()),
+        Write::Word(word) => object.memory.store(place, word, report),
+        Write::Half(half) => object.memory.store(place, half, report),
+        Write::Pair([first, second]) => {
+            object.memory.store(place, first, report)?;
+            object.memory.store(Vaddr(place.0.wrapping_add(8)), second, report)
+        }
+        // Both passes turn an indirect relocation into the resolver's answer before they come here.
+        Write::Call(_) => None,
+    }
+}

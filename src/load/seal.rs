@@ -1,0 +1,23 @@
+//! Stage 9, seal: what only relocations had to write becomes read-only.
+//!
+//! `PT_GNU_RELRO`; glibc `_dl_protect_relro`.
+
+use crate::error::Result;
+use crate::event::{Report, Stage};
+use crate::load::batch::{Batch, Relocated, Sealed};
+
+/// Makes the `PT_GNU_RELRO` range of every new object read-only.
+///
+/// # Errors
+/// A range that is not the object's own, or a refusal of the kernel; everything is unmapped again.
+#[inline(never)] // a stage: see docs/gdb.md
+pub(crate) fn seal(batch: Batch<Relocated>, report: Report<'_>) -> Result<Batch<Sealed>> {
+    let report = report.at(Stage::Seal);
+    for object in batch.new_objects() {
+        let Some(relro) = object.image.relro() else { continue };
+        let range = relro.vaddr.span(relro.memsz).unwrap_or(relro.vaddr..relro.vaddr);
+        let sealed = object.memory.seal(range, report.about(&object.tag));
+        sealed.map_err(|kind| kind.of(object.label(), Stage::Seal))?;
+    }
+    Ok(batch.then(|Relocated(links)| Sealed(links)))
+}

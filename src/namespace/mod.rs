@@ -1,0 +1,119 @@
+//! One namespace: the objects that one [`Loader`](crate::Loader) has loaded; and the list of all namespaces.
+//!
+//! glibc `struct link_namespaces`.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use crate::event::Probe;
+use crate::lock::{Lock, Shared, made_once};
+use crate::object::Object;
+use crate::policy::{Policy, StandIn};
+
+pub(crate) mod members;
+pub(crate) mod order;
+pub(crate) use members::{Binder, Edges, Kept, Life, Member, Members, OneOfAKind};
+
+/// Counts the changes of all namespaces.
+static CHANGES: AtomicU64 = AtomicU64::new(0);
+/// Whether a namespace with a probe was made.
+static LISTENED: AtomicBool = AtomicBool::new(false);
+
+/// A number that is another one after each change of a namespace.
+#[inline]
+pub(crate) fn changes() -> u64 {
+    CHANGES.load(Ordering::SeqCst)
+}
+
+/// Whether there is, or was, a namespace that somebody listens to.
+#[inline]
+pub(crate) fn anyone_listens() -> bool {
+    LISTENED.load(Ordering::SeqCst)
+}
+
+/// The objects of one loader.
+pub(crate) struct Namespace {
+    pub policy: Policy,
+    pub probe: Option<Arc<dyn Probe>>,
+    /// Shared with whoever looks at it: a change copies it only while someone does. So no borrow is held
+    /// while events are told or foreign code runs.
+    members: Shared<Arc<Members>>,
+}
+
+impl Namespace {
+    pub(crate) fn new(policy: Policy, probe: Option<Arc<dyn Probe>>) -> Namespace {
+        LISTENED.fetch_or(probe.is_some(), Ordering::SeqCst);
+        Namespace { policy, probe, members: Shared::new(Arc::default()) }
+    }
+
+    /// The members as they are now.
+    pub(crate) fn members(&self, _: &Lock) -> Arc<Members> {
+        self.snapshot()
+    }
+
+    /// The same for those who may not wait for the lock: it can change meanwhile.
+    pub(crate) fn snapshot(&self) -> Arc<Members> {
+        self.members.with(|members| members.clone())
+    }
+
+    /// Changes the members. No foreign code and no probe is called meanwhile.
+    pub(crate) fn change<R>(&self, _: &Lock, change: impl FnOnce(&mut Members) -> R) -> R {
+        self.note(change)
+    }
+
+    /// The same without the lock: for what a first call leaves to be remembered.
+    pub(crate) fn note<R>(&self, change: impl FnOnce(&mut Members) -> R) -> R {
+        CHANGES.fetch_add(1, Ordering::SeqCst);
+        self.members.with(|members| change(Arc::make_mut(members)))
+    }
+}
+
+// ── all of them ──────────────────────────────────────────────────────────────────────────────────────────
+
+/// The namespace of [`Library::open`](crate::Library::open) and of the C functions, one for the process.
+static PROCESS_WIDE: OnceLock<Arc<Namespace>> = OnceLock::new();
+
+/// The process-wide namespace. Where nobody has asked for it before, it is made, and its libraries get these stand-ins.
+pub(crate) fn process_wide(stand_ins: &'static [StandIn]) -> &'static Arc<Namespace> {
+    made_once(&PROCESS_WIDE, || Arc::new(Namespace::new(Policy { stand_ins, ..Policy::default() }, None)))
+}
+
+/// Makes `namespace` the process-wide one. `false`: there is one already.
+pub(crate) fn make_process_wide(namespace: Arc<Namespace>) -> bool {
+    PROCESS_WIDE.set(namespace).is_ok()
+}
+
+/// Every namespace that has an object: they live on without their `Loader`, because an object may be there for
+/// good. For the end of the process, and to find a caller's own.
+static NAMESPACES: Shared<Vec<Arc<Namespace>>> = Shared::new(Vec::new());
+
+/// Every namespace that has an object, in the order in which they got their first.
+pub(crate) fn namespaces(_: &Lock) -> Vec<Arc<Namespace>> {
+    NAMESPACES.with(|known| known.clone())
+}
+
+/// Every object of every namespace, as it is at this moment: for those who may not wait for the lock.
+pub(crate) fn objects_now() -> Vec<Arc<Object>> {
+    let known = NAMESPACES.with(|known| known.clone());
+    let members = known.iter().map(|namespace| namespace.snapshot());
+    members.flat_map(|members| members.iter().map(|m| m.object.clone()).collect::<Vec<_>>()).collect()
+}
+
+/// Notes a namespace that has an object.
+pub(crate) fn remember(namespace: &Arc<Namespace>, _: &Lock) {
+    NAMESPACES.with(|known| {
+        if !known.iter().any(|n| Arc::ptr_eq(n, namespace)) {
+            known.push(namespace.clone());
+        }
+    });
+}
+
+/// Forgets a namespace that has none any more.
+pub(crate) fn forget(namespace: &Namespace, _: &Lock) {
+    let gone = NAMESPACES.with(|known| {
+        let at = known.iter().position(|n| std::ptr::eq(&**n, namespace));
+        at.map(|at| known.remove(at))
+    });
+    // A probe may go with it, and that is the user's code: no borrow is held.
+    drop(gone);
+}

@@ -1,0 +1,107 @@
+//! What the user decided about the loads of one namespace.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::elf::addr::Addr;
+use crate::error::{Error, Result};
+use crate::event::{Kind, Report};
+use crate::hash::Map;
+
+/// What the user decided about a namespace.
+#[derive(Clone, Default)]
+pub(crate) struct Policy {
+    /// `Loader::search_dir`.
+    pub dirs: Vec<String>,
+    /// `Loader::define`.
+    pub defined: Defined,
+    /// `Loader::bind`.
+    pub bind: Bind,
+    /// `Loader::inspect`: the list of everything that would end the load.
+    pub faults: Option<Arc<Faults>>,
+    /// Functions that loaded libraries get in place of the C library's own.
+    pub stand_ins: &'static [StandIn],
+}
+
+/// Symbols that the user gave with `Loader::define`.
+pub(crate) type Defined = Map<Box<[u8]>, Addr>;
+
+/// A function of dlscope that a loaded library gets where it refers to one of the C library. libc's own `dlopen`, for
+/// one, knows nothing of the objects that dlscope loaded.
+pub(crate) struct StandIn {
+    /// The symbol's name.
+    pub name: &'static [u8],
+    /// `gnu_hash::hash` of the name.
+    pub hash: u32,
+    /// The host's objects whose definition it stands in for. A library's own function of the name stays its own.
+    pub whose: Whose,
+    /// Its address; `None` if there is no need of it in this process.
+    pub address: fn() -> Option<*const ()>,
+}
+
+/// Whose definition of a name a [`StandIn`] replaces.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// That of libc and ld.so.
+    CLibrary,
+    /// That of any object of the host.
+    Host,
+}
+
+/// When calls into other libraries are bound to a definition. See `docs/lazy.md`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bind {
+    /// All of them at load time: `RTLD_NOW`. What is missing is an error of the load.
+    #[default]
+    Now,
+    /// Each at the first call: `RTLD_LAZY`. A function that is missing then ends the process. Libraries that want
+    /// to be bound at once (`-z now`) are, and so is everything with `LD_BIND_NOW` in the environment.
+    Lazy,
+}
+
+/// The bits of `dlopen`'s second argument, for one load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mode {
+    /// `RTLD_GLOBAL`: the library with all that it needs enters everybody's scope.
+    pub global: bool,
+    /// `RTLD_NODELETE`: the library is never unloaded.
+    pub pinned: bool,
+    /// `RTLD_DEEPBIND`: the new objects look in their own scope before everybody's.
+    pub deep: bool,
+    /// `RTLD_LAZY`: calls into other libraries are bound when they are made for the first time.
+    pub lazy: bool,
+}
+
+/// Everything that would have ended a load that is only inspected, in the order in which it was met.
+#[derive(Default)]
+pub(crate) struct Faults(Mutex<Vec<Arc<Error>>>);
+
+impl Faults {
+    fn note(&self, error: Error, report: Report<'_>) {
+        let error = Arc::new(error);
+        report.at(error.stage).tell(|| Kind::Fault { error: error.clone() });
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(error);
+    }
+
+    /// The first of them.
+    pub(crate) fn first(&self) -> Option<Arc<Error>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).first().cloned()
+    }
+
+    /// All of them; none are left.
+    pub(crate) fn take(&self) -> Vec<Arc<Error>> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Policy {
+    /// Here a load ends. A load that is only inspected notes the error, and goes on without what it could not have.
+    ///
+    /// # Errors
+    /// `error`, unless the load is inspected.
+    #[cold]
+    pub(crate) fn fault(&self, error: Error, report: Report<'_>) -> Result<()> {
+        let Some(faults) = &self.faults else { return Err(error) };
+        faults.note(error, report);
+        Ok(())
+    }
+}
