@@ -5,11 +5,20 @@
 //! runs. [`Guarded`] checks the latter: a borrow that is still held when foreign code comes back in is a panic
 //! here, not a corrupted list.
 
-use std::cell::{RefCell, RefMut};
+use std::cell::{Cell, RefCell, RefMut};
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, Once, OnceLock, PoisonError};
+
+// | `OWNER` | `DEPTH` | the lock |
+// |---|---|---|
+// | 0 | 0 | is free |
+// | a thread | n > 0 | is that thread's, which has taken it n times |
+// | a thread | 0 | is changing hands: its owner has just got it, or is just giving it back |
+//
+// 0 becomes a thread by an exchange, which only one thread wins; a thread becomes 0 by its own hand. In a forked child
+// an owner that is not there becomes 0 (`after_fork_in_child`).
 
 /// The owner: the address of a thread-local variable, unique to each living thread and unchanged in the child
 /// of a fork. 0: nobody.
@@ -89,8 +98,19 @@ fn futex(operation: i32, value: u32) {
 // ── fork ─────────────────────────────────────────────────────────────────────────────────────────────────
 //
 // In the child only the forking thread lives on. If another one held the lock, nobody would ever release it, so
-// the child resets it; and what that thread was just changing must be whole. So a fork waits for borrows of
+// the child resets it; and what that thread was just changing must be whole. So a fork waits for the borrows of
 // guarded state, which are short: none is held while foreign code runs.
+//
+// | `FORKING` | a thread's outermost borrow | a borrow inside another one | a fork |
+// |---|---|---|---|
+// | 0 | begins | begins | begins |
+// | another thread | waits for 0 | begins: the fork waits for its end | waits for 0 |
+// | this thread | begins: only its own handlers run | begins | goes on when no other thread has a borrow |
+//
+// New borrows of other threads wait, so the ones that a fork has to wait for only become fewer. A thread that begins
+// one counts itself in `BORROWS` first and looks at `FORKING` then; a fork sets `FORKING` first and looks at `BORROWS`
+// then: at least one of the two sees the other. The child counts its own thread alone: a vanished thread may have been
+// between the count and the look.
 
 /// Once, and best before there is a second thread, which could fork meanwhile.
 pub(crate) fn watch_forks() {
@@ -116,8 +136,18 @@ pub(crate) fn made_once<T>(cell: &OnceLock<T>, make: impl FnOnce() -> T) -> &T {
 
 /// The thread that forks, or 0: meanwhile no other one begins a new borrow.
 static FORKING: AtomicUsize = AtomicUsize::new(0);
-/// Borrows that live.
+/// Threads that have a borrow, or are about to.
 static BORROWS: AtomicU32 = AtomicU32::new(0);
+
+thread_local! {
+    /// How many borrows this thread has, one inside the other.
+    static HELD: Cell<u32> = const { Cell::new(0) };
+}
+
+/// How much this thread counts in [`BORROWS`].
+fn own_share() -> u32 {
+    u32::from(HELD.get() > 0)
+}
 
 /// What other files have to put right in a forked child.
 static IN_CHILD: Shared<[Option<fn()>; 4]> = Shared::new([None; 4]);
@@ -137,7 +167,8 @@ extern "C" fn before_fork() {
     while FORKING.compare_exchange(0, me(), Ordering::SeqCst, Ordering::SeqCst).is_err() {
         std::thread::yield_now();
     }
-    while BORROWS.load(Ordering::SeqCst) > 0 {
+    // This thread has one itself if it forks in a signal handler.
+    while BORROWS.load(Ordering::SeqCst) > own_share() {
         std::thread::yield_now();
     }
 }
@@ -148,6 +179,7 @@ extern "C" fn after_fork_in_parent() {
 
 extern "C" fn after_fork_in_child() {
     WAITERS.store(0, Ordering::SeqCst);
+    BORROWS.store(own_share(), Ordering::SeqCst);
     if OWNER.load(Ordering::SeqCst) != me() {
         DEPTH.store(0, Ordering::SeqCst);
         OWNER.store(0, Ordering::SeqCst);
@@ -202,21 +234,31 @@ pub(crate) struct Borrowed<'a, T> {
 struct Counted;
 
 impl Counted {
-    /// One more borrow, once no other thread forks. A borrow inside another one must not wait for a fork that
-    /// waits for the outer one.
+    /// One more borrow of this thread. Its outermost one waits while another thread forks; one inside it must not, for
+    /// that fork waits for the outer one.
     fn new() -> Counted {
-        let another_forks = || ![0, me()].contains(&FORKING.load(Ordering::SeqCst));
-        while BORROWS.fetch_add(1, Ordering::SeqCst) == 0 && another_forks() {
-            BORROWS.fetch_sub(1, Ordering::SeqCst);
-            std::thread::yield_now();
+        if HELD.get() == 0 {
+            let another_forks = || ![0, me()].contains(&FORKING.load(Ordering::SeqCst));
+            BORROWS.fetch_add(1, Ordering::SeqCst);
+            while another_forks() {
+                BORROWS.fetch_sub(1, Ordering::SeqCst);
+                while another_forks() {
+                    std::thread::yield_now();
+                }
+                BORROWS.fetch_add(1, Ordering::SeqCst);
+            }
         }
+        HELD.set(HELD.get() + 1);
         Counted
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        BORROWS.fetch_sub(1, Ordering::SeqCst);
+        HELD.set(HELD.get() - 1);
+        if HELD.get() == 0 {
+            BORROWS.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 }
 

@@ -178,7 +178,9 @@ fn a_silent_load_stops_in_the_relocation_loop() {
     let example = Path::new(env!("CARGO_BIN_EXE_dlscope")).parent().unwrap().join("examples/open_and_call");
     let stop = format!("src/load/relocate.rs:{line}");
     let commands = [&*format!("break {stop}"), "run", "delete", "continue"];
-    let Some(output) = gdb(dir.path(), &commands, &[example.to_str().unwrap(), "./libseen.so", "outer"]) else { return };
+    let Some(output) = gdb(dir.path(), &commands, &[example.to_str().unwrap(), "./libseen.so", "outer"]) else {
+        return;
+    };
     // One of several, if the compiler has put the loop's body into more than one place: "Breakpoint 1.1".
     let stopped = |line: &str| line.starts_with("Breakpoint 1") && line.ends_with(&format!(" at {stop}"));
     assert!(output.lines().any(stopped), "no stop at {stop} in:\n{output}");

@@ -19,30 +19,24 @@ use crate::elf::symbol::Class;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Kind, Report, Stage};
 use crate::host::Host;
-use crate::load::batch::{Batch, Bound, Links, Mapped, Relocated};
+use crate::load::batch::{Batch, Bound, Links, Mapped};
 use crate::load::needed::Here;
 use crate::lookup::scope::{self, Definition, Scope, ScopeOf, Unique};
-use crate::memory::{Around, DataWords, NothingAround, Watch};
+use crate::memory::DataWords;
 use crate::namespace::{Kept, Namespace};
 use crate::object::Object;
 use crate::policy::{Bind, Mode, Policy};
-use crate::runtime::{ifunc, lazy, tls};
+use crate::runtime::lazy;
 
 mod refusals;
+mod resolve;
+mod special;
 use refusals::{outside, refused, unknown};
+use resolve::Deferred;
+pub(crate) use resolve::resolve;
 
 /// `r_info` of `R_X86_64_RELATIVE`, which has no symbol.
 const RELATIVE: u64 = R_X86_64_RELATIVE as u64;
-
-/// A relocation that waits for a resolver: which entry, and whom to ask.
-pub(crate) struct Deferred {
-    table: &'static str,
-    index: usize,
-    place: Vaddr,
-    kind: RelocKind,
-    addend: i64,
-    resolver: Addr,
-}
 
 /// What pass 1 of one object leaves to be done and to be remembered.
 #[derive(Default)]
@@ -276,30 +270,6 @@ impl<'a> Pass<'a, '_> {
         self.apply(one, Value { address: address.0, ..Value::default() })
     }
 
-    /// The same where the formula needs more than an address, or has to wait: for sizes, thread-local variables and
-    /// IFUNCs.
-    #[cold]
-    fn special(&mut self, one: One<'_>) -> Result<(), ErrorKind> {
-        let One { kind, entry, .. } = one;
-        match kind.needs_symbol() {
-            true if self.last.is(entry.symbol, kind.class()) && self.last.definition.is_some() => {}
-            true => self.ask_scope(one)?,
-            false => self.last = Last::NONE,
-        }
-        self.tell(one);
-        let definition = self.last.definition;
-        if let Some(resolver) = self.must_wait(kind, entry, definition) {
-            self.defer(one, resolver, definition);
-            return Ok(());
-        }
-        let value = match kind.is_tls() {
-            false => Some(self.value(definition)),
-            true => self.tls_value(kind, entry, definition).or_else(|e| self.fault(e))?,
-        };
-        // `None`: a weak thread-local symbol that nothing defines. The slot stays as it is.
-        value.map_or(Ok(()), |value| self.apply(one, value))
-    }
-
     /// Applies the formula, and stores the result.
     #[inline(always)]
     fn apply(&self, one: One<'_>, value: Value) -> Result<(), ErrorKind> {
@@ -330,8 +300,8 @@ impl<'a> Pass<'a, '_> {
             return Ok(());
         }
         self.fetch_ahead(&one.table.all[one.index..]);
-        let Some(address) = self.scope.own_address(symbol) else { return self.ask_scope(one) };
         self.symbols += 1;
+        let Some(address) = self.scope.own_address(symbol) else { return self.ask_scope(one) };
         self.last = Last { symbol, class, definition: None, address: Some(address) };
         Ok(())
     }
@@ -345,7 +315,6 @@ impl<'a> Pass<'a, '_> {
         if let Some(start) = start {
             self.looking_up += start.elapsed();
         }
-        self.symbols += 1;
         (self.last.symbol, self.last.class) = (symbol, class);
         let definition = match bound {
             scope::Bound::To(definition) => definition,
@@ -389,83 +358,6 @@ impl<'a> Pass<'a, '_> {
         self.policy.fault(error, self.report).map(|()| None).map_err(|error| error.kind)
     }
 
-    /// The resolver that has to be asked in pass 2, if this entry depends on one. Resolvers of start-up objects
-    /// can be asked at once: those objects were complete before we came.
-    fn must_wait(&self, kind: RelocKind, entry: Entry, definition: Option<Definition<'a>>) -> Option<Addr> {
-        if kind == RelocKind::IRelative {
-            return Some(Addr(self.object.bias().0.wrapping_add_signed(entry.addend)));
-        }
-        let definition = definition.filter(|d| d.symbol.is_ifunc())?;
-        definition.object.filter(|o| !o.is_startup()).map(|_| definition.address)
-    }
-
-    fn defer(&mut self, one: One<'_>, resolver: Addr, definition: Option<Definition<'a>>) {
-        let One { table: &Entries { tag: table, .. }, index, kind, entry: Entry { place, addend, .. } } = one;
-        let of = definition.and_then(|d| d.object).unwrap_or(self.object);
-        self.report.tell(|| Kind::Deferred { table, index, place, resolver_of: of.tag.clone() });
-        self.linked.deferred.push(Deferred { table, index, place, kind, addend, resolver });
-    }
-
-    /// The numbers of a symbol that is not thread-local.
-    fn value(&self, definition: Option<Definition<'a>>) -> Value {
-        let Some(d) = definition else { return Value::default() };
-        let mut value = Value { address: d.address.0, size: d.symbol.size(), ..Value::default() };
-        if d.symbol.is_ifunc() && d.object.is_some() {
-            // SAFETY: `must_wait` let it through: the resolver of a start-up object, complete and relocated.
-            value.address = unsafe { ifunc::resolve(d.address, &NothingAround, &mut Watch::default(), self.report) }.0;
-        }
-        value
-    }
-
-    /// The same for a thread-local variable: where its block is, in the form that `kind` wants.
-    #[cold]
-    fn tls_value(
-        &mut self,
-        kind: RelocKind,
-        entry: Entry,
-        definition: Option<Definition<'a>>,
-    ) -> Result<Option<Value>, ErrorKind> {
-        let Some(Definition { object: Some(owner), symbol, .. }) = definition else {
-            let descriptor = (kind == RelocKind::TlsDesc).then(|| tls::undefined_descriptor(entry.addend));
-            return Ok(descriptor.map(|words| Value { descriptor: Some(words), ..Value::default() }));
-        };
-        let block_offset = symbol.value().0;
-        let mut value = Value { block_offset, ..Value::default() };
-        if owner.is_host() {
-            value.module = self.host.tls_module(owner);
-            let block = self.host.tls_offset(owner);
-            value.tp_offset = block.map(|block| (block_offset as i64).wrapping_sub(block as i64));
-        }
-        let offset = block_offset.wrapping_add_signed(entry.addend);
-        let module = || {
-            let at = self.object.bias().vaddr(self.object.bias() + entry.place);
-            owner.tls_module.ok_or_else(|| {
-                let rule = "a thread-local variable lies in its library's PT_TLS (ELF TLS, \"Program Header\")";
-                ErrorKind::malformed("PT_TLS", at, "none", "one", rule)
-            })
-        };
-        match kind {
-            RelocKind::TlsDesc => {
-                let (words, argument) = match value.module {
-                    Some(id) => tls::host_descriptor(
-                        value.tp_offset.map(|at| at.wrapping_add(entry.addend)),
-                        tls::Index { module: id, offset },
-                    ),
-                    None => tls::descriptor(module()?, offset, self.report.about(&owner.tag)),
-                };
-                value.descriptor = Some(words);
-                self.linked.kept.extend(argument.map(|argument| argument as Arc<dyn Send + Sync>));
-            }
-            _ if owner.is_host() => {}
-            RelocKind::TpOff64 => {
-                let block = tls::require_static(module()?, self.report.about(&owner.tag))?;
-                value.tp_offset = Some(block.wrapping_add_unsigned(block_offset));
-            }
-            _ => value.module = Some(module()?),
-        }
-        Ok(Some(value))
-    }
-
     /// Tells of one entry.
     #[inline(always)]
     #[track_caller]
@@ -491,80 +383,6 @@ impl<'a> Pass<'a, '_> {
             }
         });
     }
-}
-
-/// Pass 2: asks the resolvers of new objects, dependencies first.
-///
-/// # Safety
-/// Runs the IFUNC resolvers of the new objects.
-///
-/// # Errors
-/// A relocation that cannot be applied; everything is unmapped again.
-pub(crate) unsafe fn resolve(mut batch: Batch<Bound>, report: Report<'_>) -> Result<Batch<Relocated>> {
-    let report = report.at(Stage::Relocate);
-    let nodes = &batch.stage.0.nodes;
-    let order: Vec<_> = batch.order.iter().copied().filter(|&at| !nodes[at].deferred.is_empty()).collect();
-    if order.is_empty() {
-        return Ok(batch.then(|Bound(links)| Relocated(links)));
-    }
-    report.tell(|| Kind::Pass { pass: 2, objects: batch.tags(&order) });
-    // A resolver may call through a slot of its own library that was left for its first call.
-    let pending = lazy::Pending::new(batch.objects());
-    let mut watch = Watch::default();
-    for at in order {
-        let object = &*batch.nodes[at].object;
-        let report = report.about(&object.tag);
-        // SAFETY: the whole batch has been through pass 1, and pass 2 goes dependencies first; that resolvers are
-        // called at all is the caller's promise.
-        unsafe { second_pass(object, &nodes[at].deferred, &*batch.nodes, &mut watch, report) }?;
-    }
-    for (user, provider) in pending.end() {
-        let at = batch.nodes.iter().position(|n| n.object.tag.id == user);
-        let bound = at.map(|at| &mut batch.stage.0.nodes[at].bound);
-        bound.filter(|bound| !bound.contains(&provider)).into_iter().for_each(|bound| bound.push(provider));
-    }
-    Ok(batch.then(|Bound(links)| Relocated(links)))
-}
-
-/// Pass 2 for one object: asks the resolvers and stores their answers.
-///
-/// # Safety
-/// Every object that the resolvers may use has been through pass 1, and its dependencies through pass 2.
-///
-/// # Errors
-/// A place that cannot be written.
-unsafe fn second_pass(
-    object: &Object,
-    deferred: &[Deferred],
-    around: &(impl Around + ?Sized),
-    watch: &mut Watch,
-    report: Report<'_>,
-) -> Result<()> {
-    let wrap = |kind: ErrorKind| -> Error { kind.of(object.label(), Stage::Relocate) };
-    for d in deferred {
-        // SAFETY: the caller's.
-        let answer = unsafe { ifunc::resolve(d.resolver, around, watch, report) };
-        let value = Value { address: answer.0, ..Value::default() };
-        let write = match d.kind {
-            RelocKind::IRelative => Ok(Write::Word(answer.0)),
-            kind => kind.compute(object.bias(), object.bias() + d.place, value, d.addend),
-        };
-        let entry = Entry { place: d.place, kind: d.kind as u32, symbol: 0, addend: d.addend };
-        let write = write.map_err(|problem| wrap(refused(d.table, d.index, d.kind, entry, problem)))?;
-        // Opened for one store only: the resolver's own code may lie in these pages.
-        if object.dynamic.textrel {
-            object.memory.open_text(report).map_err(wrap)?;
-        }
-        store(object, d.place, write, report).ok_or_else(|| wrap(outside(d.table, d.index, d.kind.name(), d.place)))?;
-        if report.listening() {
-            watch.stored(&object.memory, d.place);
-        }
-        if object.dynamic.textrel {
-            object.memory.shut_text(report).map_err(wrap)?;
-        }
-    }
-    report.tell(|| Kind::Relocated { pass: 2, symbols: 0, looking_up: None });
-    Ok(())
 }
 
 #[inline(always)]

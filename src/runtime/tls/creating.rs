@@ -25,7 +25,10 @@ pub(crate) struct Creating;
 /// A call of `pthread_create` lives as long as the answer does.
 pub(crate) fn creating() -> Creating {
     static WATCHED: Once = Once::new();
-    WATCHED.call_once(|| lock::in_child(forked));
+    if !WATCHED.is_completed() {
+        // A child forked in between would wait for the end of this for ever.
+        lock::without_fork(|| WATCHED.call_once(|| lock::in_child(forked)));
+    }
     if DEPTH.replace(DEPTH.get() + 1) == 0 {
         loop {
             CREATING.fetch_add(1, Ordering::SeqCst);

@@ -9,7 +9,7 @@ use dlscope::elf::reloc::RelocKind;
 
 use super::file::{ElfFile, ExportLookup, Slot, identity};
 use super::process::{Maps, OwnMemory, Present, listed, thread_pointer, through_descriptor};
-use super::snapshot::{Role, SeenObject, Snapshot, Word};
+use super::snapshot::{Role, SeenObject, Snapshot, WordMeaning};
 use super::thread_local::{Slots, find_blocks};
 
 /// The process of the child, after the library was loaded.
@@ -89,8 +89,8 @@ impl LoadedProcess {
         };
         let nested = *role == Role::Nested;
         let word = |(slot, raw): (&Slot, &Option<u64>)| match raw {
-            None => Word::Unreadable,
-            Some(raw) if nested && is_unbound(slot, *raw, file, present.bias) => Word::Lazy,
+            None => WordMeaning::Unreadable,
+            Some(raw) if nested && is_unbound(slot, *raw, file, present.bias) => WordMeaning::Lazy,
             Some(raw) => meaning.of_slot(at as u32, slot, *raw),
         };
         let slots = slots.iter().zip(words).map(word).collect();
@@ -160,51 +160,53 @@ impl<'a> Meaning<'a> {
         Meaning { objects, maps, order }
     }
 
-    fn of_slot(&self, own: u32, slot: &Slot, raw: u64) -> Word {
+    fn of_slot(&self, own: u32, slot: &Slot, raw: u64) -> WordMeaning {
         let present = &self.objects[own as usize].0;
         let place = present.bias.wrapping_add(slot.place.0);
         match slot.kind {
             // The word may point to the end of the object, and there the next object may begin: the addend is sure.
             RelocKind::Relative | RelocKind::Relative64 if raw == present.bias.wrapping_add_signed(slot.addend) => {
-                Word::Object(own, slot.addend as u64)
+                WordMeaning::Object(own, slot.addend as u64)
             }
             RelocKind::Pc32 => self.of_address(raw.wrapping_add(place).wrapping_sub(slot.addend as u64)),
-            RelocKind::Size32 | RelocKind::Size64 | RelocKind::Abs32 | RelocKind::DtpOff64 => Word::Value(raw),
+            RelocKind::Size32 | RelocKind::Size64 | RelocKind::Abs32 | RelocKind::DtpOff64 => WordMeaning::Value(raw),
             RelocKind::DtpMod64 => self.of_module(raw),
-            RelocKind::TpOff64 => self.of_thread_local(thread_pointer().wrapping_add(raw)).unwrap_or(Word::Value(raw)),
+            RelocKind::TpOff64 => {
+                self.of_thread_local(thread_pointer().wrapping_add(raw)).unwrap_or(WordMeaning::Value(raw))
+            }
             RelocKind::TlsDesc => {
                 // SAFETY: the loader has made a descriptor of these two words.
                 let offset = unsafe { through_descriptor(place) };
-                self.of_thread_local(thread_pointer().wrapping_add(offset)).unwrap_or(Word::Value(offset))
+                self.of_thread_local(thread_pointer().wrapping_add(offset)).unwrap_or(WordMeaning::Value(offset))
             }
             _ => self.of_address(raw),
         }
     }
 
-    fn of_symbol(&self, address: u64, thread_local: bool) -> Word {
+    fn of_symbol(&self, address: u64, thread_local: bool) -> WordMeaning {
         let variable = thread_local.then(|| self.of_thread_local(address)).flatten();
         variable.unwrap_or_else(|| self.of_address(address))
     }
 
-    fn of_address(&self, address: u64) -> Word {
+    fn of_address(&self, address: u64) -> WordMeaning {
         let after = self.order.partition_point(|&at| self.objects[at as usize].0.span.start <= address);
         let below = after.checked_sub(1).map(|n| self.order[n]);
         let inside = below.filter(|&at| address < self.objects[at as usize].0.span.end);
         // Symbols such as `_end` have the address behind the last byte of their object.
         let at_end = || below.filter(|&at| address == self.objects[at as usize].0.span.end);
         match inside.or_else(at_end) {
-            Some(at) => Word::Object(at, address.wrapping_sub(self.objects[at as usize].0.bias)),
-            None if self.maps.contains(address) => Word::Elsewhere,
-            None => Word::Value(address),
+            Some(at) => WordMeaning::Object(at, address.wrapping_sub(self.objects[at as usize].0.bias)),
+            None if self.maps.contains(address) => WordMeaning::Elsewhere,
+            None => WordMeaning::Value(address),
         }
     }
 
-    fn of_module(&self, id: u64) -> Word {
+    fn of_module(&self, id: u64) -> WordMeaning {
         let at = self.objects.iter().position(|(o, _)| o.block.is_some_and(|b| b.module == id));
-        at.map_or(Word::Value(id), |at| Word::Module(at as u32))
+        at.map_or(WordMeaning::Value(id), |at| WordMeaning::Module(at as u32))
     }
 
-    fn of_thread_local(&self, address: u64) -> Option<Word> {
+    fn of_thread_local(&self, address: u64) -> Option<WordMeaning> {
         let in_block = |o: &Present, may_be_end: bool| {
             let block = o.block?;
             let offset = address.checked_sub(block.start?)?;
@@ -215,6 +217,6 @@ impl<'a> Meaning<'a> {
             let objects = self.objects.iter().enumerate().rev();
             objects.filter_map(|(at, (o, _))| Some((at, in_block(o, may_be_end)?))).next()
         };
-        find(false).or_else(|| find(true)).map(|(at, offset)| Word::ThreadLocal(at as u32, offset))
+        find(false).or_else(|| find(true)).map(|(at, offset)| WordMeaning::ThreadLocal(at as u32, offset))
     }
 }

@@ -25,7 +25,7 @@ pub struct Snapshot {
     /// All objects: those of the host, then the loaded ones, in order.
     pub objects: Vec<SeenObject>,
     /// The result of each lookup of an export, in the order of `ElfFile::exports`; `None` if it found nothing.
-    pub exports: Vec<Option<Word>>,
+    pub exports: Vec<Option<WordMeaning>>,
     /// The index of the opened library in `objects`.
     pub root: usize,
 }
@@ -45,7 +45,7 @@ pub struct SeenObject {
     /// How it came into the process.
     pub role: Role,
     /// The words in its slots, in the order of `ElfFile::slots`.
-    pub slots: Vec<Word>,
+    pub slots: Vec<WordMeaning>,
     /// The indexes of slots that constructors changed. This is known under dlscope only, whose probe sees the slots
     /// before.
     pub changed: Vec<u32>,
@@ -81,7 +81,7 @@ pub struct PageRun {
 
 /// The meaning of a word. A number of type `u32` is an index in [`Snapshot::objects`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Word {
+pub enum WordMeaning {
     /// An address in an object, by its `p_vaddr`.
     #[serde(rename = "o")]
     Object(u32, u64),

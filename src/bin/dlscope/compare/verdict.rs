@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use dlscope::elf::addr::PAGE;
 
 use super::comparison::{Comparison, Count, Difference, Reasons, SlotCount, Verdict};
-use super::snapshot::{LoadResult, PageRun, Role, SeenObject, Snapshot, Word};
+use super::snapshot::{LoadResult, PageRun, Role, SeenObject, Snapshot, WordMeaning};
 use crate::child::End;
 use crate::page::{count, short};
 
@@ -241,20 +241,20 @@ impl<'a, N: Names> Pair<'a, N> {
         }
     }
 
-    fn mean_the_same(&self, theirs: Word, ours: Word) -> bool {
+    fn mean_the_same(&self, theirs: WordMeaning, ours: WordMeaning) -> bool {
         let same = |theirs: u32, ours: u32| self.theirs[theirs as usize] == self.ours[ours as usize];
         match (theirs, ours) {
-            (Word::Lazy, _) | (_, Word::Lazy) => true,
-            (Word::Object(a, at), Word::Object(b, offset)) => at == offset && same(a, b),
-            (Word::ThreadLocal(a, at), Word::ThreadLocal(b, offset)) => at == offset && same(a, b),
-            (Word::Module(a), Word::Module(b)) => same(a, b),
+            (WordMeaning::Lazy, _) | (_, WordMeaning::Lazy) => true,
+            (WordMeaning::Object(a, at), WordMeaning::Object(b, offset)) => at == offset && same(a, b),
+            (WordMeaning::ThreadLocal(a, at), WordMeaning::ThreadLocal(b, offset)) => at == offset && same(a, b),
+            (WordMeaning::Module(a), WordMeaning::Module(b)) => same(a, b),
             (a, b) => a == b,
         }
     }
 
     /// Whether two words mean dlscope's function and the function of the C library that it replaces.
-    fn stands_in(&self, symbol: &str, theirs: Word, ours: Word) -> bool {
-        let (Word::Object(theirs, _), Word::Object(ours, _)) = (theirs, ours) else { return false };
+    fn stands_in(&self, symbol: &str, theirs: WordMeaning, ours: WordMeaning) -> bool {
+        let (WordMeaning::Object(theirs, _), WordMeaning::Object(ours, _)) = (theirs, ours) else { return false };
         let of_library = short(&self.system.objects[theirs as usize].path);
         STAND_INS.contains(&symbol)
             && self.dlscope.objects[ours as usize].path == Snapshot::PROGRAM
@@ -285,16 +285,16 @@ fn differing_pages(theirs: &[PageRun], ours: &[PageRun]) -> Vec<(PageRun, String
     runs.filter(|(_, theirs, ours)| theirs != ours).collect()
 }
 
-fn show(word: Word, snapshot: &Snapshot) -> String {
+fn show(word: WordMeaning, snapshot: &Snapshot) -> String {
     let name = |at: u32| short(&snapshot.objects[at as usize].path);
     match word {
-        Word::Object(at, offset) => format!("{}+{offset:#x}", name(at)),
-        Word::Value(value) => format!("{value:#x}"),
-        Word::Elsewhere => "an address in no object (heap, stack, another mapping)".into(),
-        Word::ThreadLocal(at, offset) => format!("thread-local block of {}+{offset:#x}", name(at)),
-        Word::Module(at) => format!("thread-local module {}", name(at)),
-        Word::Lazy => "not bound yet".into(),
-        Word::Unreadable => "unreadable".into(),
+        WordMeaning::Object(at, offset) => format!("{}+{offset:#x}", name(at)),
+        WordMeaning::Value(value) => format!("{value:#x}"),
+        WordMeaning::Elsewhere => "an address in no object (heap, stack, another mapping)".into(),
+        WordMeaning::ThreadLocal(at, offset) => format!("thread-local block of {}+{offset:#x}", name(at)),
+        WordMeaning::Module(at) => format!("thread-local module {}", name(at)),
+        WordMeaning::Lazy => "not bound yet".into(),
+        WordMeaning::Unreadable => "unreadable".into(),
     }
 }
 

@@ -26,7 +26,7 @@ pub fn bring_in_host() -> bool {
     let maps = Maps::read().map_or(Vec::new(), |maps| maps.0);
     let readable = maps.iter().filter(|mapping| !mapping.path.is_empty() && mapping.rights.starts_with('r'));
     let bring_in = |range: &Range<u64>| bring_in(Addr(range.start), range.end - range.start, false);
-    readable.fold(false, |done, mapping| bring_in(&mapping.range) || done)
+    readable.filter(|mapping| bring_in(&mapping.range)).count() > 0
 }
 
 /// An object whose pages are counted.

@@ -25,12 +25,17 @@ fn run(start: u64, count: u64, rights: &str) -> PageRun {
 /// The program, libc, and one new library.
 fn loaded() -> Snapshot {
     let mut library = object("/lib/libx.so.1", Role::New);
-    library.slots = vec![Word::Object(2, 0x10), Word::Object(1, 0x20), Word::Value(24), Word::Object(1, 0x30)];
+    library.slots = vec![
+        WordMeaning::Object(2, 0x10),
+        WordMeaning::Object(1, 0x20),
+        WordMeaning::Value(24),
+        WordMeaning::Object(1, 0x30),
+    ];
     library.pages = vec![run(0, 1, "r--"), run(0x1000, 3, "r-x")];
     let host = [object(Snapshot::PROGRAM, Role::Host), object("/lib/libc.so.6", Role::Host)];
     Snapshot {
         objects: host.into_iter().chain([library]).collect(),
-        exports: vec![Some(Word::Object(2, 0x100)), None],
+        exports: vec![Some(WordMeaning::Object(2, 0x100)), None],
         root: 2,
     }
 }
@@ -57,14 +62,19 @@ fn equal_snapshots_agree_and_everything_is_counted() {
 fn the_number_of_an_object_does_not_matter_only_which_object_it_is() {
     let mut ours = loaded();
     ours.objects.swap(0, 1);
-    ours.objects[2].slots = vec![Word::Object(2, 0x10), Word::Object(0, 0x20), Word::Value(24), Word::Object(0, 0x30)];
+    ours.objects[2].slots = vec![
+        WordMeaning::Object(2, 0x10),
+        WordMeaning::Object(0, 0x20),
+        WordMeaning::Value(24),
+        WordMeaning::Object(0, 0x30),
+    ];
     assert_eq!(compare(loaded(), ours).verdict, Verdict::Agree);
 }
 
 #[test]
 fn a_slot_a_symbol_and_a_page_that_differ_are_each_named_with_both_values() {
     let mut ours = loaded();
-    ours.objects[2].slots[1] = Word::Object(1, 0x28);
+    ours.objects[2].slots[1] = WordMeaning::Object(1, 0x28);
     ours.objects[2].pages = vec![run(0, 2, "r--"), run(0x2000, 2, "r-x")];
     ours.exports[0] = None;
     let result = compare(loaded(), ours);
@@ -88,7 +98,7 @@ fn a_slot_a_symbol_and_a_page_that_differ_are_each_named_with_both_values() {
 #[test]
 fn a_slot_that_constructors_changed_is_counted_apart() {
     let mut ours = loaded();
-    ours.objects[2].slots[1] = Word::Elsewhere;
+    ours.objects[2].slots[1] = WordMeaning::Elsewhere;
     ours.objects[2].changed = vec![1];
     let result = compare(loaded(), ours);
     assert_eq!(result.verdict, Verdict::Agree);
@@ -98,10 +108,10 @@ fn a_slot_that_constructors_changed_is_counted_apart() {
 #[test]
 fn our_own_dlopen_in_the_place_of_libcs_is_the_same_and_in_any_other_place_is_not() {
     let mut ours = loaded();
-    ours.objects[2].slots[3] = Word::Object(0, 0x999);
+    ours.objects[2].slots[3] = WordMeaning::Object(0, 0x999);
     assert_eq!(compare(loaded(), ours).verdict, Verdict::Agree);
     let mut ours = loaded();
-    ours.objects[2].slots[1] = Word::Object(0, 0x999);
+    ours.objects[2].slots[1] = WordMeaning::Object(0, 0x999);
     assert_eq!(compare(loaded(), ours).verdict, Verdict::Differ);
 }
 
@@ -123,10 +133,10 @@ fn a_second_copy_that_only_the_system_maps_is_one_difference_and_its_symbols_are
     let mut theirs = loaded();
     theirs.objects[1].file = file;
     theirs.objects.push(SeenObject { file, ..object("/usr/lib/libc.so.6", Role::New) });
-    theirs.exports[0] = Some(Word::Object(3, 0x100));
+    theirs.exports[0] = Some(WordMeaning::Object(3, 0x100));
     let mut ours = loaded();
     ours.objects[1].file = file;
-    ours.exports[0] = Some(Word::Object(1, 0x100));
+    ours.exports[0] = Some(WordMeaning::Object(1, 0x100));
     let result = compare(theirs, ours);
     assert_eq!(result.details.len(), 1, "{:?}", result.details);
     assert!(result.details[0].about.contains("second copy"));

@@ -1,4 +1,4 @@
-// The data of the report: one gzip stream in base64, made of the length of the JSON, the JSON, and bytes.
+// Reads the data of the report: base64 of a gzip stream, which has the length of the JSON, the JSON, and bytes.
 
 async function unpack() {
   const packed = atob(document.getElementById("data").textContent);
@@ -11,11 +11,11 @@ async function unpack() {
   return [model, plain.subarray(4 + length)];
 }
 
-// The model, and the bytes behind it. Set once, at the start.
+// The model, and the bytes behind it in the stream. Set once, at the start.
 let model;
 let blob;
 
-// A text is the number of a template, or a list of that and the numbers for its holes.
+// A text is the index of a template, or a list of that index and the numbers for the template's holes.
 function text(reference) {
   if (typeof reference === "number") return model.texts[reference];
   let next = 1;
@@ -38,7 +38,7 @@ const rowCount = () => model.rows.number.length;
 const sectionOf = (row) => model.sections[model.rows.section[row]];
 const stageOf = (row) => model.stages[sectionOf(row).stage];
 
-// `e123` names event 123, also where its row stands for several.
+// `e123` is the anchor of event 123, also if its row has several events.
 const nameOf = (row) => "#e" + model.rows.number[row];
 
 function rowOfEvent(number) {

@@ -1,4 +1,4 @@
-// Elements of the page. Whatever comes from the report becomes text, never markup.
+// Makes elements of the page. What comes from the report becomes text, never markup.
 
 const byId = (id) => document.getElementById(id);
 
@@ -7,7 +7,7 @@ function el(name, properties = {}, ...children) {
   return fill(document.createElement(name), properties, children);
 }
 
-// The same for SVG.
+// The same for SVG elements.
 function svg(name, properties = {}, ...children) {
   return fill(document.createElementNS("http://www.w3.org/2000/svg", name), properties, children);
 }
@@ -29,7 +29,7 @@ function toRow(row, properties, ...children) {
 
 const code = (content) => el("code", {}, content);
 
-// A panel of the event.
+// A panel about the event.
 function panel(heading, ...children) {
   return el("section", { class: "panel" }, el("h3", {}, heading), ...children);
 }

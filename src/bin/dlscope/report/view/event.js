@@ -1,4 +1,4 @@
-// One event: what, why, where it is written down, and everything that belongs to it.
+// Everything about one event: what happened, why, where to read on, and its panels.
 
 function showEvent(row) {
   const { rows } = model;
@@ -15,7 +15,7 @@ function showEvent(row) {
   byId("sentence").textContent = text(rows.text[row]);
   byId("words").replaceChildren(...eventWords(row));
   const [structure, bytes] = [recordPanel(row), memoryPanel(row)];
-  // Whatever changes memory shows that first.
+  // An event that changes memory shows the memory first.
   const changes = rows.effects[row] !== (row > 0 ? rows.effects[row - 1] : 0);
   const parts = [...(changes ? [bytes, structure] : [structure, bytes]), trailPanel(row), sourcePanel(row)];
   byId("details").replaceChildren(...parts.filter((part) => part !== null));
@@ -47,7 +47,7 @@ function eventWords(row) {
 
 const pair = (term, meaning) => el("div", {}, el("dt", {}, term), el("dd", {}, meaning));
 
-// How the symbol was found.
+// The lookup of the symbol.
 function trailPanel(row) {
   const number = model.rows.trail[row];
   if (number < 0) return null;
@@ -59,7 +59,7 @@ function trailPanel(row) {
   return panel("How it was found", el("ol", { class: "trail" }, lines));
 }
 
-// The lines of dlscope that did it.
+// The lines of dlscope's source that emitted the event.
 function sourcePanel(row) {
   const { file, line, lines } = model.sources[model.rows.source[row]];
   if (!lines.length) return null;

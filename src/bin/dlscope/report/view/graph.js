@@ -1,4 +1,4 @@
-// Who needs whom: a column for each distance from the library that was asked for.
+// The graph of dependencies, with a column for each distance from the opened library.
 
 const BOX = { width: 190, height: 40, right: 70, below: 16 };
 
@@ -22,7 +22,7 @@ function drawGraph() {
   const lines = edges.filter(({ from, to }) => places.has(from) && places.has(to));
   byId("graph").replaceChildren(svg(
     "svg",
-    { viewBox: `0 0 ${width} ${height}`, width, height, role: "group", "aria-label": "Who needs whom" },
+    { viewBox: `0 0 ${width} ${height}`, width, height, role: "group", "aria-label": "Dependencies" },
     arrowHead(),
     lines.map(({ from, to }) => edge(places.get(from), places.get(to), { "data-from": from, "data-to": to })),
     shown.map((object) => node(object, places.get(object.id))),
@@ -33,7 +33,7 @@ function drawGraph() {
   byId("edges").replaceChildren(...edges.map(({ text: words, row }) => el("li", {}, toRow(row, {}, text(words)))));
 }
 
-// While a box is pointed at or has the focus, only its own arrows are plain to see.
+// While the pointer or the focus is on a box, all arrows but its own are faint.
 function lightEdges(event) {
   const node = ["pointerover", "focusin"].includes(event.type) ? event.target.closest("[data-object]") : null;
   for (const edge of byId("graph").querySelectorAll(".edge")) {
@@ -43,7 +43,7 @@ function lightEdges(event) {
   }
 }
 
-// How many steps from an object that nobody needs, by the shortest way.
+// The distance of each object from one that no other object needs, by the shortest way.
 function depthsOf(objects, edges) {
   const needed = new Set(edges.map(({ to }) => to));
   const roots = objects.filter(({ id }) => !needed.has(id));
@@ -74,7 +74,7 @@ function edge(from, to, ends) {
   const y1 = from.y + BOX.height / 2;
   const y2 = to.y + BOX.height / 2;
   const x1 = from.x + BOX.width;
-  // To the right, or (within a column, and back) around the right side.
+  // An arrow goes to the right; within a column or back to the left, it goes around the right side.
   const onwards = from.x < to.x;
   const x2 = onwards ? to.x - 5 : to.x + BOX.width + 5;
   const middle = onwards ? (x1 + x2) / 2 : Math.max(x1, x2) + 40;

@@ -1,4 +1,4 @@
-// Bytes: the structure of the file with its fields, and memory before and after.
+// Rows of bytes: the structure of the file with its fields, and memory before and after the event.
 
 const two = (byte) => byte === null || byte === undefined ? "··" : byte.toString(16).padStart(2, "0");
 const letter = (field) => String.fromCharCode(97 + field);
@@ -66,7 +66,7 @@ function formulaPanel(row) {
   return lines && panel("The formula", lines);
 }
 
-// Memory at the event: what it changed, before and after.
+// The memory that the event is about, before and after it.
 function memoryPanel(row) {
   const { address: addresses, length: lengths, effects } = model.rows;
   const [address, length] = [addresses[row], lengths[row]];
@@ -79,7 +79,7 @@ function memoryPanel(row) {
   const rights = memory.pages.has(address - (address % PAGE))
     ? model.rights[memory.pages.get(address - (address % PAGE)).prot]
     : "not mapped";
-  // The host's own memory is not part of the record.
+  // The record does not contain the memory of the host's objects.
   const all = [...before, ...after];
   if (all.every((byte) => byte === undefined)) return null;
   const same = before.every((byte, at) => byte === after[at]);
@@ -108,12 +108,12 @@ function snapshot(address, length) {
   return Array.from({ length }, (_, at) => memory.byte(address + at));
 }
 
-// Around the bytes shown stands what is there now.
+// The bytes around the event's own, as they are after it.
 function contextOf(address, content) {
   return (at) => at >= address && at < address + content.length ? content[at - address] : memory.byte(at);
 }
 
-// Lines of 16 bytes. `fieldAt` says to which field a byte belongs (-1: none); `name` names a field.
+// Rows of 16 bytes. `fieldAt` gives the field of a byte, -1 for none; `name` names a field.
 function hexRows(start, length, byte, fieldAt, name) {
   const lines = [];
   const width = (start + length).toString(16).length;

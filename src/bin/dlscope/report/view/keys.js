@@ -1,11 +1,11 @@
-// Going from event to event: keys, buttons, search, and the address of the page.
+// Ways from event to event: keys, buttons, search, and the address of the page.
 
 let now = 0;
 
 let addressLater = 0;
 let jumped = false;
 
-// The address names the event as soon as the reader rests: a browser refuses to change it hundreds of times in a row.
+// The address of the page names the event only when the user stops stepping: browsers refuse hundreds of changes in a row.
 // Steps replace the entry of the history, jumps add one.
 function noteAddress(jump) {
   jumped ||= jump;
@@ -32,7 +32,7 @@ function go(row, { jump = false } = {}) {
   noteAddress(jump);
 }
 
-// The nearest row in a direction that `wanted` takes; -1 if there is none.
+// The nearest row in a direction that `wanted` accepts; -1 if there is none.
 function nearest(direction, wanted) {
   for (let row = now + direction; row >= 0 && row < rowCount(); row += direction) if (wanted(row)) return row;
   return -1;
@@ -46,7 +46,7 @@ const beginsStage = (row) =>
   row === 0 || ["stage", "request"].some((part) => sectionOf(row)[part] !== sectionOf(row - 1)[part]);
 const isAlike = (row) => model.rows.type[row] === model.rows.type[now];
 
-// Whether a row names a text, or is about an address.
+// Whether a row contains a text, or is about an address.
 function matches(row, wanted) {
   if (text(model.rows.text[row]).toLowerCase().includes(wanted)) return true;
   if (model.types[model.rows.type[row]].some((name) => name.toLowerCase().includes(wanted))) return true;
@@ -62,7 +62,7 @@ function search(direction) {
   let found = nearest(direction, (row) => matches(row, wanted));
   let around = "";
   if (found < 0) {
-    // Round the end, or the beginning.
+    // The search goes on at the other end of the list.
     const rows = Array.from({ length: rowCount() }, (_, at) => at);
     if (direction < 0) rows.reverse();
     found = rows.find((row) => matches(row, wanted)) ?? -1;
@@ -89,7 +89,7 @@ const KEYS = {
 
 const SEARCH = "Search: a symbol, a type, 0x…";
 
-// What Enter does in the field: search, or go to a number.
+// Enter in the search field: searches, or goes to an event or address.
 let onEnter = search;
 
 function openSearch(placeholder, act) {
@@ -101,7 +101,7 @@ function openSearch(placeholder, act) {
   input.select();
 }
 
-// To event 123, or to the next event that touches 0x…
+// Goes to event 123, or to the next event that is about the address 0x…
 function goThere(direction) {
   const number = /^#?e?(\d+)$/.exec(byId("search").value.trim());
   if (!number || number[1] === "0") return search(direction);
@@ -121,14 +121,14 @@ function onKey(event) {
   if (target.matches("[role=tab]") && /^(Arrow|Home|End)/.test(event.key)) return;
   const act = KEYS[event.key];
   if (!act || (event.key.length === 1 && !byId("keys").checked)) return;
-  // Tables and the graph scroll with these.
+  // In tables and the graph these keys scroll.
   if (byId("walk").hidden && event.key.length > 1) return;
   event.preventDefault();
   if (event.key.length === 1 && "[]nN".includes(event.key)) selectTab("walk");
   act();
 }
 
-// A link to an event may stand anywhere in the page.
+// Links to events are anywhere in the page, so listen to all clicks.
 function onAddress() {
   const number = /^#e(\d+)$/.exec(location.hash);
   if (!number) return;
@@ -147,7 +147,7 @@ function selectTab(wanted) {
     byId(name).hidden = name !== wanted;
   }
   document.documentElement.dataset.tab = wanted;
-  // Made when they are first looked at.
+  // The tables and the graph are made when the user first opens them.
   if (wanted === "relocations") tables.relocations ??= relocationTable();
   if (wanted === "symbols") tables.symbols ??= symbolTable();
   if (wanted === "dependencies" && !byId("graph").firstChild) drawGraph();

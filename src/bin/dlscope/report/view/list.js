@@ -1,7 +1,7 @@
-// A list of which only the rows in sight are in the document: 40,000 rows are as quick as 40.
+// A list that has only its visible rows in the document, so that 40,000 rows are as quick as 40.
 
 class VirtualList {
-  // `make(index)` gives the element of a row. All rows have the same height, which the style says.
+  // `make(index)` makes the element of a row. All rows have the height that the style sets.
   constructor(box, rowHeight, make) {
     this.box = box;
     this.rowHeight = rowHeight;
@@ -14,7 +14,7 @@ class VirtualList {
     new ResizeObserver(() => this.draw()).observe(box);
   }
 
-  // Another number of rows, other rows: everything is drawn again.
+  // Draws everything again, for other rows.
   reset(count) {
     this.count = count;
     this.body.style.height = count * this.rowHeight + "px";
@@ -27,7 +27,7 @@ class VirtualList {
     this.draw();
   }
 
-  // Makes one row anew, if it is in sight.
+  // Draws one row again, if it is visible.
   refresh(index) {
     const old = this.shown.get(index);
     if (!old) return;
@@ -53,14 +53,14 @@ class VirtualList {
       const row = this.make(index);
       row.style.top = index * this.rowHeight + "px";
       this.shown.set(index, row);
-      // In the order of the list, so that the tabulator and a screen reader go through it in order.
+      // Keep the elements in the order of the list, for the Tab key and for screen readers.
       let behind = null;
       for (let next = index + 1; next < to && !behind; next++) behind = this.shown.get(next) ?? null;
       this.body.insertBefore(row, behind);
     }
   }
 
-  // Scrolls as little as needed to have a row well in sight.
+  // Scrolls as little as needed to make a row visible, with some rows around it.
   reveal(index) {
     const top = index * this.rowHeight;
     const height = this.box.clientHeight;

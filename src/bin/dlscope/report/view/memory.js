@@ -1,4 +1,4 @@
-// Memory, rebuilt from the record: effects are done one by one, and taken back exactly.
+// Rebuilds memory from the record: carries out effects one by one, and takes them back exactly.
 
 const PAGE = 4096;
 
@@ -13,7 +13,7 @@ class Memory {
     this.prepare(effects);
   }
 
-  // Absolute addresses from differences, and for each effect where its bytes or its file are.
+  // Computes absolute addresses from differences, and for each effect the place of its bytes or its file.
   prepare(effects) {
     const count = effects.operation.length;
     this.address = new Float64Array(count);
@@ -43,7 +43,7 @@ class Memory {
     });
   }
 
-  // Does effects, or takes them back, until `count` are done.
+  // Carries out effects, or takes them back, until `count` are done.
   go(count) {
     while (this.undo.length > count) this.takeBack();
     while (this.undo.length < count) this.apply(this.undo.length);
@@ -94,14 +94,14 @@ class Memory {
       this.write(before.address, before.bytes);
       return;
     }
-    // Backwards: the same page may have been replaced twice.
+    // In reverse order, because an effect may replace a page twice.
     for (const [address, page] of before.reverse()) {
       if (page) this.pages.set(address, page);
       else this.pages.delete(address);
     }
   }
 
-  // Writes bytes; says what stood there.
+  // Writes bytes. Returns the bytes before.
   write(address, bytes) {
     const before = new Uint8Array(bytes.length);
     for (let n = 0; n < bytes.length; n++) {
@@ -131,7 +131,7 @@ class Memory {
     return page[offset % PAGE];
   }
 
-  // FNV-1a over all of memory. The report has what dlscope computed at some events, so that this can be checked.
+  // FNV-1a over all memory. The report has the hashes that dlscope computed at some events, to compare with.
   hash() {
     let hash = 0x811c9dc5;
     const add = (byte) => { hash = Math.imul(hash ^ byte, 0x01000193); };

@@ -1,4 +1,4 @@
-// On paper: the story, without the controls. Long runs of one stage are cut, and say so.
+// The printed page: all events without the controls. Of a long run of one stage only the first events are printed.
 
 const MOST_PRINTED = 40;
 

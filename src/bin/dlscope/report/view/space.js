@@ -1,4 +1,4 @@
-// The address space at the event: objects, their regions, and the page that was touched.
+// The address space after the event: objects, their regions, and the pages that the event is about.
 
 function showSpace(row) {
   const { rows } = model;
@@ -19,7 +19,7 @@ function showSpace(row) {
   byId("space-objects").replaceChildren(...(parts.length ? parts : [nothing]));
 }
 
-// Only where the column scrolls by itself: on a phone the page would jump.
+// Scrolls only if the column has a scroll bar of its own: on a phone the whole page would jump.
 function revealTouched() {
   const column = byId("space").parentElement;
   const region = column.querySelector(".region.touched");
@@ -35,7 +35,7 @@ function spaceObject(id, regions, touched, open) {
   const pages = regions.reduce((sum, [start, end]) => sum + (end - start) / PAGE, 0);
   const size = ` ${thousands(pages)} ${pages === 1 ? "page" : "pages"}`;
   const details = el("details", { open }, el("summary", {}, el("b", {}, name), el("span", { class: "note" }, size)));
-  // A load may have a hundred objects: the regions of a closed one are made when it is opened.
+  // A load may have a hundred objects, so the regions of an object are made only when the user opens it.
   const inside = () => [
     spaceStrip(regions, touched),
     el("ol", { class: "regions" }, regions.map((region) => spaceRegion(region, touched))),
@@ -45,8 +45,8 @@ function spaceObject(id, regions, touched, open) {
   return details;
 }
 
-// The object as one strip, on a logarithmic scale: one page beside a thousand can still be seen. The list below says
-// the same in words.
+// The object as one strip, on a logarithmic scale so that one page beside a thousand is visible. The list below has the
+// same information as text.
 function spaceStrip(regions, touched) {
   const parts = regions.map((region) => {
     const [start, end, prot] = region;
@@ -81,7 +81,7 @@ function pagesTouched(start, end, [from, to]) {
   return first === last ? `page ${first} of ${all}` : `pages ${first} to ${last} of ${all}`;
 }
 
-// Where in the region the touched pages lie.
+// The place of the event's pages in the region.
 function touchedBar(start, end, [from, to]) {
   const all = (end - start) / PAGE;
   const first = Math.floor((Math.max(from, start) - start) / PAGE);

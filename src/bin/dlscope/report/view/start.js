@@ -1,4 +1,4 @@
-// What is set up once.
+// Sets up the page, once.
 
 let memory;
 let timeline;
@@ -13,7 +13,7 @@ function showFacts() {
   byId("failure").textContent = error ?? "";
 }
 
-// The stages of an open, in order; the others after them.
+// The stages of the pipeline in order, and the other stages behind them.
 function drawPipeline() {
   const order = model.stages.map((stage, number) => [stage.number ?? 100 + number, stage, number]);
   const items = order.sort(([one], [other]) => one - other).map(([, stage, number]) => {
@@ -45,7 +45,7 @@ function revealStage() {
   }
 }
 
-// Light or dark: as the system says, or as the reader does. A page from disk may not be allowed to remember it.
+// The theme, light or dark: that of the system, or the user's choice. Browsers may not let a page from disk store it.
 const THEMES = ["auto", "light", "dark"];
 
 function setTheme(theme) {
@@ -101,7 +101,7 @@ function listen() {
   }
 }
 
-// Goes through memory as the record does and compares it with what dlscope saw; for tests, and for the curious.
+// Rebuilds the memory at every check and compares its hash with dlscope's.
 function verify() {
   return model.checks.map(([row, expected]) => {
     memory.go(model.rows.effects[row]);
@@ -121,7 +121,7 @@ async function start() {
   const number = /^#e(\d+)$/.exec(location.hash);
   go(number ? rowOfEvent(Number(number[1])) : 0);
   document.documentElement.dataset.ready = Math.round(performance.now());
-  // For those who open the console.
+  // For tests, and for users of the console.
   window.dlscope = { model, memory, verify, go, now: () => now };
 }
 

@@ -1,9 +1,9 @@
-// Relocations and symbols: long tables with a filter.
+// The tables of relocations and symbols, with a filter.
 
 const TABLE_ROW = 26;
 
 class FilteredTable {
-  // `columns`: headings. `cells(index)`: the texts of a row. `row(index)`: the row of the timeline it belongs to.
+  // `columns` are the headings, `cells(index)` the texts of a row, `row(index)` its row in the timeline.
   constructor(box, input, status, columns, count, cells, row, remark) {
     Object.assign(this, { input, status, count, cells, row, remark });
     this.columns = columns.length;
@@ -31,7 +31,7 @@ class FilteredTable {
     );
   }
 
-  // Rows that have all words of the filter, in whichever column.
+  // The rows that contain all words of the filter, in any column.
   filter() {
     const words = this.input.value.toLowerCase().split(/\s+/).filter((word) => word);
     this.shown = words.length === 0 ? null : [];

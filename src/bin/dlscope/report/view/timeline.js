@@ -1,11 +1,11 @@
-// All rows, grouped by request, and by stage and object.
+// The timeline: all rows, grouped by request, stage and object.
 
 const TIMELINE_ROW = 28;
 
 class Timeline {
   constructor(box) {
     this.items = timelineItems();
-    // The place of each row in the list.
+    // The index of each row in the list.
     this.places = new Int32Array(rowCount());
     this.items.forEach((item, place) => { if (item >= 0) this.places[item] = place; });
     this.now = 0;
@@ -45,7 +45,7 @@ class Timeline {
 
 const stageClass = (row) => "stage-" + stageOf(row).name;
 
-// Rows, and before the first of a group ~row for its heading; a new request has two headings.
+// The rows of the list, with ~row for the heading before the first row of a group; a new request has two headings.
 function timelineItems() {
   const items = [];
   let last = -1;

@@ -1,0 +1,96 @@
+//! Pass 2: the resolvers of new objects are asked, now that every object which they may use has been through pass 1.
+
+use super::refusals::{outside, refused};
+use super::store;
+use crate::elf::addr::{Addr, Vaddr};
+use crate::elf::reloc::{Entry, RelocKind, Value, Write};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Kind, Report, Stage};
+use crate::load::batch::{Batch, Bound, Relocated};
+use crate::memory::{Around, Watch};
+use crate::object::Object;
+use crate::runtime::{ifunc, lazy};
+
+/// A relocation that waits for a resolver: which entry, and whom to ask.
+pub(crate) struct Deferred {
+    pub table: &'static str,
+    pub index: usize,
+    pub place: Vaddr,
+    pub kind: RelocKind,
+    pub addend: i64,
+    pub resolver: Addr,
+}
+
+/// Pass 2: asks the resolvers of new objects, dependencies first.
+///
+/// # Safety
+/// Runs the IFUNC resolvers of the new objects.
+///
+/// # Errors
+/// A relocation that cannot be applied; everything is unmapped again.
+pub(crate) unsafe fn resolve(mut batch: Batch<Bound>, report: Report<'_>) -> Result<Batch<Relocated>> {
+    let report = report.at(Stage::Relocate);
+    let nodes = &batch.stage.0.nodes;
+    let order: Vec<_> = batch.order.iter().copied().filter(|&at| !nodes[at].deferred.is_empty()).collect();
+    if order.is_empty() {
+        return Ok(batch.then(|Bound(links)| Relocated(links)));
+    }
+    report.tell(|| Kind::Pass { pass: 2, objects: batch.tags(&order) });
+    // A resolver may call through a slot of its own library that was left for its first call.
+    let pending = lazy::Pending::new(batch.objects());
+    let mut watch = Watch::default();
+    for at in order {
+        let object = &*batch.nodes[at].object;
+        let report = report.about(&object.tag);
+        // SAFETY: the whole batch has been through pass 1, and pass 2 goes dependencies first; that resolvers are
+        // called at all is the caller's promise.
+        unsafe { second_pass(object, &nodes[at].deferred, &*batch.nodes, &mut watch, report) }?;
+    }
+    for (user, provider) in pending.end() {
+        let at = batch.nodes.iter().position(|n| n.object.tag.id == user);
+        let bound = at.map(|at| &mut batch.stage.0.nodes[at].bound);
+        bound.filter(|bound| !bound.contains(&provider)).into_iter().for_each(|bound| bound.push(provider));
+    }
+    Ok(batch.then(|Bound(links)| Relocated(links)))
+}
+
+/// Pass 2 for one object: asks the resolvers and stores their answers.
+///
+/// # Safety
+/// Every object that the resolvers may use has been through pass 1, and its dependencies through pass 2.
+///
+/// # Errors
+/// A place that cannot be written.
+unsafe fn second_pass(
+    object: &Object,
+    deferred: &[Deferred],
+    around: &(impl Around + ?Sized),
+    watch: &mut Watch,
+    report: Report<'_>,
+) -> Result<()> {
+    let wrap = |kind: ErrorKind| -> Error { kind.of(object.label(), Stage::Relocate) };
+    for d in deferred {
+        // SAFETY: the caller's.
+        let answer = unsafe { ifunc::resolve(d.resolver, around, watch, report) };
+        let value = Value { address: answer.0, ..Value::default() };
+        let write = match d.kind {
+            RelocKind::IRelative => Ok(Write::Word(answer.0)),
+            kind => kind.compute(object.bias(), object.bias() + d.place, value, d.addend),
+        };
+        let entry = Entry { place: d.place, kind: d.kind as u32, symbol: 0, addend: d.addend };
+        let write = write.map_err(|problem| wrap(refused(d.table, d.index, d.kind, entry, problem)))?;
+        // Opened for one store only: the resolver's own code may lie in these pages.
+        if object.dynamic.textrel {
+            object.memory.open_text(report).map_err(wrap)?;
+        }
+        store(object, d.place, write, report).ok_or_else(|| wrap(outside(d.table, d.index, d.kind.name(), d.place)))?;
+        if report.listening() {
+            watch.stored(&object.memory, d.place);
+        }
+        if object.dynamic.textrel {
+            object.memory.shut_text(report).map_err(wrap)?;
+        }
+    }
+    report.tell(|| Kind::Relocated { pass: 2, symbols: 0, looking_up: None });
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! What takes more than an address: sizes, thread-local variables, and IFUNCs, some of which have to wait for pass 2.
+
+use std::sync::Arc;
+
+use super::{Deferred, Entries, Last, One, Pass};
+use crate::elf::addr::Addr;
+use crate::elf::reloc::{Entry, RelocKind, Value};
+use crate::error::ErrorKind;
+use crate::event::Kind;
+use crate::lookup::scope::Definition;
+use crate::memory::{NothingAround, Watch};
+use crate::runtime::{ifunc, tls};
+
+impl<'a> Pass<'a, '_> {
+    /// Carries out an entry whose formula needs more of a symbol than its address, or nothing of it.
+    #[cold]
+    pub(super) fn special(&mut self, one: One<'_>) -> Result<(), ErrorKind> {
+        let One { kind, entry, .. } = one;
+        match kind.needs_symbol() {
+            true if self.last.is(entry.symbol, kind.class()) && self.last.definition.is_some() => {}
+            true => {
+                self.symbols += 1;
+                self.ask_scope(one)?;
+            }
+            false => self.last = Last::NONE,
+        }
+        self.tell(one);
+        let definition = self.last.definition;
+        if let Some(resolver) = self.must_wait(kind, entry, definition) {
+            self.defer(one, resolver, definition);
+            return Ok(());
+        }
+        let value = match kind.is_tls() {
+            false => Some(self.value(definition)),
+            true => self.tls_value(kind, entry, definition).or_else(|e| self.fault(e))?,
+        };
+        // `None`: a weak thread-local symbol that nothing defines. The slot stays as it is.
+        value.map_or(Ok(()), |value| self.apply(one, value))
+    }
+
+    /// The resolver that has to be asked in pass 2, if this entry depends on one. Resolvers of start-up objects
+    /// can be asked at once: those objects were complete before we came.
+    fn must_wait(&self, kind: RelocKind, entry: Entry, definition: Option<Definition<'a>>) -> Option<Addr> {
+        if kind == RelocKind::IRelative {
+            return Some(Addr(self.object.bias().0.wrapping_add_signed(entry.addend)));
+        }
+        let definition = definition.filter(|d| d.symbol.is_ifunc())?;
+        definition.object.filter(|o| !o.is_startup()).map(|_| definition.address)
+    }
+
+    fn defer(&mut self, one: One<'_>, resolver: Addr, definition: Option<Definition<'a>>) {
+        let One { table: &Entries { tag: table, .. }, index, kind, entry: Entry { place, addend, .. } } = one;
+        let of = definition.and_then(|d| d.object).unwrap_or(self.object);
+        self.report.tell(|| Kind::Deferred { table, index, place, resolver_of: of.tag.clone() });
+        self.linked.deferred.push(Deferred { table, index, place, kind, addend, resolver });
+    }
+
+    /// The numbers of a symbol that is not thread-local.
+    fn value(&self, definition: Option<Definition<'a>>) -> Value {
+        let Some(d) = definition else { return Value::default() };
+        let mut value = Value { address: d.address.0, size: d.symbol.size(), ..Value::default() };
+        if d.symbol.is_ifunc() && d.object.is_some() {
+            // SAFETY: `must_wait` let it through: the resolver of a start-up object, complete and relocated.
+            value.address = unsafe { ifunc::resolve(d.address, &NothingAround, &mut Watch::default(), self.report) }.0;
+        }
+        value
+    }
+
+    /// The same for a thread-local variable: where its block is, in the form that `kind` wants.
+    #[cold]
+    fn tls_value(
+        &mut self,
+        kind: RelocKind,
+        entry: Entry,
+        definition: Option<Definition<'a>>,
+    ) -> Result<Option<Value>, ErrorKind> {
+        let Some(Definition { object: Some(owner), symbol, .. }) = definition else {
+            let descriptor = (kind == RelocKind::TlsDesc).then(|| tls::undefined_descriptor(entry.addend));
+            return Ok(descriptor.map(|words| Value { descriptor: Some(words), ..Value::default() }));
+        };
+        let block_offset = symbol.value().0;
+        let mut value = Value { block_offset, ..Value::default() };
+        if owner.is_host() {
+            value.module = self.host.tls_module(owner);
+            let block = self.host.tls_offset(owner);
+            value.tp_offset = block.map(|block| (block_offset as i64).wrapping_sub(block as i64));
+        }
+        let offset = block_offset.wrapping_add_signed(entry.addend);
+        let module = || {
+            let at = self.object.bias().vaddr(self.object.bias() + entry.place);
+            owner.tls_module.ok_or_else(|| {
+                let rule = "a thread-local variable lies in its library's PT_TLS (ELF TLS, \"Program Header\")";
+                ErrorKind::malformed("PT_TLS", at, "none", "one", rule)
+            })
+        };
+        match kind {
+            RelocKind::TlsDesc => {
+                let (words, argument) = match value.module {
+                    Some(id) => tls::host_descriptor(
+                        value.tp_offset.map(|at| at.wrapping_add(entry.addend)),
+                        tls::Index { module: id, offset },
+                    ),
+                    None => tls::descriptor(module()?, offset, self.report.about(&owner.tag)),
+                };
+                value.descriptor = Some(words);
+                self.linked.kept.extend(argument.map(|argument| argument as Arc<dyn Send + Sync>));
+            }
+            _ if owner.is_host() => {}
+            RelocKind::TpOff64 => {
+                let block = tls::require_static(module()?, self.report.about(&owner.tag))?;
+                value.tp_offset = Some(block.wrapping_add_unsigned(block_offset));
+            }
+            _ => value.module = Some(module()?),
+        }
+        Ok(Some(value))
+    }
+}
