@@ -1,9 +1,9 @@
 //! Builds the C fixtures, `c-fixtures/<case>/*.c`, for the `dlscope` command and the tests.
 //!
 //! Each C file says in `//@` lines how it is built and what the result must contain;
-//! `c-fixtures/README.md` explains the words. The results go to `$OUT_DIR/fixtures/<case>/`, and
-//! `$OUT_DIR/fixtures.rs` lists them as `pub static FIXTURES: &[Fixture]`, with the files inside.
-//! Who includes that list defines its two types:
+//! `c-fixtures/README.md` explains the words. The results go to `$OUT_DIR/fixtures/<case>/`.
+//! `$OUT_DIR/fixtures.rs` lists them as `pub static FIXTURES: &[Fixture]`, with the bytes of the
+//! files. Code that includes that list must define its two types:
 //!
 //! ```text
 //! pub struct Fixture {
@@ -15,10 +15,10 @@
 //!     pub claims: &'static [Claim],                        // every `has:`
 //!     pub calls: &'static [&'static str],                  // every `call:`, to be made in this order
 //!     pub prints: &'static [&'static str],                 // lines on stdout from open to exit
-//!     pub refuse: Option<&'static str>,                    // no loader takes it: glibc's words
+//!     pub refuse: Option<&'static str>,                    // why no loader takes it, in glibc's words
 //!     pub policy: Option<&'static str>,                    // why dlscope refuses what glibc takes
 //!     pub crash: Option<&'static str>,                     // why glibc crashes where dlscope does not
-//!     pub later: Option<&'static str>,                     // the chapter of dlscope it waits for
+//!     pub later: Option<&'static str>,                     // the chapter of dlscope that it waits for
 //!     pub host: Option<&'static str>,                      // what kind of program `host` is
 //!     pub host_prints: &'static [&'static str],            // lines on that program's stdout
 //! }
@@ -30,14 +30,14 @@
 //! }
 //! ```
 //!
-//! Without the feature `cli` this does nothing, so that the library needs no C compiler.
+//! Without the feature `cli` this script does nothing, so that the library needs no C compiler.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 use std::{env, fs, thread};
 
-/// An error is a message for the person who builds.
+/// An error is a message for the person who builds dlscope.
 type Result<T> = std::result::Result<T, String>;
 
 fn main() {
@@ -57,7 +57,7 @@ fn build_all() -> Result<()> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR").unwrap());
     let out = PathBuf::from(env::var("OUT_DIR").unwrap());
     let fixtures = out.join("fixtures");
-    // Start from nothing: a file of a deleted case must not be there to be found.
+    // The folder is emptied first, so that no test finds a file of a case that was deleted.
     let _ = fs::remove_dir_all(&fixtures);
 
     let cases = read_cases(&root.join("c-fixtures"))?;
@@ -68,16 +68,17 @@ fn build_all() -> Result<()> {
 
 // ---- what the C files say ----------------------------------------------------------------
 
-/// What may stand before the colon of a `//@` line.
+/// The words that may stand before the colon of a `//@` line.
 const WORDS: &str = "teaches cc needs out runpath patch has call prints refuse policy crash later host";
 
-/// One folder below `c-fixtures`. The first source is `<name>.c`, which speaks for the case.
+/// One folder below `c-fixtures`. Its first source is `<name>.c`, whose `teaches:` describes the
+/// case.
 struct Case {
     name: String,
     sources: Vec<Source>,
 }
 
-/// One C file with its directives: line, word, text.
+/// One C file with its directives: the line, the word and the text of each.
 struct Source {
     name: String,
     directives: Vec<(usize, String, String)>,
@@ -93,18 +94,19 @@ impl Source {
         self.all(word).next()
     }
 
-    /// Each word of each `cc:` or `needs:`.
+    /// The words of all `cc:` or all `needs:` lines.
     fn list(&self, word: &str) -> impl Iterator<Item = &str> {
         self.all(word).flat_map(str::split_whitespace)
     }
 
-    /// What it is built into, by path in the case's folder.
+    /// The file that it is built into, by its path in the folder of the case.
     fn out(&self) -> String {
         let by_name = || format!("lib{}.so", self.name.trim_end_matches(".c"));
         self.one("out").map_or_else(by_name, String::from)
     }
 
-    /// Only the linker sees what lies in `stub/`: when the case is loaded it is not there.
+    /// Whether only the linker sees the result: files in `stub/` are not there when the case is
+    /// loaded.
     fn is_stub(&self) -> bool {
         self.out().starts_with("stub/")
     }
@@ -114,7 +116,7 @@ impl Source {
     }
 }
 
-/// All cases, in the order in which the README lists them.
+/// All cases, in the order in which `c-fixtures/README.md` lists them.
 fn read_cases(folder: &Path) -> Result<Vec<Case>> {
     let readme = read(&folder.join("README.md"))?;
     let listed = readme.lines().filter_map(|line| line.strip_prefix("- `")?.split_once("`: "));
@@ -162,7 +164,7 @@ fn parse(name: &str, text: &str) -> Result<Source> {
 
 // ---- building ----------------------------------------------------------------------------
 
-/// Distributions give their compilers different defaults; these make the results alike.
+/// Distributions give their compilers different defaults. These flags make the results alike.
 const FLAGS: &str = "-O1 -g -fcf-protection=none -fno-stack-protector -U_FORTIFY_SOURCE \
     -Wl,-z,lazy -Wl,--hash-style=gnu -Wl,--no-as-needed -Wl,--enable-new-dtags";
 
@@ -173,7 +175,7 @@ struct Builder {
 }
 
 impl Builder {
-    /// Cases know nothing of each other, so whichever thread is free builds the next one.
+    /// Builds all cases. They do not depend on each other, so each free thread takes the next one.
     fn build_in_parallel(&self, cases: &[Case]) -> Result<()> {
         let jobs = env::var("NUM_JOBS").map_or(1, |jobs| jobs.parse().unwrap_or(1));
         let next = Mutex::new(cases.iter());
@@ -186,7 +188,7 @@ impl Builder {
         })
     }
 
-    /// Builds what is needed before what needs it.
+    /// Builds each library before those that need it.
     fn build_case(&self, case: &Case) -> Result<()> {
         let mut waiting: Vec<&Source> = case.sources.iter().collect();
         while !waiting.is_empty() {
@@ -210,14 +212,14 @@ impl Builder {
         let mut cc = Command::new(&self.cc);
         cc.current_dir(self.root.join("c-fixtures").join(&case.name));
         cc.arg(&source.name).arg("-o").arg(&out).args(FLAGS.split_whitespace());
-        // No path of the building machine in the debug information.
+        // Keeps the paths of the building machine out of the debug information.
         cc.arg(format!("-ffile-prefix-map={}=.", self.root.display()));
         if !source.is_program() {
             let soname = out.file_name().unwrap().display();
             cc.args(["-shared", "-fPIC", &format!("-Wl,-soname,{soname}")]);
         }
         if source.one("teaches").is_none() {
-            // Two segments instead of four make the lesser files smaller by half.
+            // Two segments in place of four make the other files of a case smaller by half.
             cc.arg("-Wl,-z,noseparate-code");
         }
         cc.args(source.list("needs").map(|needed| folder.join(needed)));
@@ -226,7 +228,7 @@ impl Builder {
         if let Some(path) = runpath.filter(|path| *path != "none") {
             cc.arg(format!("-Wl,-rpath,{path}"));
         }
-        // Where the linker finds what the needed libraries need themselves.
+        // Tells the linker where to find what the needed libraries need themselves.
         cc.arg(format!("-Wl,-rpath-link,{}", folder.display()));
         cc.args(source.list("cc"));
 
@@ -259,8 +261,8 @@ fn number(text: &str) -> Result<u64> {
     text.parse().map_err(|_| format!("`{text}` is no number"))
 }
 
-/// The bytes of a file that the linker has just made, so its offsets are trusted: a wrong one
-/// stops the build at the index that it does not fit.
+/// The bytes of a file that the linker has just made. Its offsets are trusted: a wrong one stops
+/// the build with an index out of range.
 struct Elf(Vec<u8>);
 
 const PT_LOAD: u64 = 1;
@@ -283,7 +285,7 @@ impl Elf {
         self.0[offset as usize..][..size].copy_from_slice(&value.to_le_bytes()[..size]);
     }
 
-    /// File offsets of the program headers of type `p_type` (gABI, "Program Header").
+    /// The file offsets of the program headers of type `p_type` (gABI, "Program Header").
     fn headers(&self, p_type: u64) -> impl Iterator<Item = u64> {
         let (e_phoff, e_phnum) = (self.get(0x20, 8), self.get(0x38, 2));
         let headers = (0..e_phnum).map(move |index| e_phoff + index * 56);
@@ -300,8 +302,9 @@ impl Elf {
         self.set(0x3e, 2, 0);
     }
 
-    /// Between p_filesz and p_memsz of a read-only PT_LOAD the linker leaves zeros in the file, where
-    /// any bytes may stand: puts others there, so that a loader which does not zero them is seen.
+    /// The linker leaves zeros in the file between p_filesz and p_memsz of a read-only PT_LOAD,
+    /// although any bytes may stand there. This puts other bytes there, so that a test notices a
+    /// loader which does not zero them.
     fn fill_readonly_tail(&mut self) {
         let is_readonly = |header: &u64| self.get(header + 0x04, 4) & PF_W == 0;
         let header = self.headers(PT_LOAD).filter(is_readonly).last().unwrap();
@@ -315,8 +318,8 @@ impl Elf {
         self.set(p_flags, 4, self.get(p_flags, 4) & !PF_W);
     }
 
-    /// The value of a dynamic entry. An address is a file offset too when it lies in the first
-    /// PT_LOAD, as those of all tables do that are patched here.
+    /// The value of a dynamic entry. If it is an address in the first PT_LOAD, it is a file offset
+    /// too. That holds for all tables that are patched here.
     fn dynamic_entry(&self, tag: u64) -> u64 {
         let dynamic = self.headers(PT_DYNAMIC).next().unwrap();
         let mut entries = (self.get(dynamic + 0x08, 8)..).step_by(16);

@@ -1,6 +1,6 @@
-//! The inner parts, one at a time: `cargo bench --bench inner`, or one of them with its name behind it.
+//! Benchmarks of the inner parts, one at a time: `cargo bench --bench inner` runs all, a name behind it runs one.
 //!
-//! Whole loads, beside other loaders, are measured by `benches/versus`.
+//! `benches/versus` measures whole loads, beside other loaders.
 
 use std::fs;
 use std::hint::black_box;
@@ -23,7 +23,7 @@ fn main() {
 
 // ── DT_GNU_HASH's hash of a name ─────────────────────────────────────────────────────────────────────────
 
-/// As long as names in C, in a large C library, and in C++.
+/// The lengths of typical names: in C, in a large C library, and in C++.
 const LENGTHS: [usize; 4] = [7, 16, 30, 80];
 
 #[divan::bench(args = LENGTHS)]
@@ -41,7 +41,7 @@ fn hash_byte_by_byte(bencher: Bencher<'_, '_>, length: usize) {
 
 // ── a symbol by name ─────────────────────────────────────────────────────────────────────────────────────
 
-/// The library, every name that it exports, and as many that it does not.
+/// A library, every name that it exports, and as many names that it does not export.
 struct Named {
     library: Library,
     there: Vec<String>,
@@ -56,7 +56,7 @@ static SQLITE: LazyLock<Named> = LazyLock::new(|| {
     Named { library, there, missing }
 });
 
-/// All names, one after the other: the time is that of one.
+/// Looks up all names, one after the other. The time is shown for one of them.
 fn each_name(bencher: Bencher<'_, '_>, names: &'static [String], look: impl Fn(&Library, &str) -> bool) {
     let library = &SQLITE.library;
     bencher.counter(ItemsCount::new(names.len())).bench_local(|| {
@@ -66,7 +66,7 @@ fn each_name(bencher: Bencher<'_, '_>, names: &'static [String], look: impl Fn(&
     });
 }
 
-/// By the library's index, which it has after the first few hundred.
+/// Looks a name up in the library's index, which is made after the first few hundred lookups.
 fn find(library: &Library, name: &str) -> bool {
     // SAFETY: the symbol is not used.
     unsafe { library.find::<*const ()>(name) }.is_some()
@@ -94,17 +94,17 @@ fn lookup_miss_object_by_object(bencher: Bencher<'_, '_>) {
 
 // ── probes are free when silent ──────────────────────────────────────────────────────────────────────────
 //
-// Pass 1 over a library with nothing but `R_X86_64_RELATIVE`s: the tightest loop that tells events, one for each word.
-// It is held against a loop without any word of events in it, which makes the same checks and the same stores. Without
-// a probe, or with one that does not listen, there should be no difference; for one that listens an event is built for
-// each word.
+// Pass 1 of the relocations of a library that has only `R_X86_64_RELATIVE`s. This is the tightest loop that tells
+// events, one for each word. It is compared with a loop that has no code for events, and makes the same checks and the
+// same stores. Without a probe, and with one that does not listen, there should be no difference. With one that
+// listens, an event is built for each word.
 
 const WORDS: usize = 100_000;
 
 struct Relatives {
     library: dlscope::Prepared,
     entries: Vec<Rela>,
-    /// `p_vaddr`s of the data segment.
+    /// The `p_vaddr`s at which the data segment begins and ends.
     data: std::ops::Range<u64>,
 }
 
@@ -120,7 +120,7 @@ static RELATIVES: LazyLock<Relatives> = LazyLock::new(|| {
     Relatives { library, entries, data }
 });
 
-/// A library whose data is 100,000 words with addresses inside it.
+/// Builds a library whose data is 100,000 words with addresses inside it.
 fn relatives() -> Result<PathBuf, String> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let (source, library) = (folder.join("relatives.s"), folder.join("librelatives.so"));
@@ -145,7 +145,8 @@ fn relative_without_any_probe_code(bencher: Bencher<'_, '_>) {
                 return Err(entry.r_offset);
             }
             let slot: *mut u64 = std::ptr::with_exposed_provenance_mut((bias + entry.r_offset) as usize);
-            // SAFETY: a word of the data segment of a library that is not sealed yet; nobody else uses it.
+            // SAFETY: the slot is a word in the data segment of a library that is not sealed yet, and nobody else uses
+            // it.
             unsafe { slot.write_unaligned(bias.wrapping_add_signed(entry.r_addend)) };
         }
         Ok(())

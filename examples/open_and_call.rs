@@ -3,7 +3,7 @@
 
 use std::ffi::c_int;
 
-// Exceptions of loaded libraries find their way, without a lock.
+// With this line, exceptions of loaded libraries are unwound without a lock.
 dlscope::interpose!();
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -11,7 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (Some(library), Some(function)) = (arguments.next(), arguments.next()) else {
         return Err("usage: open_and_call LIB FUNCTION".into());
     };
-    // SAFETY: whoever runs this says that the library may run, and that the function has this type.
+    // SAFETY: whoever runs this program promises that the library's code may run, and that the function has this type.
     unsafe {
         let library = dlscope::Library::open(library)?;
         let function = library.get::<unsafe extern "C" fn() -> c_int>(&function)?;

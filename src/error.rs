@@ -1,30 +1,31 @@
-//! What can go wrong, told to the person it happens to: in which file and field, what was found, what was
-//! expected, what to try.
+//! Errors, written for the person who hits them: which field of which file is wrong, what was found, what was
+//! expected, and what to try.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::elf::addr::{FileOffset, Vaddr};
 
-/// This crate's result.
+/// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A load, lookup or unload that did not happen. A load that fails leaves nothing behind: no mapping, no
-/// descriptor, and no code of the library has run (unless a constructor is what failed).
+/// A load, lookup or close that did not happen. A load that fails leaves nothing behind: no mapping and no
+/// descriptor. No code of the library has run, apart from IFUNC resolvers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Error {
-    /// The file or library this is about, as the user named it or as it was found.
+    /// The file or library that the error is about, as the user named it or as it was found.
     pub object: String,
-    /// The stage of the pipeline that refused.
+    /// The stage that refused.
     pub stage: Stage,
     /// What was wrong.
     pub kind: ErrorKind,
 }
 
-/// The stages of the pipeline (see the crate's front page), and what happens outside of it.
+/// The stages of a load (see the crate's front page), and what happens outside of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
 pub enum Stage {
     /// 1: from a name to an open file.
     Find,
@@ -32,13 +33,13 @@ pub enum Stage {
     Read,
     /// 3: from `PT_LOAD`s to steps.
     Plan,
-    /// 4: the steps carried out.
+    /// 4: the steps are carried out.
     Map,
-    /// 5: `PT_DYNAMIC` and the tables it names.
+    /// 5: `PT_DYNAMIC` and the tables that it names.
     Dynamic,
     /// 6: dependencies, breadth first.
     Needed,
-    /// 7: every needed version is there.
+    /// 7: whether every version that is needed is there.
     Versions,
     /// 8: relocations, in two passes.
     Relocate,
@@ -48,18 +49,18 @@ pub enum Stage {
     Publish,
     /// 11: constructors.
     Init,
-    /// A symbol by name, for the user.
+    /// A symbol is looked up by name, for the user.
     Lookup,
-    /// A function that was called for the first time, lazily bound.
+    /// A function is called for the first time and bound (lazy binding).
     Bind,
-    /// Destructors and unmapping.
+    /// Destructors run, and libraries are unmapped.
     Close,
-    /// What was in the process before: adopted, never mapped.
+    /// The objects that were in the process before are adopted.
     Host,
 }
 
 impl Stage {
-    /// The stages of an open, in order.
+    /// The stages of a load, in order.
     pub const PIPELINE: [Stage; 11] = [
         Stage::Find,
         Stage::Read,
@@ -74,7 +75,7 @@ impl Stage {
         Stage::Init,
     ];
 
-    /// Its number in the pipeline, from 1; `None` for what happens outside of an open.
+    /// The stage's number in a load, from 1. `None` for what happens outside of a load.
     pub fn number(self) -> Option<usize> {
         Stage::PIPELINE.iter().position(|&s| s == self).map(|at| at + 1)
     }
@@ -102,11 +103,11 @@ impl fmt::Display for Stage {
     }
 }
 
-/// Where the wrong thing stands.
+/// Where the thing that is wrong stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum Where {
-    /// In the file, so many bytes from its start.
+    /// In the file, at this many bytes from its start.
     File(FileOffset),
     /// In the mapped object, at this `p_vaddr` (`readelf` shows the same number).
     Memory(Vaddr),
@@ -121,22 +122,23 @@ impl fmt::Display for Where {
     }
 }
 
-/// The kinds of refusal, each with what is needed to act on it.
+/// The kinds of error, each with what a person needs to act on it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+#[non_exhaustive]
 pub enum ErrorKind {
-    /// No file for a name.
+    /// No file was found for a name.
     #[error("cannot be found{}{}", needed(needed_by), tried_list(tried))]
     NotFound {
-        /// The library whose `DT_NEEDED` named it, if it was not asked for directly.
+        /// The library whose `DT_NEEDED` has the name, unless the user asked for it.
         needed_by: Option<String>,
-        /// Every path that was tried, in order, with the reason it was passed over.
+        /// Every path that was tried, in order, with the reason why it was not taken.
         tried: Vec<String>,
-        /// What the kernel said to the last of them.
+        /// The kernel's error for the last of these paths.
         #[cfg_attr(feature = "serde", serde(serialize_with = "by_name"))]
         errno: nix::errno::Errno,
     },
-    /// The kernel refused a call.
+    /// The kernel refused a system call.
     #[error("{call}: {errno}")]
     System {
         /// The call as `strace` would show it, without its result.
@@ -145,14 +147,14 @@ pub enum ErrorKind {
         #[cfg_attr(feature = "serde", serde(serialize_with = "by_name"))]
         errno: nix::errno::Errno,
     },
-    /// The file is whole, but not for this loader.
+    /// The file is whole, but this loader cannot use it.
     #[error("{field} is {found}, expected {expected}\n       {at}; {reason}")]
     Unsuitable {
         /// The field of the file.
         field: String,
-        /// Where it stands.
+        /// Where the field stands.
         at: Where,
-        /// Its value.
+        /// The value of the field.
         found: String,
         /// What would be right.
         expected: String,
@@ -164,63 +166,63 @@ pub enum ErrorKind {
     Malformed {
         /// The field of the file.
         field: String,
-        /// Where it stands.
+        /// Where the field stands.
         at: Where,
-        /// Its value.
+        /// The value of the field.
         found: String,
         /// What would be right.
         expected: String,
         /// The rule and where it is written.
         rule: String,
     },
-    /// A library that this one needs is there, but too old (or new) for it.
+    /// A library that this one needs is there, but lacks a version.
     #[error(
         "needs version {version} of {provider}, and the one found at {path} offers {offered}\n       install a {provider} that has it, or set LD_LIBRARY_PATH to its folder"
     )]
     MissingVersion {
         /// The version that is needed.
         version: String,
-        /// The library that should provide it, by soname.
+        /// The library that should have the version, by soname.
         provider: String,
         /// Where that library was found.
         path: String,
-        /// The versions it has.
+        /// The versions that the library has.
         offered: String,
     },
     /// A relocation refers to a symbol that nothing defines.
     #[error("undefined symbol: {symbol}{}\n       wanted by {wanted_by}; looked in {}", at_version(version), searched.join(", "))]
     UndefinedSymbol {
-        /// Its name.
+        /// The name of the symbol.
         symbol: String,
-        /// The version asked for.
+        /// The version that was asked for.
         version: Option<String>,
-        /// What refers to it: `relocation 12 of DT_JMPREL (R_X86_64_JUMP_SLOT)`.
+        /// What refers to the symbol: `relocation 12 of DT_JMPREL (R_X86_64_JUMP_SLOT)`.
         wanted_by: String,
-        /// The objects of the scope, in the order they were searched.
+        /// The objects of the scope, in the order in which they were searched.
         searched: Vec<String>,
     },
-    /// `get`: the library and its dependencies do not export the symbol.
+    /// A lookup by name found the symbol in no object.
     #[error("no symbol {symbol}{}\n       looked in {}", at_version(version), short_names(searched))]
     NoSuchSymbol {
-        /// Its name.
+        /// The name of the symbol.
         symbol: String,
-        /// The version asked for.
+        /// The version that was asked for.
         version: Option<String>,
-        /// The paths of the objects searched, in order.
+        /// The paths of the objects that were searched, in order.
         searched: Arc<[Arc<str>]>,
     },
-    /// A relocation that cannot be applied.
+    /// A relocation cannot be applied.
     #[error("relocation {index} of {table} ({kind}) at {place}: {problem}\n       {rule}")]
     Relocation {
-        /// Its place in its table, from 0.
+        /// The number of the entry in its table, from 0.
         index: usize,
         /// `DT_RELA`, `DT_JMPREL` or `DT_RELR`.
         table: &'static str,
-        /// Its type by name.
+        /// The relocation type by name.
         kind: String,
         /// `r_offset`.
         place: Vaddr,
-        /// What is wrong: values included.
+        /// What is wrong, with the values.
         problem: String,
         /// The rule and where it is written.
         rule: &'static str,
@@ -230,18 +232,18 @@ pub enum ErrorKind {
         "cannot allocate memory in static TLS block: {asked:#x} bytes, aligned to {align}, are needed, {left:#x} of {size:#x} are left\n       {why}; build dlscope with a larger DLSCOPE_TLS_ARENA"
     )]
     StaticTls {
-        /// Bytes that it needs.
+        /// How many bytes the library needs.
         asked: u64,
-        /// Their alignment.
+        /// The alignment that they need.
         align: u64,
-        /// Bytes of the arena that nobody uses.
+        /// How many bytes of the arena are left.
         left: u64,
-        /// Bytes of the whole arena.
+        /// How many bytes the whole arena has.
         size: u64,
-        /// What does not fit.
+        /// Why it does not fit.
         why: String,
     },
-    /// Something correct that dlscope does not do yet.
+    /// The file is correct, but asks for something that dlscope does not do yet.
     #[error("{what} is not supported yet\n       {detail}")]
     Unsupported {
         /// The feature.
@@ -249,12 +251,12 @@ pub enum ErrorKind {
         /// Where the file asks for it.
         detail: String,
     },
-    /// Something the file asks for that dlscope refuses on purpose.
+    /// The file asks for something that dlscope refuses on purpose.
     #[error("{what}: {found} is refused by policy\n       {reason}")]
     Policy {
         /// The field of the file.
         what: String,
-        /// Its value.
+        /// The value of the field.
         found: String,
         /// Why, and what to do.
         reason: String,
@@ -262,7 +264,7 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// The refusal for a table that ends past the bytes it lies in.
+    /// The error for a table that ends past the bytes that it lies in.
     pub(crate) fn truncated(what: &str, at: FileOffset, wanted: u64, have: u64) -> ErrorKind {
         ErrorKind::Malformed {
             field: what.into(),
@@ -273,7 +275,7 @@ impl ErrorKind {
         }
     }
 
-    /// The refusal for something wrong in mapped memory.
+    /// The error for a wrong value in the mapped object.
     pub(crate) fn malformed(
         field: impl Into<String>,
         at: Vaddr,
@@ -290,13 +292,13 @@ impl ErrorKind {
         }
     }
 
-    /// Puts the refusal into its context.
+    /// The error with the object and the stage that it belongs to.
     pub(crate) fn of(self, object: impl Into<String>, stage: Stage) -> Error {
         Error { object: object.into(), stage, kind: self }
     }
 }
 
-/// `ENOENT`, as everywhere in the stream.
+/// Serialises an errno by its name, `ENOENT`, as events do.
 #[cfg(feature = "serde")]
 fn by_name<S: serde::Serializer>(errno: &nix::errno::Errno, s: S) -> Result<S::Ok, S::Error> {
     s.collect_str(&format_args!("{errno:?}"))

@@ -1,10 +1,11 @@
-//! What the loader says while it works: typed events, and those who listen.
+//! Typed events, which tell what the loader does, and the probes that listen to them.
 //!
-//! Nothing in the loader prints. Each effect on an object's memory and each decision is an [`Event`];
-//! whoever wants to see it gives a [`Probe`] to a [`Loader`](crate::Loader). Views (the command's `trace`,
-//! a test, your own program) only read events.
+//! The loader prints nothing. Each effect on an object's memory and each decision is an [`Event`]. To see
+//! them, give a [`Probe`] to a [`Loader`](crate::Loader). Every view (the command's `trace`, a test, your own
+//! program) is made of events alone.
 //!
-//! Without a probe no event is built: each place that would tell one tests whether somebody listens, and goes on.
+//! Without a probe no event is built. Each place that tells an event tests whether somebody listens, and goes
+//! on.
 
 use std::cell::Cell;
 use std::fmt;
@@ -24,43 +25,43 @@ mod show;
 pub use kind::*;
 pub use parts::*;
 
-/// The version of the stream's form; it goes up when a reader of an older stream would misread a newer one.
+/// The version of the stream's form. It goes up when a reader of an older stream would misread a newer one.
 pub const STREAM_VERSION: u32 = 1;
 
-/// Watches a loader. Probes watch; they never steer.
+/// Listens to a loader. A probe watches; it cannot change what the loader does.
 ///
-/// Events come from whichever thread loads, possibly from several. An event that is raised while a probe
-/// is already handling one on the same thread (because the probe itself loads something) is dropped and
-/// counted in [`dropped`].
+/// Events come from whichever thread loads, possibly from several at once. If a probe loads something itself
+/// while it handles an event, the events of that load are dropped and counted in [`dropped`].
 pub trait Probe: Send + Sync {
-    /// One event, as it happens.
+    /// Called with each event, as it happens.
     fn event(&self, event: &Event);
 
-    /// Whether events are wanted at all. Asked once for each request.
+    /// Whether the probe wants events at all. Asked once for each request.
     fn listening(&self) -> bool {
         true
     }
 
-    /// How much is wanted. Asked once for each request.
+    /// How many of the events the probe wants. Asked once for each request.
     fn detail(&self) -> Detail {
         Detail::Everything
     }
 }
 
-/// How much of the stream a probe wants.
+/// How many of the events a probe wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Detail {
-    /// All of it.
+    /// All events.
     #[default]
     Everything,
-    /// What tells where stages and objects begin and end: no single header, rule, dynamic entry, relocation, lookup,
-    /// store, call of a resolver or changed byte. Those slow a load many times over; who measures time does without.
+    /// Only the events that tell where stages and objects begin and end. It leaves out single headers, rules,
+    /// dynamic entries, relocations, lookups, stores, calls of resolvers and changed bytes. Those make a load
+    /// many times slower, so a probe that measures time does without them.
     Stages,
-    /// The same, and each search for a symbol is timed: `looking_up` in [`Kind::Relocated`].
+    /// The same as `Stages`, and the time of symbol lookups is measured: `looking_up` in [`Kind::Relocated`].
     Lookups,
 }
 
-/// Keeps every event, in a buffer allocated beforehand.
+/// A probe that keeps every event, in a buffer that is allocated beforehand.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -77,17 +78,17 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Room for `events` events before the buffer must grow.
+    /// A recorder with room for `events` events before its buffer must grow.
     pub fn with_capacity(events: usize) -> Recorder {
         Recorder { events: Mutex::new(Vec::with_capacity(events)) }
     }
 
-    /// What was recorded so far, in the order of [`Event::seq`] within each thread.
+    /// The events that were recorded so far. Those of one thread are in the order of [`Event::seq`].
     pub fn events(&self) -> Vec<Event> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Takes what was recorded so far out of the recorder.
+    /// Takes the events that were recorded so far out of the recorder.
     pub fn take(&self) -> Vec<Event> {
         std::mem::take(&mut self.events.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -103,37 +104,38 @@ impl Probe for Recorder {
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Event {
-    /// Goes up by one from event to event, over all loads and threads of the process.
+    /// The number of the event. It goes up by one from event to event, over all loads and threads of the
+    /// process.
     pub seq: u64,
-    /// The request (open, lookup, close, …) this belongs to.
+    /// The request (open, lookup, close, …) that the event belongs to.
     pub load: LoadId,
-    /// The request that this one is nested in: a constructor may open libraries.
+    /// The request around that one, if there is one: a constructor may open libraries.
     pub parent: Option<LoadId>,
-    /// The kernel's id of the thread.
+    /// The kernel's id of the thread that told the event.
     pub thread: i32,
-    /// The stage of the pipeline.
+    /// The stage in which it happened.
     pub stage: Stage,
-    /// The object it is about, where it is about one.
+    /// The object that the event is about, if it is about one.
     pub object: Option<Tag>,
-    /// The line of dlscope that did it.
+    /// The line of dlscope that told the event.
     pub source: Source,
     /// What happened.
     #[cfg_attr(feature = "serde", serde(flatten))]
     pub kind: Kind,
 }
 
-/// One request to the loader: an open, a lookup, a close. Counted from 1.
+/// The number of a request to the loader (an open, a lookup, a close), counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct LoadId(pub u64);
 
-/// Names an object in events: its number stays the same while it is mapped and is never used again.
+/// The name of an object in events. Its number is never given to another object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Tag {
-    /// Counted from 1 over the process.
+    /// The number, counted from 1 over the process.
     pub id: u32,
-    /// The path it was mapped from, or the name it was given.
+    /// The path that the object was mapped from, or the name that it was given.
     pub name: Arc<str>,
 }
 
@@ -143,7 +145,7 @@ impl Tag {
         Tag { id: NEXT.fetch_add(1, Ordering::Relaxed) as u32, name: name.into() }
     }
 
-    /// The last part of the path.
+    /// The last component of the path.
     pub fn short(&self) -> &str {
         self.name.rsplit('/').next().unwrap_or(&self.name)
     }
@@ -159,15 +161,15 @@ impl fmt::Display for Tag {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Source {
-    /// As `file!()` gives it: relative to the package.
+    /// The file as `file!()` gives it, relative to the package.
     pub file: &'static str,
-    /// From 1.
+    /// The line, from 1.
     pub line: u32,
 }
 
 impl Source {
     fn of(at: &'static Location<'static>) -> Source {
-        // Built as somebody's dependency, the path is absolute.
+        // If dlscope is built as a dependency of another crate, `file!()` is an absolute path.
         let file = at.file().strip_prefix(concat!(env!("CARGO_MANIFEST_DIR"), "/")).unwrap_or(at.file());
         Source { file, line: at.line() }
     }
@@ -179,16 +181,16 @@ static NEXT_LOAD: AtomicU64 = AtomicU64::new(1);
 
 thread_local! {
     static IN_PROBE: Cell<bool> = const { Cell::new(false) };
-    /// The request this thread is in, and the one around it.
+    /// The request that this thread is in, and the one around it.
     static CURRENT: Cell<Option<(LoadId, Option<LoadId>)>> = const { Cell::new(None) };
 }
 
-/// How many events were dropped because a probe caused them while it handled one.
+/// How many events were dropped because a probe caused them while it handled another.
 pub fn dropped() -> u64 {
     DROPPED.load(Ordering::Relaxed)
 }
 
-/// A request in progress on this thread: gives it its [`LoadId`] and remembers the one it is nested in.
+/// A request of this thread: its number, and that of the request around it.
 pub(crate) struct Request {
     load: LoadId,
     parent: Option<LoadId>,
@@ -203,13 +205,13 @@ impl Request {
         Entered { request: Request { load, parent }, outer }
     }
 
-    /// The request that this thread is in, for what happens on its behalf without being told so.
+    /// The request that this thread is in, for what happens on its behalf without being told of the request.
     pub(crate) fn current() -> Request {
         let (load, parent) = CURRENT.get().unwrap_or((LoadId(0), None));
         Request { load, parent }
     }
 
-    /// The way to tell events of this request to `probe`, if there is one that listens.
+    /// A report by which events of this request are told to `probe`, if it listens.
     pub(crate) fn report<'p>(&self, probe: Option<&'p dyn Probe>, stage: Stage) -> Report<'p> {
         let probe = probe.filter(|probe| probe.listening());
         let detail = probe.map_or(Detail::Stages, |probe| probe.detail());
@@ -217,7 +219,7 @@ impl Request {
     }
 }
 
-/// A request from its beginning to its end: dropping it goes back to the one around it.
+/// A request that has begun. Dropping this ends it, and the thread is again in the request around it.
 pub(crate) struct Entered {
     request: Request,
     outer: Option<(LoadId, Option<LoadId>)>,
@@ -237,13 +239,14 @@ impl Drop for Entered {
     }
 }
 
-/// Who listens, if anybody does, and what every event says about its circumstances. Stages hand it down by value.
+/// The probe that listens, if there is one, and what every event says of its circumstances: request, stage
+/// and object. Stages hand a report on by value.
 ///
-/// Where nobody listens, `tell` is the test of one word: what builds an event stands out of line, in functions marked
-/// as cold.
+/// Where nobody listens, `tell` only tests one word. The code that builds an event stands out of line, in
+/// functions marked as cold. So there is one compiled copy of every stage, whether or not somebody listens.
 #[derive(Clone, Copy)]
 pub(crate) struct Report<'p> {
-    /// `None`: nobody listens.
+    /// `None` if nobody listens.
     probe: Option<&'p dyn Probe>,
     load: LoadId,
     parent: Option<LoadId>,
@@ -253,18 +256,18 @@ pub(crate) struct Report<'p> {
 }
 
 impl<'p> Report<'p> {
-    /// The report of something that nobody needs to hear of.
+    /// A report that tells nobody.
     pub(crate) fn silent() -> Report<'static> {
         Request::current().report(None, Stage::Host)
     }
 
-    /// The same, from another stage.
+    /// The same report from another stage.
     #[inline(always)]
     pub(crate) fn at(self, stage: Stage) -> Self {
         Report { stage, ..self }
     }
 
-    /// The same, about `object`.
+    /// The same report about `object`.
     #[inline(always)]
     pub(crate) fn about<'q>(self, object: &'q Tag) -> Report<'q>
     where
@@ -273,7 +276,7 @@ impl<'p> Report<'p> {
         Report { object: Some(object), ..self }
     }
 
-    /// The request that it is about.
+    /// The request that the report belongs to.
     pub(crate) fn load(&self) -> LoadId {
         self.load
     }
@@ -283,19 +286,20 @@ impl<'p> Report<'p> {
         self.probe.is_some()
     }
 
-    /// Whether someone wants to hear of every single entry.
+    /// Whether the probe wants the event of every single entry.
     #[inline(always)]
     pub(crate) fn closely(&self) -> bool {
         self.listening() && self.detail == Detail::Everything
     }
 
-    /// Whether someone wants to know how long symbols are looked for.
+    /// Whether the probe wants the time of symbol lookups.
     #[inline(always)]
     pub(crate) fn times_lookups(&self) -> bool {
         self.listening() && self.detail == Detail::Lookups
     }
 
-    /// [`Report::tell`] for events of which an object has hundreds: only for those who listen closely.
+    /// [`Report::tell`] for events of which an object has hundreds. Only a probe that listens closely gets
+    /// them.
     #[track_caller]
     #[inline(always)]
     pub(crate) fn tell_each(&self, kind: impl FnOnce() -> Kind) {
@@ -304,7 +308,8 @@ impl<'p> Report<'p> {
         }
     }
 
-    /// Emits the event that `kind` builds, if someone listens. The caller's line becomes its source.
+    /// Builds an event by `kind` and gives it to the probe, if one listens. The caller's line becomes the
+    /// event's source.
     #[track_caller]
     #[inline(always)]
     pub(crate) fn tell(&self, kind: impl FnOnce() -> Kind) {
@@ -313,7 +318,7 @@ impl<'p> Report<'p> {
         }
     }
 
-    /// Out of line, so that the code of those who do not listen lies together.
+    /// Out of line, so that the code which runs without a probe lies close together.
     #[cold]
     #[inline(never)]
     fn build_and_emit(&self, at: &'static Location<'static>, kind: impl FnOnce() -> Kind) {
@@ -327,7 +332,7 @@ impl<'p> Report<'p> {
             DROPPED.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        // Also when the probe panics.
+        // The drop also runs if the probe panics.
         struct Leave;
         impl Drop for Leave {
             fn drop(&mut self) {

@@ -1,16 +1,16 @@
-//! Tables by name, without std's keyed hash: that one would ask the kernel for its key first, which takes a good part
-//! of the time in which a small library is loaded.
+//! Hash tables without the keyed hash of the standard library. That hash asks the kernel for a random key first, which
+//! takes a good part of the time in which a small library is loaded.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasherDefault;
 
-/// A table with the hash below.
+/// A hash table that uses [`Hasher`].
 pub(crate) type Map<K, V> = HashMap<K, V, BuildHasherDefault<Hasher>>;
 
-/// A set with the hash below.
+/// A hash set that uses [`Hasher`].
 pub(crate) type Set<T> = HashSet<T, BuildHasherDefault<Hasher>>;
 
-/// Word by word: rotate, mix in, multiply by an odd number.
+/// Takes eight bytes at a time: rotates the state, mixes the bytes in, and multiplies by an odd number.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Hasher(u64);
 
@@ -47,7 +47,8 @@ impl std::hash::Hasher for Hasher {
 
     #[inline]
     fn finish(&self) -> u64 {
-        // The table takes its place from the lowest bits, which a product mixes least.
+        // The hash table takes its index from the lowest bits, which a multiplication mixes least. So the upper half is
+        // mixed into them.
         self.0 ^ self.0 >> 32
     }
 }

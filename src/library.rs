@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::elf::addr::{Addr, Bias};
 use crate::elf::symbol::{SymbolBinding, SymbolType};
 use crate::error::{Error, Result};
+use crate::host;
 use crate::load::{Opened, close};
 use crate::lookup::directory::Directory;
 use crate::lookup::index::Known;
@@ -280,7 +281,15 @@ pub struct Export {
     pub size: u64,
 }
 
+/// What `object` offers; nothing if it is one that the host opened after start-up, and has closed again.
 pub(crate) fn exports(object: &Object) -> impl Iterator<Item = Export> {
+    // The host may unmap its own object at any moment: what it offers is copied while it cannot.
+    let of_host = object.is_host().then(|| host::while_mapped(object, || read_exports(object).collect::<Vec<_>>()));
+    let of_ours = (!object.is_host()).then(|| read_exports(object));
+    of_host.flatten().into_iter().flatten().chain(of_ours.into_iter().flatten())
+}
+
+fn read_exports(object: &Object) -> impl Iterator<Item = Export> {
     let symbols = object.symbols();
     symbols.exports().map(move |(index, symbol, default)| Export {
         name: String::from_utf8_lossy(symbols.name(&symbol)).into_owned(),

@@ -65,6 +65,13 @@ impl Lock {
 }
 
 impl Lock {
+    /// Which hold of the lock this is: the same from its first taking to its last release, and another one for whoever
+    /// has it next, also in a forked child.
+    pub(crate) fn hold(&self) -> u32 {
+        // Only the owner changes it.
+        RELEASES.load(Ordering::Relaxed)
+    }
+
     /// The lock, if nobody else has it.
     pub(crate) fn try_acquire() -> Option<Lock> {
         let me = me();
@@ -150,13 +157,14 @@ fn own_share() -> u32 {
 }
 
 /// What other files have to put right in a forked child.
-static IN_CHILD: Shared<[Option<fn()>; 4]> = Shared::new([None; 4]);
+type Mend = fn();
+static IN_CHILD: Shared<[Option<Mend>; 4]> = Shared::new([None; 4]);
 
 /// Has `mend` called in every forked child, where only the forking thread lives on.
 ///
 /// # Panics
 /// If more than a few files need this.
-pub(crate) fn in_child(mend: fn()) {
+pub(crate) fn in_child(mend: Mend) {
     IN_CHILD.with(|all| match all.iter_mut().find(|one| one.is_none()) {
         Some(free) => *free = Some(mend),
         None => panic!("no place is left for another one"),
@@ -183,6 +191,7 @@ extern "C" fn after_fork_in_child() {
     if OWNER.load(Ordering::SeqCst) != me() {
         DEPTH.store(0, Ordering::SeqCst);
         OWNER.store(0, Ordering::SeqCst);
+        RELEASES.fetch_add(1, Ordering::SeqCst);
     }
     let mend = IN_CHILD.with(|all| *all);
     mend.into_iter().flatten().for_each(|mend| mend());

@@ -1,8 +1,19 @@
-//! What happens to objects' memory: reserve, map, zero, store, protect, call, unmap.
+//! What happens to the memory of objects: reserve, map, zero, store, protect, call, unmap.
 //!
-//! Every effect on an object's memory happens in this file and is told as an event right here, so none can
-//! be missing from the stream. What to do is decided elsewhere ([`Plan`](crate::elf::plan::Plan),
-//! [`Write`](crate::elf::reloc::Write)); this file only does it.
+//! Every effect on an object's memory happens in this file or in the folder beside it, and its event is told
+//! on the spot, so that the stream is complete. What to do is decided elsewhere
+//! ([`Plan`](crate::elf::plan::Plan), [`Write`](crate::elf::reloc::Write)); this code only does it.
+//!
+//! What becomes of the memory of an object that we map:
+//!
+//! | state | rights of its pages | until |
+//! |---|---|---|
+//! | reserved | none, or those of the first segment over the whole span | [`Memory::map`] has carried out every step of the plan |
+//! | mapped | those of each segment | pass 2 of stage 8, relocate, is done |
+//! | text open (`DT_TEXTREL` only) | code and constants are writable and not executable | [`Memory::shut_text`] |
+//! | sealed | `PT_GNU_RELRO` is read-only, the rest as before | the `Memory` is dropped |
+//! | gone | unmapped | |
+//! | abandoned | none, because the kernel refused to unmap the range | the next request tries again |
 
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -26,35 +37,37 @@ mod patch;
 pub(crate) use foreign::{Arguments, Around, NothingAround, Watch, call_fini, call_init, call_resolver};
 pub(crate) use patch::DataWords;
 
-/// The memory of one object: mapped and owned by us, or the host's and only looked at.
+/// The memory of one object: mapped and owned by us, or the host's, which is only read.
 pub(crate) struct Memory {
     bias: Bias,
-    /// From the first page to the end of the last, relative to the bias.
+    /// From the object's first page to the end of its last, relative to the load bias.
     span: Range<Vaddr>,
-    /// One for each `PT_LOAD`, ascending.
+    /// One region for each `PT_LOAD`, ascending.
     regions: Vec<Region>,
-    /// The last writable one, where nearly all relocations go; empty if there is none.
+    /// The range of the last writable segment, where nearly all relocations write. Empty if no segment is
+    /// writable.
     data: Range<Vaddr>,
-    /// `DT_TEXTREL`: read-only pages are writable for the moment.
+    /// Whether read-only pages are writable at the moment, because of `DT_TEXTREL`.
     text_open: AtomicBool,
-    /// `None`: the host's.
+    /// `None` if the memory is the host's.
     owned: Option<Owned>,
 }
 
-/// One `PT_LOAD` in memory: its exact range, not rounded to pages.
+/// One `PT_LOAD` in memory. The range is exact, not rounded to pages.
 struct Region {
     range: Range<Vaddr>,
     prot: Prot,
 }
 
-/// What it takes to give our own memory back, and to tell about it.
+/// What `Drop` needs to tell of the unmapping.
 struct Owned {
     tag: Tag,
     probe: Option<Arc<dyn Probe>>,
 }
 
 impl Memory {
-    /// Carries out `plan` for the file `fd`. The tag and probe serve the day when it is unmapped again.
+    /// Carries out `plan` for the file `fd`. `tag` and `probe` are kept for the event that tells of the
+    /// unmapping.
     #[inline(never)] // a stage: see docs/gdb.md
     pub(crate) fn map(
         plan: &Plan,
@@ -75,7 +88,7 @@ impl Memory {
             data: data(&regions),
             regions,
             text_open: AtomicBool::new(false),
-            // From here on a failure unmaps the whole reservation: `Drop`.
+            // If a step fails from here on, `Drop` unmaps the whole reservation.
             owned: Some(Owned { tag: tag.clone(), probe }),
         };
         report.tell(|| Kind::Placed { bias: memory.bias, address: start, length: plan.length() });
@@ -139,7 +152,7 @@ impl Memory {
         self.bias
     }
 
-    /// Every page of the object, relative to the bias.
+    /// The pages of the object, relative to the load bias.
     pub(crate) fn span(&self) -> Range<Vaddr> {
         self.span.clone()
     }
@@ -153,7 +166,7 @@ impl Memory {
         self.regions.iter().find(|r| r.range.contains(&at))
     }
 
-    /// The bytes from `at` to the end of its segment, if they are readable and nobody ever writes there.
+    /// The bytes from `at` to the end of its segment, if they are readable and never written.
     ///
     /// # Safety
     /// The result must not be used after this `Memory` is dropped.
@@ -185,7 +198,8 @@ impl Memory {
         Some(bytes)
     }
 
-    /// The 64-bit words of `range`, if it lies in one readable segment. Each is read when its turn comes.
+    /// The 64-bit words of `range`, if it lies in one readable segment. Each word is read only when it is
+    /// asked for.
     pub(crate) fn words(&self, range: Range<Vaddr>) -> Option<impl Iterator<Item = u64>> {
         self.region(range.start).filter(|r| r.prot.readable() && range.end <= r.range.end)?;
         let first = pointer(self.bias + range.start).cast::<u64>();
@@ -193,13 +207,13 @@ impl Memory {
         Some((0..(range.end.0 - range.start.0) as usize / 8).map(move |at| unsafe { first.add(at).read_unaligned() }))
     }
 
-    /// Our own writable segments: their address and range.
+    /// The writable segments of an object that we mapped: address and range of each.
     fn writable_ranges(&self) -> impl Iterator<Item = (Addr, Range<Vaddr>)> + '_ {
         let writable = |r: &&Region| r.prot.readable() && r.prot.writable() && self.owned.is_some();
         self.regions.iter().filter(writable).map(|r| (self.bias + r.range.start, r.range.clone()))
     }
 
-    /// Whether the bytes from `at` on, which lie in a readable segment, are others than `expected`.
+    /// Whether the bytes from `at` on, which lie in a readable segment, differ from `expected`.
     fn differs(&self, at: Vaddr, expected: &[u8]) -> bool {
         let here = pointer(self.bias + at);
         // SAFETY: the range was listed as readable; `memcmp` reads it through raw pointers, so no reference into
@@ -207,7 +221,7 @@ impl Memory {
         unsafe { nix::libc::memcmp(here.cast(), expected.as_ptr().cast(), expected.len()) != 0 }
     }
 
-    /// The 64-bit word at `at`, if it is in a readable segment.
+    /// The 64-bit word at `at`, if it lies in a readable segment.
     #[inline]
     pub(crate) fn word(&self, at: Vaddr) -> Option<u64> {
         let region = self.region(at)?;
@@ -227,7 +241,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Gives the segments that [`Memory::open_text`] opened their own rights again.
+    /// Restores the rights of the segments that [`Memory::open_text`] made writable.
     #[track_caller]
     pub(crate) fn shut_text(&self, report: Report<'_>) -> Result<(), ErrorKind> {
         self.text_open.store(false, Ordering::Relaxed);
@@ -237,8 +251,8 @@ impl Memory {
         Ok(())
     }
 
-    /// `PT_GNU_RELRO`: makes the whole pages of `range` read-only. As in glibc (`_dl_protect_relro`) both ends
-    /// are rounded down, so that a page shared with ordinary data stays writable.
+    /// `PT_GNU_RELRO`: makes the whole pages of `range` read-only. Both ends are rounded down, as in glibc's
+    /// `_dl_protect_relro`, so that a page which also holds ordinary variables stays writable.
     #[track_caller]
     #[inline(never)] // a stage: see docs/gdb.md
     pub(crate) fn seal(&self, range: Range<Vaddr>, report: Report<'_>) -> Result<(), ErrorKind> {
@@ -279,7 +293,7 @@ impl Memory {
     }
 }
 
-/// Asks the processor to fetch what lies at `place` into its cache, without waiting for it.
+/// Asks the processor to fetch the cache line at `place`, without waiting for it.
 #[inline(always)]
 pub(crate) fn prefetch<T>(place: *const T) {
     // SAFETY: a prefetch never faults, whatever the address.
@@ -287,7 +301,7 @@ pub(crate) fn prefetch<T>(place: *const T) {
 }
 
 impl Drop for Memory {
-    /// Unmaps what we mapped, also when a load fails half-way.
+    /// Unmaps what we mapped. If a load fails half-way, this is its rollback.
     fn drop(&mut self) {
         let Some(owned) = &self.owned else { return };
         let request = Request::current();
@@ -296,7 +310,8 @@ impl Drop for Memory {
     }
 }
 
-/// Ranges that the kernel would not unmap: it can run out of map entries when a mapping is split.
+/// Ranges that the kernel refused to unmap: to split a mapping takes another map entry, and their number is
+/// limited.
 static ABANDONED: Shared<Vec<(Addr, u64)>> = Shared::new(Vec::new());
 
 fn unmap(address: Addr, length: u64, report: Report<'_>) {
@@ -315,14 +330,15 @@ fn unmap(address: Addr, length: u64, report: Report<'_>) {
     }
 }
 
-/// Tries again to unmap what an earlier rollback could not.
+/// Tries again to unmap the ranges that the kernel refused to unmap before.
 pub(crate) fn retry_abandoned(report: Report<'_>) {
     for (address, length) in ABANDONED.with(std::mem::take) {
         unmap(address, length, report);
     }
 }
 
-/// Address space without access: `length` bytes whose start plus `first` gives a multiple of `align`.
+/// Reserves `length` bytes of address space without access, at a place where the load bias (the start minus
+/// `first`) is a multiple of `align`.
 fn reserve(length: u64, align: u64, first: Vaddr, report: Report<'_>) -> Result<Addr, ErrorKind> {
     let extra = if align > PAGE { align } else { 0 };
     let total = length + extra;
@@ -337,7 +353,7 @@ fn reserve(length: u64, align: u64, first: Vaddr, report: Report<'_>) -> Result<
     if extra == 0 {
         return Ok(got);
     }
-    // A bias that is a multiple of `align`: give the parts before and behind back.
+    // The load bias must be a multiple of `align`: unmap what is too much before and behind.
     let bias = (got.0.wrapping_sub(first.0)).next_multiple_of(align);
     let start = Addr(bias.wrapping_add(first.0));
     let (before, behind) = (start.0 - got.0, got.0 + total - (start.0 + length));
@@ -350,7 +366,7 @@ fn reserve(length: u64, align: u64, first: Vaddr, report: Report<'_>) -> Result<
     Ok(start)
 }
 
-/// Address space filled with the file's pages from `offset` on.
+/// Maps the file from `offset` on over `length` bytes of address space.
 fn map_whole(
     length: u64,
     prot: Prot,
@@ -369,7 +385,8 @@ fn map_whole(
 
 fn regions(image: &Image) -> Vec<Region> {
     let region = |s: &crate::elf::image::Segment| Region {
-        // A host's headers were checked by nobody but its loader, so nothing here may overflow.
+        // Nobody but the system's loader has checked the headers of a host object, so the sum must not
+        // overflow.
         range: s.vaddr..Vaddr(s.vaddr.0.saturating_add(s.memsz)),
         prot: s.flags,
     };
@@ -400,7 +417,8 @@ fn hint(address: Addr) -> Option<NonZeroUsize> {
 }
 
 fn raw(address: Addr) -> NonNull<std::ffi::c_void> {
-    // Address 0 is never ours; a dangling pointer makes the kernel refuse instead of us panic.
+    // Address 0 is never ours. With a dangling pointer the kernel refuses the call, and dlscope does not
+    // panic.
     NonNull::new(pointer(address).cast()).unwrap_or(NonNull::dangling())
 }
 
@@ -416,14 +434,14 @@ fn flags_of(prot: Prot) -> ProtFlags {
     flags
 }
 
-/// The error for a mapping call, in the words of its own event.
+/// The error for a refused mapping call. Its event has the call in the words of `strace`.
 fn refused(event: &Kind, errno: Errno) -> ErrorKind {
     let call = event.strace().unwrap_or_default();
     let call = call.rsplit_once(" = ").map_or(&*call, |(call, _)| call);
     ErrorKind::System { call: call.into(), errno }
 }
 
-/// `ENOMEM`: the constant's name, as strace prints it.
+/// The name of an errno as `strace` prints it: `ENOMEM`.
 pub(crate) fn name_of(errno: Errno) -> String {
     format!("{errno:?}")
 }

@@ -1,4 +1,14 @@
-//! One mapped ELF file: ours or the host's.
+//! One mapped ELF file, ours or the host's, with its tables.
+//!
+//! What an object learns, and when:
+//!
+//! | what | an object of ours | an object of the host |
+//! |---|---|---|
+//! | program headers, dynamic section | when it is mapped | when it is first seen |
+//! | symbols, hash tables, versions | when it is mapped, and every table is checked | when a name is looked for that the object may have |
+//! | relocations | when it is mapped | never: the system's loader has applied them |
+//! | `DT_NEEDED`, `DT_RPATH` and the like | when it is mapped | when they are first asked for |
+//! | where files are looked for on its behalf | when it is mapped | when that is first asked for |
 
 use std::ffi::{CStr, CString, OsStr, OsString, c_char};
 use std::os::unix::ffi::OsStrExt;
@@ -10,7 +20,7 @@ use goblin::elf64::program_header::ProgramHeader;
 use goblin::elf64::reloc::Rela;
 
 use crate::elf::addr::{Bias, FileOffset, Vaddr};
-use crate::elf::dynamic::{Dynamic, Entry, SIZEOF_DYN};
+use crate::elf::dynamic::{Dynamic, DynamicEntry, SIZEOF_DYN};
 use crate::elf::gnu_hash::GnuHash;
 use crate::elf::image::{Image, Segment};
 use crate::elf::symbol::SymbolTable;
@@ -25,14 +35,15 @@ use tables::Tables;
 use wants::string;
 pub(crate) use wants::{SearchPaths, Wants};
 
-/// Device and inode: what makes two names the same file.
+/// Device and inode, by which two names are recognised as one file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct FileId {
     pub device: u64,
     pub inode: u64,
 }
 
-/// The beginning of glibc's `struct link_map`, which callers of `dlopen` expect behind a handle (`<link.h>`).
+/// The beginning of glibc's `struct link_map`. C code that calls `dlopen` expects one behind the handle
+/// (`<link.h>`).
 #[repr(C)]
 pub(crate) struct LinkMap {
     pub l_addr: u64,
@@ -42,10 +53,10 @@ pub(crate) struct LinkMap {
     pub l_prev: *mut LinkMap,
 }
 
-/// What a handle of one of our objects points to.
+/// What the handle of an object that we mapped points to.
 struct Handle {
     map: LinkMap,
-    /// What `map.l_name` points to.
+    /// The string that `map.l_name` points to.
     name: CString,
 }
 
@@ -58,18 +69,20 @@ impl Handle {
     }
 }
 
-/// What only objects have that the system's loader mapped.
-#[derive(Clone, Copy, Debug)]
+/// What only objects of the host have.
+#[derive(Debug)]
 pub(crate) struct HostPart {
-    /// In the process when our start-up code ran, so in everybody's scope.
+    /// Whether the object was in the process when our start-up code ran. Then it is in everybody's scope.
     pub startup: bool,
-    /// The executable.
+    /// Whether it is the executable.
     pub program: bool,
-    /// glibc's own `link_map` of it.
+    /// The address of glibc's own `link_map` of the object.
     pub link_map: usize,
+    /// The content of its `PT_NOTE`s, if it can be closed: what tells two builds of one file apart.
+    pub build_id: Box<[u8]>,
 }
 
-/// Where an object came from.
+/// What is known of an object before its tables are read.
 struct Origin {
     tag: Tag,
     path: OsString,
@@ -77,27 +90,31 @@ struct Origin {
     host: Option<HostPart>,
 }
 
-/// One ELF file in memory with its tables checked. Never changes once it is built, except for its memory.
+/// One ELF file in memory. It never changes once it is built, except for its memory and what is filled in
+/// once.
 pub(crate) struct Object {
     pub tag: Tag,
-    /// Where it was found, if that is more than the text of its tag can say.
+    /// The path that the object was found at, if the text of its tag cannot hold it exactly.
     odd_path: Option<OsString>,
     pub file: Option<FileId>,
     pub image: Image,
     pub dynamic: Dynamic,
     pub soname: Option<Arc<str>>,
     wants: OnceLock<Wants>,
-    /// Where files are looked for on its behalf, once that was asked. `load::find::paths` fills this in.
+    /// The directories in which files are looked for on the object's behalf. `load::find::paths` fills them
+    /// in.
     pub paths: OnceLock<SearchPaths>,
     pub host: Option<HostPart>,
-    /// The module id of its thread-local storage, if it is ours and has some. glibc: `l_tls_modid`.
+    /// The module id of the object's thread-local storage, if the object is ours and has some. glibc:
+    /// `l_tls_modid`.
     pub tls_module: Option<u64>,
-    /// Destructors of thread-local variables that wait for the end of their thread: they keep the object here.
+    /// How many destructors of thread-local variables still wait for the end of their thread. While there are
+    /// any, the object stays mapped.
     pub thread_destructors: AtomicUsize,
     tables: Tables,
-    /// `None`: the system's loader has made one.
+    /// `None` for an object of the host: the system's loader has made its handle.
     handle: Option<Box<Handle>>,
-    /// Dropped last: `tables` refer to it.
+    /// Dropped after `tables`, which refer to it.
     pub memory: Memory,
 }
 
@@ -108,7 +125,8 @@ unsafe impl Send for Object {}
 unsafe impl Sync for Object {}
 
 impl Object {
-    /// An object that the system's loader mapped. What that loader has accepted is looked at only when somebody asks.
+    /// An object that the system's loader mapped. That loader has accepted its tables, so they are read only
+    /// when somebody needs them.
     pub(crate) fn adopt(
         tag: Tag,
         path: OsString,
@@ -125,7 +143,7 @@ impl Object {
         Ok(Object::of(origin, image, dynamic, tables, soname, memory))
     }
 
-    /// An object that was mapped by us: its dynamic section and every table that it names are checked.
+    /// An object that we mapped. Its dynamic section and every table that the section names are checked.
     ///
     /// # Errors
     /// [`ErrorKind::Malformed`] with the tag whose value no loader can work with.
@@ -176,27 +194,27 @@ impl Object {
         }
     }
 
-    /// Where it was found.
+    /// The path that the object was found at.
     pub(crate) fn path(&self) -> &OsStr {
         self.odd_path.as_deref().unwrap_or(OsStr::new(&*self.tag.name))
     }
 
-    /// What it says about other files.
+    /// What the object says about other files.
     pub(crate) fn wants(&self) -> &Wants {
         made_once(&self.wants, || {
-            // Only a host's object gets here: its strings alone are read, not the tables of its symbols.
+            // Only an object of the host gets here. Its strings are read without the tables of its symbols.
             let string = |offset, _| Ok(tables::host_string(&self.dynamic, &self.memory, offset).unwrap_or_default());
             Wants::new(&self.dynamic, &string).unwrap_or_default()
         })
     }
 
-    /// Where names are found.
+    /// The object's symbol table, by which names are found.
     #[inline]
     pub(crate) fn symbols(&self) -> &SymbolTable<'_> {
         self.tables.symbols(&self.dynamic, &self.memory)
     }
 
-    /// Its newer hash table: what says "no" to most names.
+    /// The object's `DT_GNU_HASH`, which says "no" to most names.
     #[inline]
     pub(crate) fn gnu_hash(&self) -> Option<GnuHash<'_>> {
         self.tables.gnu
@@ -217,7 +235,7 @@ impl Object {
         self.tables.relr
     }
 
-    /// How many relocations refer to a symbol, about: the linker says how many do not.
+    /// About how many relocations refer to a symbol. The linker says in `DT_RELACOUNT` how many do not.
     pub(crate) fn reference_count(&self) -> usize {
         (self.rela().len() + self.jmprel().len()).saturating_sub(self.dynamic.relative_count as usize)
     }
@@ -228,31 +246,32 @@ impl Object {
         self.memory.bias()
     }
 
-    /// In the process before us.
+    /// Whether the object was in the process before us: the system's loader mapped it.
     pub(crate) fn is_host(&self) -> bool {
         self.host.is_some()
     }
 
-    /// In everybody's scope already.
+    /// Whether the object was there when the program started, and so is in everybody's scope.
     pub(crate) fn is_startup(&self) -> bool {
-        self.host.is_some_and(|h| h.startup)
+        self.host.as_ref().is_some_and(|h| h.startup)
     }
 
-    /// The path of an object of ours as C has it; it lives as long as the object.
+    /// The path of an object of ours as a C string, which lives as long as the object.
     pub(crate) fn c_path(&self) -> &CStr {
         self.handle.as_ref().map_or(c"", |handle| &handle.name)
     }
 
-    /// What a C caller of `dlopen` gets: points at a `link_map`.
+    /// What C code gets from `dlopen` for this object: a pointer to a `link_map`.
     pub(crate) fn handle(&self) -> *const LinkMap {
-        match (&self.handle, self.host) {
+        match (&self.handle, &self.host) {
             (Some(handle), _) => &raw const handle.map,
             (None, Some(host)) => ptr::with_exposed_provenance(host.link_map),
             (None, None) => ptr::null(),
         }
     }
 
-    /// Its program headers in memory, for those who ask as in C; empty where no segment holds them.
+    /// The object's program headers in memory, for C code that asks for them. Empty if no read-only segment
+    /// holds them.
     pub(crate) fn program_headers(&self) -> &[ProgramHeader] {
         let length = usize::from(self.image.e_phnum) * size_of::<ProgramHeader>();
         let holds = |s: &&Segment| {
@@ -268,26 +287,26 @@ impl Object {
         bytes.and_then(|b| plain::slice_from_bytes(b.get(..length)?).ok()).unwrap_or_default()
     }
 
-    /// Where in the file the byte at `at` came from.
+    /// The place in the file that the byte at `at` came from.
     pub(crate) fn file_offset(&self, at: Vaddr) -> Option<FileOffset> {
         let holds = |s: &&Segment| at >= s.vaddr && at.0 - s.vaddr.0 < s.filesz;
         self.image.loads().find(holds).map(|s| FileOffset(at.0 - s.vaddr.0 + s.offset.0))
     }
 
-    /// What errors call it: the path it was found at, or the name it was given.
+    /// The name of the object in errors: the path that it was found at, or the name that it was given.
     pub(crate) fn label(&self) -> String {
         self.tag.name.to_string()
     }
 }
 
-/// Where the dynamic section lies.
+/// The `p_vaddr` of the dynamic section.
 fn section(image: &Image) -> Vaddr {
     image.dynamic().map_or(Vaddr(0), |segment| segment.vaddr)
 }
 
-/// `PT_DYNAMIC`, word by word: it lies in memory that relocations write to.
+/// The entries of `PT_DYNAMIC`, read word by word, because relocations write to the memory that they lie in.
 #[inline(never)] // a stage: see docs/gdb.md
-pub(crate) fn dynamic_entries(image: &Image, memory: &Memory) -> Result<impl Iterator<Item = Entry>, ErrorKind> {
+pub(crate) fn dynamic_entries(image: &Image, memory: &Memory) -> Result<impl Iterator<Item = DynamicEntry>, ErrorKind> {
     let segment = image
         .dynamic()
         .ok_or_else(|| ErrorKind::malformed("PT_DYNAMIC", Vaddr(0), "none", "one", "gABI, \"Dynamic Section\""))?;
@@ -297,11 +316,12 @@ pub(crate) fn dynamic_entries(image: &Image, memory: &Memory) -> Result<impl Ite
         let rule = "the dynamic section is read from memory (gABI, \"Dynamic Section\")";
         ErrorKind::malformed("PT_DYNAMIC", segment.vaddr, found, "a range inside one readable PT_LOAD", rule)
     })?;
-    let entries = std::iter::from_fn(move || Some(Entry { tag: words.next()?, value: words.next()? }));
+    let entries = std::iter::from_fn(move || Some(DynamicEntry { tag: words.next()?, value: words.next()? }));
     Ok(entries.take_while(|e| e.tag != 0))
 }
 
-/// Constructors and destructors lie in executable memory of the object, their arrays inside a segment.
+/// Checks that constructors and destructors lie in executable memory of the object, and their arrays inside a
+/// readable segment.
 fn check_code(dynamic: &Dynamic, image: &Image) -> Result<(), ErrorKind> {
     let rule = "gABI, \"Initialization and Termination Functions\"";
     let holds = |s: &Segment, at: Vaddr, length: u64| {

@@ -1,8 +1,8 @@
-//! Replay: from the files and the events alone, the memory of every object as it was at any event.
+//! Rebuilds, from files and events alone, the memory of every object as it was at any event.
 //!
-//! This is the proof that the stream is complete: if an effect on memory were missing from it, the replayed
-//! bytes would differ from the real ones. And it is how views go backwards: [`Replay::undo`] takes back the
-//! last event, exactly.
+//! A replay proves that the stream of events is complete: if an effect on memory were missing from it, the
+//! rebuilt bytes would differ from the real ones. Views use a replay to go backwards: [`Replay::undo`] takes
+//! back the last event exactly.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -31,9 +31,9 @@ use crate::event::{Event, Kind};
 /// One page of modelled memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// Its rights.
+    /// The page's access rights.
     pub prot: Prot,
-    /// Its content; zeros where the rights allow nobody to look.
+    /// The page's bytes. Zeros where the page is not readable.
     pub bytes: Arc<[u8; PAGE as usize]>,
     /// The file that it was mapped from, whatever was written to it since; `None` for a page that began as zeros.
     pub origin: Option<Origin>,
@@ -138,7 +138,7 @@ struct OpenFile {
     content: Arc<[u8]>,
 }
 
-/// Why an event does not fit what came before it: the stream is incomplete or was damaged.
+/// Why an event does not fit what came before it. The stream is then incomplete or damaged.
 #[derive(Debug, thiserror::Error)]
 #[error("event {seq} ({event}): {problem}")]
 pub struct Mismatch {
@@ -150,41 +150,41 @@ pub struct Mismatch {
     pub problem: String,
 }
 
-/// How to take one event back.
+/// What it takes to undo one event.
 #[derive(Debug)]
 enum Undo {
     Nothing,
-    /// The pages as they were before; `None`: not there.
+    /// The pages as they were before; `None` for a page that was not there.
     Pages(Vec<(u64, Option<Page>)>),
-    /// The bytes of one store.
+    /// The bytes that stood there before.
     Bytes(Addr, Vec<u8>),
-    /// What a descriptor meant before.
+    /// The file that the descriptor stood for before.
     Descriptor(i32, Option<OpenFile>),
 }
 
-/// Modelled memory that follows a stream of events, forwards and backwards.
+/// Modelled memory, which follows a stream of events forwards and backwards.
 pub struct Replay<F> {
     files: F,
-    /// What an open descriptor means.
+    /// The file that each open descriptor stands for.
     open: HashMap<i32, OpenFile>,
-    /// Files that were read, by path: the same one is often opened again.
+    /// Files that were read, by path. The same file is often opened again.
     read: HashMap<String, OpenFile>,
     pages: BTreeMap<u64, Page>,
     done: Vec<Undo>,
 }
 
 impl<F: FnMut(&str) -> io::Result<Vec<u8>>> Replay<F> {
-    /// Memory without any object. `files` gives the content of a file by the path in its event (or the bytes of
-    /// a library that had none, by its name).
+    /// Memory without any object. `files` gives the content of a file by the path in its event; for a library
+    /// that was given as bytes, it gets the library's name.
     pub fn new(files: F) -> Replay<F> {
         Replay { files, open: HashMap::new(), read: HashMap::new(), pages: BTreeMap::new(), done: Vec::new() }
     }
 
-    /// Does to the model what `event` did to memory. Events without an effect on memory do nothing.
+    /// Does to the model what `event` did to memory. An event without an effect on memory does nothing.
     ///
     /// # Errors
-    /// [`Mismatch`] if that is not possible: a store into a page that is not there, or over other bytes than the
-    /// event says.
+    /// [`Mismatch`] if that is not possible: the event stores into a page that is not there, or over other
+    /// bytes than it says.
     pub fn apply(&mut self, event: &Event) -> Result<(), Mismatch> {
         let undo = self.effect(&event.kind);
         let undo = undo.map_err(|problem| Mismatch { seq: event.seq, event: event.kind.name(), problem })?;
@@ -192,7 +192,7 @@ impl<F: FnMut(&str) -> io::Result<Vec<u8>>> Replay<F> {
         Ok(())
     }
 
-    /// Takes the last event back. `false` at the beginning.
+    /// Takes the last event back. `false` if no event is left.
     pub fn undo(&mut self) -> bool {
         match self.done.pop() {
             None => return false,
@@ -232,7 +232,7 @@ impl<F: FnMut(&str) -> io::Result<Vec<u8>>> Replay<F> {
             }
             Change::Bytes { before, after } => self.overwrite(address, &after, before.as_deref()),
             Change::Protect(prot) => self.protect(address, length, prot),
-            // A view of the cache was never modelled, so its end changes nothing.
+            // The mapping of `/etc/ld.so.cache` was never modelled, so to unmap it changes nothing.
             Change::Unmap => {
                 let before = pages_of(address, length).map(|at| (at, self.pages.remove(&at))).collect();
                 Ok(Undo::Pages(before))
@@ -255,7 +255,7 @@ impl<F: FnMut(&str) -> io::Result<Vec<u8>>> Replay<F> {
 }
 
 impl<F> Replay<F> {
-    /// Replaces whole pages; `page` is told how many bytes from the start each lies.
+    /// Replaces whole pages. `page` is told how many bytes behind `address` each lies.
     fn fill(&mut self, address: Addr, length: u64, page: impl Fn(u64) -> Page) -> Undo {
         let pages = pages_of(address, length);
         Undo::Pages(pages.map(|at| (at, self.pages.insert(at, page(at - address.0)))).collect())
@@ -271,7 +271,7 @@ impl<F> Replay<F> {
         Ok(Undo::Pages(before))
     }
 
-    /// Writes bytes where `expected` must stand, into pages that may be written.
+    /// Writes bytes into writable pages, where `expected` must stand.
     fn overwrite(&mut self, address: Addr, bytes: &[u8], expected: Option<&[u8]>) -> Result<Undo, String> {
         let before = self.read(address, bytes.len()).ok_or_else(|| format!("no memory at {address}"))?;
         if expected.is_some_and(|expected| expected != before) {
@@ -294,7 +294,7 @@ impl<F> Replay<F> {
         }
     }
 
-    /// `length` bytes from `address` on, if all of them are mapped.
+    /// The `length` bytes from `address` on, if all of them are mapped.
     pub fn read(&self, address: Addr, length: usize) -> Option<Vec<u8>> {
         let mut bytes = Vec::with_capacity(length);
         let mut at = address.0;
@@ -308,7 +308,7 @@ impl<F> Replay<F> {
         Some(bytes)
     }
 
-    /// The bytes of a file that events told of, by the path in them; also after it was closed.
+    /// The content of a file that an event opened, by the path in that event; also after the file was closed.
     pub fn file(&self, path: &str) -> Option<&[u8]> {
         self.read.get(path).map(|file| &*file.content)
     }
@@ -318,12 +318,12 @@ impl<F> Replay<F> {
         self.pages.get(&page_down(address.0))
     }
 
-    /// Every page, by address, ascending.
+    /// Every page with its address, ascending.
     pub fn pages(&self) -> impl Iterator<Item = (Addr, &Page)> {
         self.pages.iter().map(|(&at, page)| (Addr(at), page))
     }
 
-    /// Neighbouring pages of equal rights together: what `/proc/self/maps` shows.
+    /// Ranges of neighbouring pages with equal rights, as `/proc/self/maps` shows them.
     pub fn regions(&self) -> Vec<(Range<Addr>, Prot)> {
         let mut regions: Vec<(Range<Addr>, Prot)> = Vec::new();
         for (at, page) in self.pages() {
@@ -336,6 +336,7 @@ impl<F> Replay<F> {
     }
 }
 
+/// The page that lies `at` bytes behind `offset` in the file. Bytes behind the end of the file are zero.
 /// The addresses of the pages that a range touches.
 fn pages_of(address: Addr, length: u64) -> impl Iterator<Item = u64> {
     (page_down(address.0)..address.0 + length).step_by(PAGE as usize)

@@ -3,10 +3,12 @@
 mod common;
 
 use std::ffi::{c_int, c_void};
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{ptr, thread};
 
-use common::in_own_process;
+use common::{in_own_process, maps};
 use dlscope::{Library, Loader};
 use nix::libc;
 
@@ -36,8 +38,8 @@ fn in_child(body: impl FnOnce()) -> c_int {
         if child == 0 {
             // A child that hangs is ended, and its parent says so.
             libc::alarm(60);
-            body();
-            libc::_exit(0);
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
+            libc::_exit(if result.is_ok() { 0 } else { 101 });
         }
         let mut status = 0;
         assert_eq!(libc::waitpid(child, &mut status, 0), child);
@@ -106,5 +108,56 @@ fn forks_come_through_while_four_threads_iterate_open_and_look_up() {
                 assert_eq!(ended, 0, "round {round}");
             }
         });
+    });
+}
+
+/// A library whose destructor calls `pause_here`.
+fn with_a_slow_destructor() -> PathBuf {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("fork");
+    std::fs::create_dir_all(&folder).unwrap();
+    let (source, library) = (folder.join("slow.c"), folder.join("libslow.so"));
+    let text = "void pause_here(void); __attribute__((destructor)) static void end(void) { pause_here(); }";
+    std::fs::write(&source, text).unwrap();
+    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]).status();
+    assert!(built.unwrap().success());
+    library
+}
+
+#[test]
+fn a_child_forked_while_another_thread_unloads_can_unload() {
+    in_own_process("a_child_forked_while_another_thread_unloads_can_unload", || {
+        static IN_DESTRUCTOR: AtomicBool = AtomicBool::new(false);
+        static GO_ON: AtomicBool = AtomicBool::new(false);
+        extern "C" fn pause_here() {
+            IN_DESTRUCTOR.store(true, Ordering::SeqCst);
+            while !GO_ON.load(Ordering::SeqCst) {
+                thread::yield_now();
+            }
+        }
+        let is_mapped = |name: &str| maps().iter().any(|line| line.contains(name));
+        let loader = Loader::new().define("pause_here", pause_here as *const ());
+        // SAFETY: the library above.
+        let slow = unsafe { loader.open(with_a_slow_destructor()) }.unwrap_or_else(|e| panic!("{e}"));
+        // SAFETY: unistd.h. What waits for ever ends this process.
+        unsafe { libc::alarm(120) };
+        thread::scope(|scope| {
+            scope.spawn(move || slow.close().unwrap());
+            while !IN_DESTRUCTOR.load(Ordering::SeqCst) {
+                thread::yield_now();
+            }
+            let ended = in_child(|| {
+                // SAFETY: a library of the system.
+                let open = || unsafe { loader.open("libsqlite3.so.0") };
+                let [one, other] = [open(), open()].map(|opened| opened.unwrap_or_else(|e| panic!("{e}")));
+                drop(one);
+                let with_one_open = is_mapped("libsqlite3");
+                drop(other);
+                // SAFETY: unistd.h.
+                unsafe { libc::_exit(c_int::from(!with_one_open || is_mapped("libsqlite3"))) };
+            });
+            GO_ON.store(true, Ordering::SeqCst);
+            assert_eq!(ended, 0, "1: it is still mapped");
+        });
+        assert!(!is_mapped("libslow"), "the parent goes on");
     });
 }

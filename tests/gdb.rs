@@ -110,7 +110,7 @@ fn a_backtrace_inside_a_resolver() {
     let commands = ["break seen_choose", "run", "backtrace"];
     let program = [env!("CARGO_BIN_EXE_dlscope"), "trace", "./libseen.so"];
     let Some(output) = gdb(dir.path(), &commands, &program) else { return };
-    assert_all(&output, &["seen_choose () at seen.c:9", "dlscope::load::relocate::second_pass", "main"]);
+    assert_all(&output, &["seen_choose () at seen.c:9", "dlscope::load::relocate::resolve::second_pass", "main"]);
 }
 
 /// Under the preload library at `preload`, a program stops at every stage.

@@ -6,12 +6,16 @@ mod common;
 use std::ffi::{c_int, c_void};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, Barrier, Mutex};
+use std::time::Duration;
 use std::{env, fs, thread};
 
 use common::{in_own_process, library, maps};
-use dlscope::{ErrorKind, Library, Loader};
+use dlscope::event::{Event, Kind};
+use dlscope::{ErrorKind, Library, Loader, Probe};
+use nix::errno::Errno;
+use nix::libc;
 
 /// Compiles a C (or C++) library for one test; `None` where there is no such compiler.
 fn compile(name: &str, source: &str, flags: &[&str]) -> PathBuf {
@@ -231,12 +235,12 @@ fn a_thread_with_a_small_stack_still_starts() {
         }
         // SAFETY: plain use of pthread.h.
         unsafe {
-            let mut attributes: nix::libc::pthread_attr_t = std::mem::zeroed();
-            nix::libc::pthread_attr_init(&mut attributes);
-            assert_eq!(nix::libc::pthread_attr_setstacksize(&mut attributes, 16384), 0);
+            let mut attributes: libc::pthread_attr_t = std::mem::zeroed();
+            libc::pthread_attr_init(&mut attributes);
+            assert_eq!(libc::pthread_attr_setstacksize(&mut attributes, 16384), 0);
             let mut id = 0;
-            assert_eq!(nix::libc::pthread_create(&mut id, &attributes, nothing, std::ptr::null_mut()), 0);
-            nix::libc::pthread_join(id, std::ptr::null_mut());
+            assert_eq!(libc::pthread_create(&mut id, &attributes, nothing, std::ptr::null_mut()), 0);
+            libc::pthread_join(id, std::ptr::null_mut());
         }
         drop(Loader::new().prepare("libz.so.1"));
     });
@@ -294,5 +298,143 @@ fn unloading_and_loading_again_gives_fresh_variables() {
                 assert_eq!(fresh, 1, "{name}, round {round}");
             }
         }
+    });
+}
+
+/// A probe that calls a function of a loaded library, which uses a thread-local variable for the first time in this
+/// thread.
+#[test]
+fn a_probe_may_use_a_thread_local_variable_while_a_load_takes_room_in_the_arena() {
+    in_own_process("a_probe_may_use_a_thread_local_variable_while_a_load_takes_room_in_the_arena", || {
+        struct Uses {
+            look: unsafe extern "C" fn() -> c_int,
+            events: Mutex<Vec<(&'static str, c_int)>>,
+        }
+        impl Probe for Uses {
+            fn event(&self, event: &Event) {
+                let name = match event.kind {
+                    Kind::StaticTls { .. } => "StaticTls",
+                    Kind::InstallTls { .. } => "InstallTls",
+                    _ => return,
+                };
+                // SAFETY: a function of the library below, which stays open.
+                let fresh = unsafe { (self.look)() };
+                self.events.lock().unwrap().push((name, fresh));
+            }
+        }
+        // SAFETY: unistd.h. What waits for ever ends this process.
+        unsafe { libc::alarm(60) };
+        let dynamic = compile("of_probe", VARIABLES, &["-ftls-model=global-dynamic"]);
+        // SAFETY: the library above.
+        let library = unsafe { Library::open(&dynamic) }.unwrap_or_else(|e| panic!("{e}"));
+        // SAFETY: its only function.
+        let look = unsafe { *library.get::<unsafe extern "C" fn() -> c_int>("look").unwrap() };
+        let probe = Arc::new(Uses { look, events: Mutex::default() });
+        for (name, flags) in [("probed_ie", "-ftls-model=initial-exec"), ("probed_desc", "-mtls-dialect=gnu2")] {
+            let path = compile(name, VARIABLES, &[flags]);
+            // Each load in a thread of its own, where the probe is the first to ask.
+            let loader = Loader::new().probe(probe.clone());
+            // SAFETY: the library above.
+            thread::spawn(move || unsafe { loader.open(&path) }.unwrap_or_else(|e| panic!("{e}"))).join().unwrap();
+            // The second time they are used, and no longer fresh.
+            let events = std::mem::take(&mut *probe.events.lock().unwrap());
+            assert_eq!(events, [("StaticTls", 1), ("InstallTls", 0)], "{name}");
+        }
+    });
+}
+
+/// From here on the system call `number` of this thread, and of those that it makes, has the answer `action`.
+fn filter(number: i64, action: u32, flags: u64) -> i64 {
+    let instruction = |code: u32, jt, k| libc::sock_filter { code: code as u16, jt, jf: 0, k };
+    let mut filter = [
+        // The number of the call is the first word of `struct seccomp_data`.
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+        instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, number as u32),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, action),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    // SAFETY: prctl(2) and seccomp(2): a filter of these instructions.
+    let result = unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)
+    };
+    assert!(result >= 0, "{}", std::io::Error::last_os_error());
+    result
+}
+
+/// glibc's new threads tell the kernel of their list of robust mutexes with their first steps; a supervisor lets these
+/// threads wait before they do.
+#[test]
+fn a_thread_that_has_not_begun_to_run_finds_its_own() {
+    in_own_process("a_thread_that_has_not_begun_to_run_finds_its_own", || {
+        let path = compile("unborn", VARIABLES, &["-ftls-model=initial-exec"]);
+        static LISTENER: AtomicI32 = AtomicI32::new(-1);
+        // Made before the filter, which it does not have.
+        thread::spawn(|| {
+            while LISTENER.load(Ordering::SeqCst) < 0 {
+                thread::yield_now();
+            }
+            let listener = LISTENER.load(Ordering::SeqCst);
+            loop {
+                // SAFETY: seccomp_unotify(2); zeros are valid in both structures.
+                unsafe {
+                    let mut call: libc::seccomp_notif = std::mem::zeroed();
+                    let mut answer: libc::seccomp_notif_resp = std::mem::zeroed();
+                    if libc::ioctl(listener, libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut call) != 0 {
+                        continue;
+                    }
+                    thread::sleep(Duration::from_millis(30));
+                    answer.id = call.id;
+                    answer.flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32;
+                    libc::ioctl(listener, libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer);
+                }
+            }
+        });
+        let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+        let listener = filter(libc::SYS_set_robust_list, libc::SECCOMP_RET_USER_NOTIF, flags);
+        LISTENER.store(listener as i32, Ordering::SeqCst);
+        for round in 0..5 {
+            let (send, receive) = std::sync::mpsc::channel::<unsafe extern "C" fn() -> c_int>();
+            // SAFETY: `look` of the library below, which stays open until the thread is over.
+            let new = thread::spawn(move || unsafe { receive.recv().unwrap()() });
+            // SAFETY: the library above.
+            let library = unsafe { Loader::new().open(&path) }.unwrap_or_else(|e| panic!("{e}"));
+            // SAFETY: its only function.
+            send.send(unsafe { *library.get("look").unwrap() }).unwrap();
+            assert_eq!(new.join().unwrap(), 1, "round {round}");
+        }
+    });
+}
+
+/// A library that needs room in every thread does not load where the kernel does not let us reach them.
+fn is_refused_without(name: &str, call: &str, number: i64, errno: Errno) {
+    let path = compile(name, VARIABLES, &["-ftls-model=initial-exec"]);
+    // Somebody must be there who would be missed.
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let other = thread::spawn(move || ended.recv());
+    filter(number, libc::SECCOMP_RET_ERRNO | errno as u32, 0);
+    // SAFETY: the library above.
+    let error = unsafe { Library::open(&path) }.map(drop).unwrap_err();
+    let ErrorKind::System { call: said, errno: found } = &error.kind else { panic!("{error}") };
+    assert!(said.starts_with(call) && *found == errno, "{error}");
+    assert!(!maps().iter().any(|line| line.contains(&format!("lib{name}.so"))), "nothing stays behind");
+    drop(end);
+    assert!(other.join().unwrap().is_err());
+}
+
+#[test]
+fn a_refused_get_robust_list_ends_the_load() {
+    in_own_process("a_refused_get_robust_list_ends_the_load", || {
+        let number = libc::SYS_get_robust_list;
+        is_refused_without("no_lists", "get_robust_list(", number, Errno::EPERM);
+    });
+}
+
+#[test]
+fn a_refused_process_vm_writev_ends_the_load() {
+    in_own_process("a_refused_process_vm_writev_ends_the_load", || {
+        let number = libc::SYS_process_vm_writev;
+        is_refused_without("no_writes", "process_vm_writev(", number, Errno::ENOSYS);
     });
 }

@@ -1,14 +1,14 @@
 //! Addresses, each kind a type of its own.
 //!
-//! A loader handles three kinds of number that all look alike: where a byte lies in the *file*, where
-//! the file *says* it wants to be (`p_vaddr`, `st_value`, `r_offset`), and where it *is* in this process.
-//! Confusing two of them is the classic loader bug, so they cannot be mixed here: the only way from a
+//! A loader handles three kinds of number that all look alike: where a byte lies in the *file*, where the
+//! file *says* that it belongs (`p_vaddr`, `st_value`, `r_offset`), and where it *is* in this process.
+//! Confusing two of them is the classic bug of a loader, so they cannot be mixed here: the only way from a
 //! [`Vaddr`] to an [`Addr`] is to add the object's [`Bias`].
 
 use std::fmt;
 use std::ops::{Add, Range};
 
-/// The size of a page on x86_64, in bytes; the grain of every mapping system call.
+/// The size of a page on x86_64, in bytes. Every mapping system call works on whole pages.
 pub const PAGE: u64 = 4096;
 
 macro_rules! number {
@@ -59,7 +59,7 @@ number! {
     Bias
 }
 number! {
-    /// One 64-bit word of an object's memory, its meaning open.
+    /// One 64-bit word of an object's memory, whatever it means.
     Word
 }
 
@@ -106,30 +106,5 @@ pub const fn page_up(value: u64) -> Option<u64> {
     match value.checked_add(PAGE - 1) {
         Some(sum) => Some(page_down(sum)),
         None => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bias_may_wrap_around_as_for_an_object_linked_high_and_loaded_low() {
-        let bias = Bias(0x1000_u64.wrapping_sub(0x40_0000));
-        assert_eq!(bias + Vaddr(0x40_0010), Addr(0x1010));
-        assert_eq!(bias.vaddr(Addr(0x1010)), Vaddr(0x40_0010));
-    }
-
-    #[test]
-    fn rounding_up_past_the_end_of_the_address_space_is_refused() {
-        assert_eq!(page_up(1), Some(PAGE));
-        assert_eq!(page_up(PAGE), Some(PAGE));
-        assert_eq!(page_up(u64::MAX), None);
-    }
-
-    #[test]
-    fn addresses_print_as_readelf_prints_them() {
-        assert_eq!(format!("{}", Vaddr(0x4010)), "0x4010");
-        assert_eq!(format!("{:>8}", Addr(0x10)), "    0x10");
     }
 }

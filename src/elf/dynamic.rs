@@ -1,7 +1,7 @@
-//! The dynamic section: where everything else is.
+//! The dynamic section, which says where all other tables are.
 //!
 //! gABI "Dynamic Section"; glibc `elf_get_dynamic_info`, musl `decode_dyn`. A `d_un` is either an address
-//! (`d_ptr`) or a number (`d_val`), depending on its tag; here they become different types.
+//! (`d_ptr`) or a number (`d_val`), depending on its tag. Here the two become different types.
 
 use goblin::elf64::dynamic::{
     DF_BIND_NOW, DF_SYMBOLIC, DF_TEXTREL, DT_BIND_NOW, DT_DEBUG, DT_FINI, DT_FINI_ARRAY, DT_FINI_ARRAYSZ, DT_FLAGS,
@@ -14,11 +14,11 @@ use goblin::elf64::dynamic::{
 use super::addr::{Bias, Vaddr};
 use crate::error::ErrorKind;
 
-// Newer than goblin's list. "Proposal for a new section type SHT_RELR" (generic-abi).
+// goblin does not have these. "Proposal for a new section type SHT_RELR" (generic-abi).
 const DT_RELRSZ: u64 = 35;
 const DT_RELR: u64 = 36;
 const DT_RELRENT: u64 = 37;
-// Of the processor range, but the same everywhere.
+// These lie in the range for processors, but mean the same on every processor.
 const DT_AUXILIARY: u64 = 0x7fff_fffd;
 const DT_FILTER: u64 = 0x7fff_ffff;
 
@@ -26,11 +26,11 @@ const RULE: &str = "gABI, \"Dynamic Section\"";
 
 /// `DF_1_NOW` in `DT_FLAGS_1`: as `DF_BIND_NOW`.
 pub const DF_1_NOW: u64 = 0x1;
-/// `DF_1_NODELETE` in `DT_FLAGS_1`: never unload.
+/// `DF_1_NODELETE` in `DT_FLAGS_1`: the object is never unloaded.
 pub const DF_1_NODELETE: u64 = 0x8;
 /// `DF_1_INITFIRST`: its constructors run before all others of the load.
 pub const DF_1_INITFIRST: u64 = 0x20;
-/// `DF_1_NOOPEN`: may not be opened by `dlopen`.
+/// `DF_1_NOOPEN`: `dlopen` may not open the object; others may need it.
 pub const DF_1_NOOPEN: u64 = 0x40;
 /// `DF_1_NODEFLIB`: the default directories are not searched for its dependencies.
 pub const DF_1_NODEFLIB: u64 = 0x800;
@@ -53,14 +53,14 @@ pub struct StrOffset(pub u64);
 
 /// One `Elf64_Dyn`, as it stands in the section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct DynamicEntry {
     /// `d_tag`.
     pub tag: u64,
     /// `d_un`.
     pub value: u64,
 }
 
-impl Entry {
+impl DynamicEntry {
     /// `DT_NEEDED`, … or the number of a tag that has no name here.
     pub fn tag_name(&self) -> String {
         match self.tag {
@@ -82,7 +82,7 @@ impl Entry {
     }
 }
 
-/// The dynamic section, tag by tag. A table that the file does not have is `None`.
+/// The dynamic section, sorted by tag. A table that the file does not have is `None`.
 #[derive(Clone, Debug, Default)]
 pub struct Dynamic {
     /// `DT_NEEDED`, in order.
@@ -97,7 +97,7 @@ pub struct Dynamic {
     pub runpath: Option<StrOffset>,
     /// `DT_STRTAB` with `DT_STRSZ`.
     pub strings: Option<Table>,
-    /// `DT_SYMTAB`; its length is nowhere said.
+    /// `DT_SYMTAB`. No tag says how long it is.
     pub symbols: Option<Vaddr>,
     /// `DT_GNU_HASH`.
     pub gnu_hash: Option<Vaddr>,
@@ -111,7 +111,8 @@ pub struct Dynamic {
     pub verneed: Option<(Vaddr, u64)>,
     /// `DT_RELA` with `DT_RELASZ`.
     pub rela: Option<Table>,
-    /// `DT_RELACOUNT`: so many entries at the start of `rela` are said to be `R_X86_64_RELATIVE`. A hint.
+    /// `DT_RELACOUNT`: how many entries at the start of `rela` are `R_X86_64_RELATIVE`, as the file claims.
+    /// Only a hint: nothing may depend on it.
     pub relative_count: u64,
     /// `DT_JMPREL` with `DT_PLTRELSZ`.
     pub jmprel: Option<Table>,
@@ -137,7 +138,7 @@ pub struct Dynamic {
     pub bind_now: bool,
 }
 
-/// The pairs of which one says where a table is and the other how long.
+/// Values whose tags come in pairs: one says where a table is, the other how long it is.
 #[derive(Default)]
 struct Halves {
     strtab: Option<Vaddr>,
@@ -159,7 +160,7 @@ struct Halves {
 }
 
 impl Dynamic {
-    /// Which hash tables there are, by tag.
+    /// The tags of the hash tables that the object has.
     pub fn hash_tables(&self) -> &'static str {
         match (self.gnu_hash, self.sysv_hash) {
             (Some(_), Some(_)) => "DT_GNU_HASH, DT_HASH",
@@ -169,20 +170,20 @@ impl Dynamic {
         }
     }
 
-    /// Sorts the entries of the section at `section` by meaning. Those after `DT_NULL` do not count.
-    /// `pointer` turns a `d_ptr` into a `p_vaddr`: the identity for a file that we mapped ourselves, see
-    /// [`host_pointer`] for others.
+    /// Sorts the entries of the section at `section` by meaning. Entries after `DT_NULL` do not count.
+    /// `pointer` turns a `d_ptr` into a `p_vaddr`. For a file that we mapped ourselves it changes nothing;
+    /// for the host's objects see [`host_pointer`].
     ///
     /// # Errors
     /// [`ErrorKind::Malformed`] for a value that no loader can work with.
     pub fn new(
-        entries: impl Iterator<Item = Entry>,
+        entries: impl Iterator<Item = DynamicEntry>,
         section: Vaddr,
         pointer: &dyn Fn(u64) -> Vaddr,
     ) -> Result<Dynamic, ErrorKind> {
         let mut d = Dynamic::default();
         let mut h = Halves::default();
-        for (index, Entry { tag, value }) in entries.enumerate() {
+        for (index, DynamicEntry { tag, value }) in entries.enumerate() {
             let at = Vaddr(section.0 + index as u64 * SIZEOF_DYN);
             let must_be = |field: &str, right: u64| {
                 if value == right { Ok(()) } else { Err(ErrorKind::malformed(field, at, value, right, RULE)) }
@@ -220,7 +221,7 @@ impl Dynamic {
                 DT_RELR => h.relr = Some(pointer(value)),
                 DT_RELRSZ => h.relrsz = Some(value),
                 DT_RELRENT => must_be("DT_RELRENT", 8)?,
-                // 0 means none, also to glibc; Debian has libraries with such a DT_INIT.
+                // 0 means that there is none, as in musl. glibc would call what lies at the load bias.
                 DT_INIT => d.init = (value != 0).then(|| pointer(value)),
                 DT_INIT_ARRAY => h.init_array = Some(pointer(value)),
                 DT_INIT_ARRAYSZ => h.init_arraysz = Some(value),
@@ -241,8 +242,8 @@ impl Dynamic {
                     d.bind_now |= value & DF_1_NOW != 0;
                 }
                 DT_DEBUG => {}
-                // The gABI reserves ranges for systems and processors and wants unknown tags there
-                // ignored; the stream still shows every entry.
+                // The gABI reserves the tags that are not in its table, and new tags come with new linkers.
+                // They are skipped, as glibc and musl do; the event stream still shows every entry.
                 _ => {}
             }
         }
@@ -257,8 +258,8 @@ impl Dynamic {
         Ok(d.without_plt_overlap())
     }
 
-    /// Some linkers let `DT_RELASZ` include the table of `DT_JMPREL`; each entry is to be applied once.
-    /// glibc `ELF_DYNAMIC_DO_RELOC` does the same.
+    /// Some linkers let `DT_RELASZ` include the table of `DT_JMPREL`, but each entry must be applied once.
+    /// glibc's `_ELF_DYNAMIC_DO_RELOC` corrects this in the same way.
     fn without_plt_overlap(mut self) -> Dynamic {
         if let (Some(rela), Some(plt)) = (&mut self.rela, self.jmprel) {
             let rela_end = rela.at.0.wrapping_add(rela.length);
@@ -270,7 +271,7 @@ impl Dynamic {
     }
 }
 
-/// Brings "where" and "how long" together. Nothing of length 0 is a table.
+/// Joins the place of a table and its length. A length of 0 means that there is no table.
 fn pair(
     at_name: &str,
     length_name: &str,
@@ -293,58 +294,12 @@ fn pair(
     }
 }
 
-/// How to read a `d_ptr` of an object that the *system's* loader mapped to `bias + span`: glibc relocates
-/// these pointers in place, but not where `PT_DYNAMIC` is read-only, and never in the vDSO. So one counts as
-/// relocated exactly if it lies inside the object.
+/// Reads a `d_ptr` of an object that the *system's* loader mapped to `bias + span`. glibc adds the load bias
+/// to some of these pointers in place, but not where `PT_DYNAMIC` is read-only, and never in the vDSO. So a
+/// value counts as an address exactly if it lies inside the object; any other value is a `p_vaddr`.
 pub fn host_pointer(bias: Bias, span: std::ops::Range<Vaddr>) -> impl Fn(u64) -> Vaddr {
     move |value| {
         let as_address = bias.vaddr(super::addr::Addr(value));
         if span.contains(&as_address) { as_address } else { Vaddr(value) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(entries: &[(u64, u64)]) -> Result<Dynamic, ErrorKind> {
-        let entries = entries.iter().map(|&(tag, value)| Entry { tag, value });
-        Dynamic::new(entries, Vaddr(0x3000), &Vaddr)
-    }
-
-    #[test]
-    fn what_stands_after_dt_null_does_not_count() {
-        let d = parse(&[(DT_NEEDED, 7), (DT_NULL, 0), (DT_NEEDED, 9)]).unwrap();
-        assert_eq!(d.needed, [StrOffset(7)]);
-    }
-
-    #[test]
-    fn a_length_without_a_table_and_a_broken_entry_size_are_refused_by_name() {
-        for (entries, field) in [
-            (&[(DT_RELASZ, 24)][..], "DT_RELASZ"),
-            (&[(DT_RELA, 0x100), (DT_RELASZ, 25)][..], "DT_RELASZ"),
-            (&[(DT_SYMENT, 16)][..], "DT_SYMENT"),
-            (&[(DT_PLTREL, DT_REL)][..], "DT_PLTREL"),
-            (&[(DT_REL, 0x100)][..], "DT_REL"),
-        ] {
-            match parse(entries) {
-                Err(ErrorKind::Malformed { field: named, .. }) => assert_eq!(named, field),
-                other => panic!("{entries:x?}: {other:?}"),
-            }
-        }
-    }
-
-    #[test]
-    fn a_plt_table_inside_the_other_is_applied_once() {
-        let d = parse(&[(DT_RELA, 0x100), (DT_RELASZ, 72), (DT_JMPREL, 0x130), (DT_PLTRELSZ, 24)]).unwrap();
-        assert_eq!(d.rela, Some(Table { at: Vaddr(0x100), length: 48 }));
-        assert_eq!(d.jmprel, Some(Table { at: Vaddr(0x130), length: 24 }));
-    }
-
-    #[test]
-    fn a_host_pointer_counts_as_relocated_iff_it_lies_inside_the_object() {
-        let pointer = host_pointer(Bias(0x7000_0000), Vaddr(0)..Vaddr(0x5000));
-        assert_eq!(pointer(0x7000_0318), Vaddr(0x318));
-        assert_eq!(pointer(0x318), Vaddr(0x318));
     }
 }

@@ -3,12 +3,12 @@
 //! glibc `do_lookup_x`, musl `gnu_lookup_filtered`. The table has three parts:
 //!
 //! ```text
-//!   bloom     64-bit words: two bits a symbol. Most "no" answers end here, after one access.
-//!   buckets   hash % nbuckets → the index of the first symbol with that bucket, or 0
-//!   chain     one word a symbol from `symoffset` on: its hash, with the lowest bit telling "last of its bucket"
+//!   bloom     64-bit words, with two bits for each symbol. Most searches end here with "no", after one access.
+//!   buckets   hash % nbuckets → the index of the first symbol in that bucket, or 0
+//!   chain     one word for each symbol from `symoffset` on: its hash, whose lowest bit is replaced by "last of its bucket"
 //! ```
 //!
-//! The symbols are sorted by bucket, so a bucket's symbols lie side by side.
+//! Symbols are sorted by bucket, so those of one bucket lie side by side.
 
 use super::addr::Vaddr;
 use super::trail::{Probing, Trail};
@@ -17,7 +17,7 @@ use crate::error::ErrorKind;
 
 const RULE: &str = "the GNU hash table's format (\"ELF: symbol lookup via DT_GNU_HASH\")";
 
-/// The hash of a name, as its definition has it: `h * 33 + c` for each byte, from 5381, modulo 2^32. glibc
+/// The hash of a name, in the textbook's form: from 5381, `h * 33 + c` for each byte, modulo 2^32. glibc
 /// `_dl_new_hash`.
 pub const fn hash_byte_by_byte(name: &[u8]) -> u32 {
     let (mut h, mut at) = (5381_u32, 0);
@@ -28,14 +28,16 @@ pub const fn hash_byte_by_byte(name: &[u8]) -> u32 {
     h
 }
 
-/// The same, eight bytes at a time.
+/// The same as [`hash_byte_by_byte`], eight bytes at a time.
 ///
-/// Byte by byte, each step waits for the one before. The sum can be cut anywhere, though: eight bytes are added up among
-/// themselves, and only one multiplication for all eight joins them to what came before.
+/// Byte by byte, each step has to wait for the step before. But the hash is a sum, in which each byte is multiplied by
+/// a power of 33. So the terms of eight bytes can be added up among themselves, and one multiplication joins them to
+/// the hash of what came before.
 #[inline]
 pub fn hash(name: &[u8]) -> u32 {
     let odd = name.len() % 8;
-    // What does not fill a step goes first: there, missing bytes are zeros in front, which change nothing.
+    // The bytes that do not fill a step of eight go first. There the missing bytes are zeros in front, which add
+    // nothing to the sum.
     let start = match name.first_chunk() {
         Some(first) => eight(u64::from_le_bytes(*first).unbounded_shl(64 - 8 * odd as u32)),
         None => name.iter().fold(0, |sum: u32, &c| sum.wrapping_mul(33).wrapping_add(u32::from(c))),
@@ -59,7 +61,7 @@ const POWERS: [u32; 9] = {
     powers
 };
 
-/// What the 5381 from which it starts is worth after so many bytes.
+/// The term of the 5381 from which the hash starts, after `i` bytes.
 const START: [u32; 8] = {
     let mut start = [0; 8];
     let mut i = 0;
@@ -70,8 +72,9 @@ const START: [u32; 8] = {
     start
 };
 
-/// The sum of eight bytes, each times its power of 33, the first in the lowest byte of `bytes`: in pairs, then fours,
-/// then all. A pair's sum fits into the sixteen bits that its bytes stood in, a four's into thirty-two.
+/// The sum of eight bytes, each times its power of 33; the first byte of the name is the lowest byte of `bytes`.
+/// Neighbours are added first to pairs, then pairs to fours, then both fours. The sum of a pair fits into the sixteen
+/// bits that its bytes stood in, the sum of a four into thirty-two.
 #[inline]
 fn eight(bytes: u64) -> u32 {
     const LOW_8: u64 = 0x00ff_00ff_00ff_00ff;
@@ -89,7 +92,7 @@ pub(crate) fn hash_string(bytes: &[u8]) -> Option<(u32, usize)> {
     for (n, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
         if let Some(count) = first_nul(word) {
-            // Zeros in front change nothing.
+            // The zeros in front add nothing to the sum.
             let last = word.unbounded_shl(64 - 8 * count as u32);
             let hash = hash.wrapping_mul(POWERS[count]).wrapping_add(eight(last));
             return Some((hash, n * 8 + count));
@@ -101,7 +104,7 @@ pub(crate) fn hash_string(bytes: &[u8]) -> Option<(u32, usize)> {
     Some((rest[..count].iter().fold(hash, step), words.len() * 8 + count))
 }
 
-/// A checked table.
+/// A `DT_GNU_HASH` whose parts are checked to lie inside its segment.
 #[derive(Clone, Copy, Debug)]
 pub struct GnuHash<'a> {
     bloom: &'a [u64],
@@ -113,10 +116,10 @@ pub struct GnuHash<'a> {
 }
 
 impl<'a> GnuHash<'a> {
-    /// Checks the table at the start of `bytes`, which reach to the end of the segment it lies in.
+    /// Checks the table at the start of `bytes`, which reach to the end of the segment that it lies in.
     ///
     /// # Errors
-    /// [`ErrorKind::Malformed`] where a part of it would lie outside.
+    /// [`ErrorKind::Malformed`] where a part of the table would lie outside of `bytes`.
     pub fn new(bytes: &'a [u8], at: Vaddr) -> Result<GnuHash<'a>, ErrorKind> {
         let bad = |field: &str, offset: u64, found: String, expected: &str| {
             ErrorKind::malformed(format!("DT_GNU_HASH: {field}"), Vaddr(at.0 + offset), found, expected, RULE)
@@ -143,7 +146,7 @@ impl<'a> GnuHash<'a> {
         Ok(GnuHash { bloom, bloom_shift, buckets, chain, symoffset })
     }
 
-    /// The first symbol of the bucket of `hash` whose own hash is the same and for which `accept` is true.
+    /// The first symbol in the bucket of `hash` that has the same hash and for which `accept` is true.
     #[inline(always)]
     pub fn find<T: Trail>(&self, hash: u32, trail: &mut T, accept: impl FnMut(u32, &mut T) -> bool) -> Option<u32> {
         if !self.may_have(hash) {
@@ -153,7 +156,7 @@ impl<'a> GnuHash<'a> {
         self.find_in_bucket(hash, trail, accept)
     }
 
-    /// The same for those whom the filter has let through.
+    /// [`GnuHash::find`] for a hash that the bloom filter has let through.
     #[inline(always)]
     pub(crate) fn find_in_bucket<T: Trail>(
         &self,
@@ -169,7 +172,7 @@ impl<'a> GnuHash<'a> {
         let first = self.buckets[bucket as usize];
         trail.step(|| Probing::Bucket { bucket, first });
         let mut index = first;
-        // A bucket of 0 is empty, and so is one that points below the hashed symbols.
+        // A bucket of 0 is empty. One below `symoffset` makes no sense and counts as empty.
         while let Some(&entry) = index.checked_sub(self.symoffset).and_then(|i| self.chain.get(i as usize)) {
             if first == 0 {
                 break;
@@ -187,24 +190,26 @@ impl<'a> GnuHash<'a> {
         None
     }
 
-    /// Whether the filter lets `hash` through. "No" is certain, "yes" is not.
+    /// Whether the bloom filter lets `hash` through. "No" is certain, "yes" is not.
     #[inline]
     pub fn may_have(&self, hash: u32) -> bool {
         let word = self.bloom[(hash as usize / 64) & (self.bloom.len() - 1)];
-        // Both bits in one answer: either of them alone is as good as random, and a branch on it is guessed wrong.
+        // Both bits make one answer: each of them alone is as good as random, so the processor would often predict a
+        // branch on it wrongly.
         (word >> (hash % 64)) & (word >> ((hash >> self.bloom_shift) % 64)) & 1 == 1
     }
 
-    /// The same for a hash of which the lowest bit is not known.
+    /// [`GnuHash::may_have`] for a hash whose lowest bit is not known.
     #[inline]
     pub fn may_have_half(&self, hash: u32) -> bool {
         let word = self.bloom[(hash as usize / 64) & (self.bloom.len() - 1)];
-        // One of two neighbours, since the lowest bit is open. With a shift of 0 it would count twice.
+        // Either of two neighbouring bits will do, since the lowest bit of the hash is not known. With a shift of 0 the
+        // second bit would be that same bit.
         let pair = word >> (hash & 62);
         (pair | pair >> 1) & (word >> ((hash >> self.bloom_shift) % 64)) & 1 == 1 || self.bloom_shift == 0
     }
 
-    /// Whether any symbol has this hash, its lowest bit left open. No name is read.
+    /// Whether any symbol has this hash, whatever its lowest bit. No name is read.
     pub(crate) fn has_half(&self, hash: u32) -> bool {
         let has = |hash| self.find_in_bucket(hash, &mut (), |_, _| true).is_some();
         self.may_have_half(hash) && (has(hash & !1) || has(hash | 1))
@@ -216,38 +221,40 @@ impl<'a> GnuHash<'a> {
         self.chain.get(index.checked_sub(self.symoffset)? as usize)
     }
 
-    /// Whether symbol `index` may have a word in the chain; those before the first that has one are undefined.
+    /// Whether symbol `index` may have a word in the chain. Symbols below `symoffset` have none: they are undefined.
     #[inline(always)]
     pub(crate) fn is_hashed(&self, index: u32) -> bool {
         index >= self.symoffset
     }
 
-    /// Where that word is; anywhere at all for a symbol that is not hashed.
+    /// The address of symbol `index`'s word in the chain. For a symbol without one the address points anywhere, so it
+    /// may only be prefetched.
     #[inline(always)]
     pub(crate) fn chain_address(&self, index: u32) -> *const u32 {
         self.chain.as_ptr().wrapping_add(index.wrapping_sub(self.symoffset) as usize)
     }
 
-    /// What the chain keeps of the hash of symbol `index`: all but its lowest bit. `None` for one that is not
-    /// hashed, because it is undefined.
+    /// The hash of symbol `index` as the chain keeps it, without its lowest bit. `None` for a symbol that has no word
+    /// there, because it is undefined.
     #[inline]
     pub fn half_hash(&self, index: u32) -> Option<u32> {
         self.chain_place(index).map(|entry| entry & !1)
     }
 
-    /// How many buckets it has.
+    /// How many buckets the table has.
     pub(crate) fn bucket_count(&self) -> usize {
         self.buckets.len()
     }
 
-    /// How many symbols it has.
+    /// How many symbols the table has.
     pub(crate) fn hashed_count(&self) -> u32 {
         self.symbol_count().map_or(0, |count| count - self.symoffset)
     }
 
-    /// Every symbol that a search can reach, bucket by bucket, with what its chain keeps of its hash; each bucket's in
-    /// the order of a search. `None` at the end says that the table breaks its own rules: a symbol stands in the wrong
-    /// bucket or is missing in the filter, so that a search with the right name would not find it.
+    /// Calls `each` with every symbol that a search can reach and its hash without the lowest bit. Buckets come in
+    /// order, and the symbols of each bucket in the order of a search. `None` at the end says that the table breaks its
+    /// own rules: a symbol stands in the wrong bucket, or the bloom filter denies it, so that a search for its name
+    /// would not find it.
     pub(crate) fn walk(&self, mut each: impl FnMut(u32, u32)) -> Option<()> {
         let count = self.buckets.len() as u32;
         for (bucket, &first) in (0..).zip(self.buckets) {
@@ -272,14 +279,14 @@ impl<'a> GnuHash<'a> {
         Some(())
     }
 
-    /// The words of all symbols that are hashed, in the order of their indices.
+    /// The chain's words of all symbols in the table, in the order of their indices.
     pub fn words(&self) -> &'a [u32] {
         let hashed = self.symbol_count().map_or(0, |count| count.saturating_sub(self.symoffset) as usize);
         self.chain.get(..hashed).unwrap_or_default()
     }
 
-    /// One more than the highest symbol index in the table; the symbols below `symoffset` are not hashed
-    /// (they are undefined). `None` for an empty table, which does not tell.
+    /// One more than the highest symbol index in the table. `None` for an empty table, which says nothing about the
+    /// symbols below `symoffset`.
     pub fn symbol_count(&self) -> Option<u32> {
         let last_bucket = self.buckets.iter().copied().max().filter(|&first| first >= self.symoffset && first != 0)?;
         let from = (last_bucket - self.symoffset) as usize;

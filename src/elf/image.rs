@@ -1,8 +1,8 @@
-//! The file header and the program headers: what the kernel and every loader read first.
+//! The file header and the program headers, which every loader reads first.
 //!
 //! gABI "ELF Header" and "Program Header"; glibc `open_verify` and `_dl_map_object_from_fd`, musl
-//! `map_library`. Section headers are never looked at: a loader does not need them, and a stripped or
-//! packed library may have none.
+//! `map_library`. Section headers are never read: a loader does not need them, and a stripped or packed
+//! library may have none.
 
 use std::fmt;
 
@@ -18,10 +18,11 @@ use plain::Plain as _;
 use super::addr::{FileOffset, Vaddr};
 use crate::error::{ErrorKind, Where};
 
-/// `DF_1_PIE` in `DT_FLAGS_1`: the file is a program, not a library, though its type is `ET_DYN`.
+/// `DF_1_PIE` in `DT_FLAGS_1`: the file is a program and not a library, although its type is `ET_DYN`.
 pub const DF_1_PIE: u64 = 0x0800_0000;
 
-/// How many bytes of the file to read first. The program headers of nearly every library lie in them.
+/// How many bytes of the file the first read fetches. The program headers of nearly every library lie in
+/// them.
 pub const HEAD: usize = 1024;
 
 /// Access rights of a segment or a page: `PF_R`, `PF_W`, `PF_X` by their gABI numbers.
@@ -48,7 +49,7 @@ impl Prot {
     pub fn executable(self) -> bool {
         self.0 & PF_X != 0
     }
-    /// The same rights, and writing instead of executing: how a page is opened for a moment.
+    /// The same rights with writing in place of executing: what a page has while the loader must write to it.
     pub fn opened(self) -> Prot {
         Prot((self.0 | PF_R | PF_W) & !PF_X)
     }
@@ -77,7 +78,7 @@ impl serde::Serialize for Prot {
     }
 }
 
-/// One program header, its numbers as types.
+/// One program header. Its numbers are types that cannot be confused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Segment {
@@ -89,11 +90,11 @@ pub struct Segment {
     pub flags: Prot,
     /// `p_offset`: where its bytes begin in the file.
     pub offset: FileOffset,
-    /// `p_vaddr`: where they want to be.
+    /// `p_vaddr`: where they belong in memory.
     pub vaddr: Vaddr,
     /// `p_filesz`, bytes in the file.
     pub filesz: u64,
-    /// `p_memsz`, bytes in memory; what `filesz` does not cover is zero.
+    /// `p_memsz`, bytes in memory. Those beyond `filesz` are zero.
     pub memsz: u64,
     /// `p_align`, bytes.
     pub align: u64,
@@ -106,7 +107,7 @@ impl Segment {
     }
 }
 
-/// What stage `read` learns about a file before anything of it is mapped.
+/// What stage 2, read, learns about a file before any of it is mapped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Image {
@@ -124,14 +125,15 @@ pub struct Image {
     pub segments: Vec<Segment>,
 }
 
-/// What `EI_ABIVERSION` may ask for under `ELFOSABI_GNU`: unique symbols (1), IFUNCs (2), absolute symbols (3).
+/// The highest `EI_ABIVERSION` that is accepted under `ELFOSABI_GNU`: unique symbols need 1, IFUNCs 2,
+/// absolute symbols 3.
 const NEWEST_ABI: u8 = 3;
 
-/// Checks the first bytes of a file and says where its program headers lie: `(offset, bytes)`.
+/// Checks the first bytes of a file. Returns where its program headers lie, `(offset, bytes)`.
 ///
 /// # Errors
-/// [`ErrorKind::Unsuitable`] for a file that is whole but not for this loader, [`ErrorKind::Malformed`]
-/// for a damaged one.
+/// [`ErrorKind::Unsuitable`] for a whole file that this loader cannot use, [`ErrorKind::Malformed`] for a
+/// damaged one.
 pub fn check_header(head: &[u8], file_length: u64) -> Result<(FileOffset, usize), ErrorKind> {
     let unsuitable = |field: &str, at: usize, found: String, expected: &str, reason: &str| {
         Err(ErrorKind::Unsuitable {
@@ -186,7 +188,7 @@ pub fn check_header(head: &[u8], file_length: u64) -> Result<(FileOffset, usize)
         let reason = "bytes without a meaning are zero (gABI, \"ELF Identification\")";
         return unsuitable("e_ident[EI_PAD]", at, header[at].to_string(), "0", reason);
     }
-    // Copied to the stack first: the caller's buffer need not be aligned for the struct.
+    // The header is copied first, because the caller's buffer need not be aligned for the struct.
     let mut aligned = Header::default();
     aligned
         .copy_from_bytes(header)
@@ -241,7 +243,7 @@ impl Image {
     /// Checks the program header table that [`check_header`] located.
     ///
     /// # Errors
-    /// [`ErrorKind::Malformed`] with the header, field and file offset at fault.
+    /// [`ErrorKind::Malformed`] with the header, the field and the file offset that are wrong.
     pub fn new(table: &[u8], offset: FileOffset, file_length: u64) -> Result<Image, ErrorKind> {
         let mut segments = Vec::with_capacity(table.len() / SIZEOF_PHDR);
         for (index, bytes) in table.chunks_exact(SIZEOF_PHDR).enumerate() {
@@ -310,68 +312,8 @@ impl Image {
         self.segment(PT_GNU_STACK).is_some_and(|s| s.flags.executable())
     }
 
-    /// Where header `index` stands in the file.
+    /// Where program header `index` stands in the file.
     pub fn header_offset(&self, index: usize) -> FileOffset {
         FileOffset(self.e_phoff.0 + (index * SIZEOF_PHDR) as u64)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn head() -> Vec<u8> {
-        let mut bytes = vec![0; SIZEOF_EHDR];
-        bytes[..4].copy_from_slice(ELFMAG);
-        bytes[EI_CLASS] = ELFCLASS64;
-        bytes[EI_DATA] = ELFDATA2LSB;
-        bytes[EI_VERSION] = 1;
-        bytes[16] = ET_DYN as u8;
-        bytes[18] = EM_X86_64 as u8;
-        bytes[20] = 1;
-        bytes[32] = 64; // e_phoff
-        bytes[54] = SIZEOF_PHDR as u8;
-        bytes[56] = 1; // e_phnum
-        bytes
-    }
-
-    #[test]
-    fn a_good_header_says_where_the_program_headers_lie() {
-        assert_eq!(check_header(&head(), 4096), Ok((FileOffset(64), 56)));
-    }
-
-    #[test]
-    fn each_wrong_field_is_named_with_what_was_found() {
-        for (at, value, field) in [
-            (0, 0, "e_ident magic"),
-            (EI_CLASS, 1, "e_ident[EI_CLASS]"),
-            (EI_DATA, 2, "e_ident[EI_DATA]"),
-            (EI_VERSION, 2, "e_ident[EI_VERSION]"),
-            (EI_OSABI, 9, "e_ident[EI_OSABI]"),
-            (EI_ABIVERSION, 1, "e_ident[EI_ABIVERSION]"),
-            (12, 1, "e_ident[EI_PAD]"),
-            (16, 2, "e_type"),
-            (18, 3, "e_machine"),
-        ] {
-            let mut bytes = head();
-            bytes[at] = value;
-            match check_header(&bytes, 4096) {
-                Err(ErrorKind::Unsuitable { field: named, .. }) => assert_eq!(named, field),
-                other => panic!("byte {at} = {value}: {other:?}"),
-            }
-        }
-        for (at, value, field) in [(20, 9, "e_version"), (54, 32, "e_phentsize"), (56, 0, "e_phnum")] {
-            let mut bytes = head();
-            bytes[at] = value;
-            match check_header(&bytes, 4096) {
-                Err(ErrorKind::Malformed { field: named, .. }) => assert_eq!(named, field),
-                other => panic!("byte {at} = {value}: {other:?}"),
-            }
-        }
-    }
-
-    #[test]
-    fn a_program_header_table_past_the_end_of_the_file_is_refused() {
-        assert!(matches!(check_header(&head(), 100), Err(ErrorKind::Malformed { .. })));
     }
 }

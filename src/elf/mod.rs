@@ -1,7 +1,7 @@
-//! What the file says. Pure: nothing here touches a process, and nothing here is `unsafe`.
+//! Reads what an ELF file says. The code is pure: nothing here touches the process, and nothing here is `unsafe`.
 //!
-//! Every offset, size, count and index is checked once, when a table is turned into one of these types;
-//! their accessors need no further check and cannot leave the bytes they were given.
+//! Every offset, size, count and index is checked once, when bytes become one of these types. After that the accessors
+//! of the types need no further check and cannot leave the bytes that they were given.
 
 #![forbid(unsafe_code)]
 
@@ -31,7 +31,8 @@ pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 /// The bytes before the first NUL at or after `at`, or `None` where there is no NUL left.
 pub(crate) fn c_str_at(bytes: &[u8], at: usize) -> Option<&[u8]> {
     let bytes = bytes.get(at..)?;
-    // Word by word: most of these strings are short, and a general search takes longer to begin.
+    // Eight bytes at a time: most of these strings are short, and a general search such as `memchr` takes longer to
+    // begin.
     let (words, rest) = bytes.as_chunks();
     let in_word = words.iter().enumerate().find_map(|(n, word)| Some(n * 8 + first_nul(u64::from_le_bytes(*word))?));
     let length = match in_word {
@@ -41,14 +42,14 @@ pub(crate) fn c_str_at(bytes: &[u8], at: usize) -> Option<&[u8]> {
     Some(&bytes[..length])
 }
 
-/// Which byte of a word, from the lowest, is the first that is 0.
+/// The number of the lowest byte of `word` that is 0.
 #[inline(always)]
 fn first_nul(word: u64) -> Option<usize> {
     let zeros = word.wrapping_sub(0x0101_0101_0101_0101) & !word & 0x8080_8080_8080_8080;
     (zeros != 0).then(|| zeros.trailing_zeros() as usize / 8)
 }
 
-/// Bytes at an aligned address, as tables have them in memory.
+/// Bytes at an aligned address, as tables lie in memory.
 #[cfg(test)]
 pub(crate) mod aligned {
     pub struct Aligned(Vec<u8>, usize);

@@ -1,4 +1,4 @@
-//! The dynamic symbol table, and what it means for a symbol to be found.
+//! The dynamic symbol table, and which of its entries a lookup accepts.
 //!
 //! gABI "Symbol Table" and "Hash Table"; glibc `do_lookup_x` and `check_match`, musl `find_sym2`.
 
@@ -20,20 +20,25 @@ pub use entry::{Symbol, SymbolBinding, SymbolType};
 /// What kind of reference a symbol is looked up for. glibc `elf_machine_type_class`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Calls through the PLT and thread-local references: an undefined symbol with a value does not count.
+    /// A call through the PLT, or a thread-local variable: an undefined symbol with a value is no definition
+    /// for it.
     Plt,
-    /// Everything else.
+    /// Any other reference.
     Address,
 }
 
 /// Which version of a symbol is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want<'n> {
-    /// This one; or the base definition; or any, from an object without versions.
+    /// This version. A definition without a version will do, too, and so will any definition of an object
+    /// without versions.
     Version(Name<'n>),
-    /// A relocation without a version: built before there were versions, so it gets the oldest (index ≤ 2).
+    /// A relocation without a version, from an object that was linked before there were versions. It gets a
+    /// definition with version index 0, 1 or 2 if there is one, otherwise the only default definition. Index
+    /// 2 is the first version that the linker numbered.
     Oldest,
-    /// `dlsym` without a version: the default one.
+    /// `dlsym` without a version: a definition without a version if there is one, otherwise the only default
+    /// definition.
     Newest,
 }
 
@@ -43,7 +48,7 @@ pub struct Wanted<'n> {
     pub name: &'n [u8],
     /// Its version.
     pub version: Want<'n>,
-    /// What it is for.
+    /// The kind of reference.
     pub class: Class,
     /// The GNU hash of the name.
     pub hash: u32,
@@ -61,7 +66,7 @@ impl<'n> Wanted<'n> {
         Wanted { name, version, class, hash, sysv: Cell::new(None) }
     }
 
-    /// The older hash, computed only if an object has nothing newer.
+    /// The hash for `DT_HASH`, computed only for an object that has no `DT_GNU_HASH`.
     fn sysv_hash(&self) -> u32 {
         self.sysv.get().unwrap_or_else(|| {
             let hash = sysv_hash::hash(self.name);
@@ -79,7 +84,7 @@ impl<'n> Wanted<'n> {
     }
 }
 
-/// The tables of one object that answer "where is this name?". Every index is checked against its table.
+/// The tables of one object that answer "where is this name?". Each index is checked against its table.
 #[derive(Clone, Debug, Default)]
 pub struct SymbolTable<'a> {
     symbols: &'a [Sym],
@@ -87,11 +92,11 @@ pub struct SymbolTable<'a> {
     versym: Option<&'a [u16]>,
     gnu: Option<GnuHash<'a>>,
     sysv: Option<SysvHash<'a>>,
-    /// Versions defined and needed.
+    /// The versions that the object defines and needs.
     pub versions: Versions<'a>,
 }
 
-/// The bytes that an object's tables lie in.
+/// The mapped bytes that an object's tables lie in.
 pub trait Bytes<'a> {
     /// The bytes from `at` to the end of the segment that holds it; `None` outside of every segment.
     fn tail(&self, at: Vaddr) -> Option<&'a [u8]>;
@@ -120,7 +125,7 @@ impl<'a> SymbolTable<'a> {
                 })?
             }
         };
-        // Where a symbol table ends is written nowhere; it cannot go on past its segment.
+        // No tag says where a symbol table ends; but it cannot go on past its segment.
         let symbols: &[Sym] = match dynamic.symbols {
             None => &[],
             Some(at) => whole(tail("DT_SYMTAB", at)?).ok_or_else(|| misaligned("DT_SYMTAB", at, 8))?,
@@ -154,19 +159,19 @@ impl<'a> SymbolTable<'a> {
         self.symbols.get(index as usize).map(Symbol)
     }
 
-    /// Where symbol `index` lies.
+    /// The entry of symbol `index` in the table.
     pub(crate) fn place(&self, index: u32) -> Option<&'a Sym> {
         self.symbols.get(index as usize)
     }
 
-    /// The same, to fetch it before it is needed: anywhere at all for one that there is not.
+    /// The address of symbol `index`'s entry, to prefetch it. For an index past the end it points anywhere.
     #[inline(always)]
     pub(crate) fn address_of(&self, index: u32) -> *const Sym {
         self.symbols.as_ptr().wrapping_add(index as usize)
     }
 
-    /// What a lookup of symbol `index` reads first: its word in its own hash chain if it has one, else its name. To
-    /// fetch it before it is needed; anywhere at all where a file is wrong.
+    /// The address of what a lookup of symbol `index` reads first, to prefetch it: the symbol's word in its
+    /// own hash chain if it has one, else its name. In a damaged file the address may point anywhere.
     #[inline(always)]
     pub(crate) fn key_place(&self, index: u32) -> *const u8 {
         match &self.gnu {
@@ -180,12 +185,12 @@ impl<'a> SymbolTable<'a> {
         c_str_at(self.strings, usize::try_from(offset).ok()?)
     }
 
-    /// A symbol's name; empty where the file has none.
+    /// A symbol's name. It is empty where `st_name` leaves the string table.
     pub fn name(&self, symbol: &Symbol<'_>) -> &'a [u8] {
         c_str_at(self.strings, symbol.0.st_name as usize).unwrap_or_default()
     }
 
-    /// The same with its hash.
+    /// A symbol's name and its GNU hash.
     #[inline]
     pub(crate) fn hashed_name(&self, symbol: &Symbol<'_>) -> (&'a [u8], u32) {
         let rest = self.strings.get(symbol.0.st_name as usize..).unwrap_or_default();
@@ -208,11 +213,11 @@ impl<'a> SymbolTable<'a> {
     /// Symbol `index`'s entry in `DT_VERSYM`, bit 15 included; `None` for an object without versions.
     #[inline]
     pub fn version_index(&self, index: u32) -> Option<u16> {
-        // An index past the table means the same as "base".
+        // A symbol past the end of the table counts as one without a version.
         self.versym.map(|v| v.get(index as usize).copied().unwrap_or(1))
     }
 
-    /// The version that symbol `index` has or, for a reference, wants.
+    /// The version that the definition at `index` has, or that the reference at `index` wants.
     #[inline]
     pub fn version(&self, index: u32) -> Option<&Name<'a>> {
         self.versions.get(self.version_index(index)?)
@@ -223,18 +228,18 @@ impl<'a> SymbolTable<'a> {
         self.version(index).map(|v| String::from_utf8_lossy(v.text).into_owned())
     }
 
-    /// The newer hash table, where there is one.
+    /// `DT_GNU_HASH`, if the object has one.
     #[inline]
     pub fn gnu_hash(&self) -> Option<GnuHash<'a>> {
         self.gnu
     }
 
-    /// Whether no name can be found here at all.
+    /// Whether the object has no hash table, so that no name can be found in it.
     pub fn has_no_hash(&self) -> bool {
         self.gnu.is_none() && self.sysv.is_none()
     }
 
-    /// How many symbols the hash table knows of; 0 where it has none.
+    /// How many symbols the hash table tells of; 0 without a hash table.
     pub fn count(&self) -> u32 {
         let told = match (&self.sysv, &self.gnu) {
             (Some(sysv), _) => sysv.symbol_count(),
@@ -244,10 +249,10 @@ impl<'a> SymbolTable<'a> {
         told.min(self.symbols.len() as u32)
     }
 
-    /// The definition of `wanted` in this object: its index and symbol.
+    /// The definition of `wanted` in this object, with its index.
     #[inline(always)]
     pub fn find(&self, wanted: &Wanted<'_>, trail: &mut impl Trail) -> Option<(u32, Symbol<'a>)> {
-        // An unversioned `dlsym` takes a versioned symbol if it is the only default one.
+        // Without a version wanted, a definition with a version is taken only if it is the only default one.
         let mut default = None;
         let mut defaults = 0;
         let exact = {
@@ -283,15 +288,15 @@ impl<'a> SymbolTable<'a> {
         Wanted::hashed(self.hashed_name(reference), version, class)
     }
 
-    /// Symbol `index`, if an unversioned `dlsym` for its name gets it, provided that it is the only symbol here with
-    /// that name.
+    /// Symbol `index`, if `dlsym` without a version gets it, provided that no other symbol here has the same
+    /// name.
     pub(crate) fn newest(&self, index: u32) -> Option<Symbol<'a>> {
         let symbol = self.get(index).filter(|symbol| symbol.defines(Class::Address) && symbol.is_exported())?;
         let fits = self.version_index(index).is_none_or(|own| own & HIDDEN == 0 || own & !HIDDEN <= 1);
         fits.then_some(symbol)
     }
 
-    /// Whether symbol `index` is what is wanted. Each branch is one of glibc's `check_match`.
+    /// Whether symbol `index` is a definition of what is wanted. Each branch is one of glibc's `check_match`.
     #[inline(always)]
     fn check<T: Trail>(&self, wanted: &Wanted<'_>, index: u32, trail: &mut T) -> Check {
         let Some(symbol) = self.get(index) else { return Check::No };
@@ -322,13 +327,14 @@ impl<'a> SymbolTable<'a> {
         check
     }
 
-    /// Every symbol that others may bind to: index, symbol, and whether it is the default version.
+    /// Every symbol that other objects may bind to: its index, the symbol, and whether it has the default
+    /// version.
     pub fn exports(&self) -> impl Iterator<Item = (u32, Symbol<'a>, bool)> + '_ {
         (1..self.count()).filter_map(|index| {
             let symbol = self.get(index)?;
             let exported = symbol.is_exported() && !symbol.is_undefined() && symbol.defines(Class::Address);
             let version = self.version_index(index).unwrap_or(1);
-            // Version index 0 is "local": a linker script hid it.
+            // Version index 0 means "local": a version script has hidden the symbol.
             (exported && version & !HIDDEN != 0).then_some((index, symbol, version & HIDDEN == 0))
         })
     }
@@ -340,7 +346,7 @@ enum Check {
     IfAlone,
 }
 
-/// As many whole `T`s as `bytes` hold; `None` where they are not aligned for it.
+/// As many whole `T`s as `bytes` hold. `None` where they are not aligned for `T`.
 fn whole<T: plain::Plain>(bytes: &[u8]) -> Option<&[T]> {
     plain::slice_from_bytes(&bytes[..bytes.len() - bytes.len() % size_of::<T>()]).ok()
 }

@@ -1,8 +1,8 @@
-//! `DT_HASH`: the hash table of the gABI, older and slower than the GNU one, and still the only one in some
-//! libraries.
+//! `DT_HASH`, the hash table of the gABI. It is older and slower than `DT_GNU_HASH`, and some libraries have
+//! no other.
 //!
 //! gABI "Hash Table"; glibc `do_lookup_x` (its second half), musl `sysv_lookup`. `bucket[hash % nbucket]` is
-//! the first symbol index, `chain[index]` the next, 0 the end.
+//! the index of the first symbol of the bucket, `chain[index]` that of the next one; 0 is the end.
 
 use super::addr::Vaddr;
 use super::trail::{Probing, Trail};
@@ -18,7 +18,7 @@ pub fn hash(name: &[u8]) -> u32 {
     })
 }
 
-/// A checked table.
+/// A `DT_HASH` whose parts are checked to lie inside its segment.
 #[derive(Clone, Copy, Debug)]
 pub struct SysvHash<'a> {
     buckets: &'a [u32],
@@ -26,10 +26,10 @@ pub struct SysvHash<'a> {
 }
 
 impl<'a> SysvHash<'a> {
-    /// Checks the table at the start of `bytes`, which reach to the end of the segment it lies in.
+    /// Checks the table at the start of `bytes`, which reach to the end of the segment that it lies in.
     ///
     /// # Errors
-    /// [`ErrorKind::Malformed`] where a part of it would lie outside.
+    /// [`ErrorKind::Malformed`] where a part of the table would lie outside of `bytes`.
     pub fn new(bytes: &'a [u8], at: Vaddr) -> Result<SysvHash<'a>, ErrorKind> {
         let bad = |found: String| {
             ErrorKind::malformed("DT_HASH: size", at, found, "a table inside its segment", "gABI, \"Hash Table\"")
@@ -44,7 +44,7 @@ impl<'a> SysvHash<'a> {
         Ok(SysvHash { buckets: slice(8, buckets_end)?, chain: slice(buckets_end, chain_end)? })
     }
 
-    /// The first symbol of the bucket of `hash` for which `accept` is true.
+    /// The first symbol in the bucket of `hash` for which `accept` is true.
     pub fn find<T: Trail>(&self, hash: u32, trail: &mut T, mut accept: impl FnMut(u32, &mut T) -> bool) -> Option<u32> {
         if self.buckets.is_empty() {
             trail.step(|| Probing::EmptyTable);
@@ -53,7 +53,8 @@ impl<'a> SysvHash<'a> {
         let bucket = hash % self.buckets.len() as u32;
         let mut index = self.buckets[bucket as usize];
         trail.step(|| Probing::Bucket { bucket, first: index });
-        // A damaged chain may be a circle: no walk is longer than the table.
+        // A damaged chain may lead back into itself. It has no more steps than the table has symbols, so the
+        // search ends after as many.
         for _ in 0..self.chain.len() {
             if index == 0 {
                 return None;

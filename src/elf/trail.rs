@@ -1,33 +1,33 @@
-//! The steps of a search, for those who watch.
+//! The steps of a symbol search, for probes that listen closely.
 
-/// One step of a search in one object, for those who watch.
+/// One step of a symbol search in one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case", tag = "step"))]
 pub enum Probing {
-    /// The bloom filter says no: certain.
+    /// The bloom filter says no: the name is certainly not in this object.
     BloomNo,
-    /// The table has no buckets.
+    /// The hash table has no buckets.
     EmptyTable,
     /// The bloom filter says maybe; this bucket is searched.
     Bucket {
         /// `hash % nbuckets`.
         bucket: u32,
-        /// The symbol index that it holds, 0 for none.
+        /// The symbol index that the bucket holds, 0 if it is empty.
         first: u32,
     },
     /// A symbol of the bucket was looked at.
     Chain {
         /// Its index.
         symbol: u32,
-        /// Whether its hash is the wanted one (the older table does not keep hashes).
+        /// Whether its hash is the wanted one. `DT_HASH` keeps no hashes, so there it is always true.
         same_hash: bool,
     },
-    /// The hash is the same, the name another.
+    /// The hash is the wanted one, the name is another.
     OtherName {
         /// Its index.
         symbol: u32,
     },
-    /// The name is right, but the entry is a reference, not a definition.
+    /// The entry cannot serve as a definition: it is only a reference, or has no value.
     NotADefinition {
         /// Its index.
         symbol: u32,
@@ -39,12 +39,12 @@ pub enum Probing {
         /// The version it has.
         has: String,
     },
-    /// Found, but it is local or hidden: not for others.
+    /// The definition is local or hidden, so other objects may not use it.
     NotExported {
         /// Its index.
         symbol: u32,
     },
-    /// This is it.
+    /// This symbol is the definition.
     Found {
         /// Its index.
         symbol: u32,
@@ -53,7 +53,7 @@ pub enum Probing {
     },
 }
 
-/// Takes note of the steps of a search; `()` does not, and costs nothing.
+/// Records the steps of a search. `()` records nothing, and costs nothing.
 pub trait Trail {
     /// One step.
     fn step(&mut self, step: impl FnOnce() -> Probing);

@@ -1,37 +1,38 @@
 //! Symbol versions: `DT_VERSYM`, `DT_VERDEF`, `DT_VERNEED`.
 //!
-//! LSB "Symbol Versioning"; glibc `_dl_check_map_versions` and `check_match`; musl reads only bit 15. Each symbol has
-//! a 16-bit index; the index means a version that the object defines (`foo@@V2`) or needs from another. Index 0
-//! is "local", 1 is "the base, no version"; bit 15 hides a definition from those who do not ask for it by name
-//! (`foo@V1`).
+//! LSB "Symbol Versioning"; glibc `_dl_check_map_versions` and `check_match`; musl reads only bit 15. Each
+//! symbol has a 16-bit index. The index stands for a version that the object defines (`foo@@V2`) or needs
+//! from another. Index 0 means "local", 1 means "no version". Bit 15 hides a definition from references that
+//! do not ask for its version (`foo@V1`).
 
 use super::addr::Vaddr;
 use super::{c_str_at, u16_at, u32_at};
 use crate::error::ErrorKind;
 
-/// Bit 15 of a version index: not the default version.
+/// Bit 15 of a version index: this is not the default version of the name.
 pub const HIDDEN: u16 = 0x8000;
 const VER_FLG_BASE: u16 = 1;
 const VER_FLG_WEAK: u16 = 2;
 const SIZEOF_VERDEF: u64 = 20;
 const SIZEOF_VERNAUX: u64 = 16;
-/// More versions than any library has.
+/// No library has more versions. Memory for more is not reserved beforehand, whatever the file claims.
 const MANY: u64 = 256;
 const RULE: &str = "LSB, \"Symbol Versioning\"";
 
-/// A version by name, with the gABI hash that its table gives, so that most comparisons end at a number.
+/// A version: its name, and the gABI hash of the name, which the table gives. Most comparisons end at the
+/// hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Name<'a> {
     /// `GLIBC_2.2.5`.
     pub text: &'a [u8],
     /// `vd_hash` or `vna_hash`.
     pub hash: u32,
-    /// The reference accepts no base definition instead (bit 15 of `vna_other`).
+    /// Bit 15 of `vna_other`: the reference does not accept a definition without a version instead.
     pub hidden: bool,
 }
 
 impl Name<'_> {
-    /// The same version, whatever [`Name::hidden`] says.
+    /// Whether both are the same version, whatever [`Name::hidden`] says.
     #[inline]
     pub fn same(&self, other: &Name<'_>) -> bool {
         self.hash == other.hash && self.text == other.text
@@ -41,11 +42,11 @@ impl Name<'_> {
 /// One version that an object needs from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Need<'a> {
-    /// The soname of the object that should have it (`vn_file`).
+    /// `vn_file`: the soname of the object that should define the version.
     pub file: &'a [u8],
-    /// The version.
+    /// The version that is needed.
     pub name: Name<'a>,
-    /// `VER_FLG_WEAK`: its absence is no error.
+    /// `VER_FLG_WEAK`: it is no error if the version is missing.
     pub weak: bool,
     /// Where its `Vernaux` stands.
     pub at: Vaddr,
@@ -55,16 +56,17 @@ pub struct Need<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Versions<'a> {
     by_index: Vec<Option<Name<'a>>>,
-    /// What it defines, without the base version.
+    /// The versions that the object defines, without the base version.
     pub defined: Vec<Name<'a>>,
-    /// What it needs.
+    /// The versions that the object needs from others.
     pub needs: Vec<Need<'a>>,
-    /// Whether it has a `DT_VERDEF` at all.
+    /// Whether the object has a `DT_VERDEF` at all.
     pub has_definitions: bool,
 }
 
 impl<'a> Versions<'a> {
-    /// The version that a symbol's index means, ignoring bit 15. `None` for 0, 1 and indices nobody defined.
+    /// The version that a symbol's index stands for, whatever bit 15 says. `None` for 0, 1, and indices that
+    /// stand for nothing.
     #[inline]
     pub fn get(&self, index: u16) -> Option<&Name<'a>> {
         self.by_index.get(usize::from(index & !HIDDEN))?.as_ref()
@@ -78,13 +80,14 @@ impl<'a> Versions<'a> {
         self.by_index[index] = Some(name);
     }
 
-    /// For as many versions as the dynamic section promises, within reason.
+    /// Reserves memory for as many versions as the dynamic section claims, as far as its bytes can hold them.
     fn make_room(&mut self, count: u64, bytes: &[u8]) {
         let fit = bytes.len() as u64 / SIZEOF_VERDEF;
         self.by_index.reserve_exact(count.min(fit).min(MANY) as usize + 2);
     }
 
-    /// Reads `DT_VERDEF`: a list of `Verdef`s, each with a list of `Verdaux`es of which the first is its name.
+    /// Reads `DT_VERDEF`: a list of `Verdef`s, each with a list of `Verdaux`es, of which the first is its
+    /// name.
     ///
     /// # Errors
     /// [`ErrorKind::Malformed`] where a part lies outside of `bytes` or `strings`.
@@ -111,12 +114,14 @@ impl<'a> Versions<'a> {
         })
     }
 
-    /// Reads `DT_VERNEED`: a list of `Verneed`s, one a file, each with a list of `Vernaux`es, one a version.
+    /// Reads `DT_VERNEED`: a list of `Verneed`s, one for each file, each with a list of `Vernaux`es, one for
+    /// each version.
     ///
     /// # Errors
     /// [`ErrorKind::Malformed`] where a part lies outside of `bytes` or `strings`.
     pub fn read_needs(&mut self, bytes: &'a [u8], at: Vaddr, count: u64, strings: &'a [u8]) -> Result<(), ErrorKind> {
-        // Each file says how many versions are wanted of it: so there is room for all of them, and for no more.
+        // Each `Verneed` says how many versions are needed from its file, so memory for exactly as many can
+        // be reserved.
         let mut wanted = 0;
         walk(bytes, "DT_VERNEED", at, count, |entry| {
             wanted += u64::from(u16_at(bytes, entry + 2)?);
@@ -146,8 +151,8 @@ impl<'a> Versions<'a> {
     }
 }
 
-/// Follows a list whose entries say how many bytes on the next one is; 0 ends it. `read` returns that number,
-/// or `None` where the entry leaves the table.
+/// Follows a list in which each entry says how many bytes further on the next one is; 0 ends the list. `read`
+/// returns that number, or `None` where the entry leaves the table.
 fn walk(
     bytes: &[u8],
     table: &str,
@@ -156,7 +161,7 @@ fn walk(
     mut read: impl FnMut(usize) -> Option<u32>,
 ) -> Result<(), ErrorKind> {
     let mut entry = 0_usize;
-    // Every entry is at least some bytes on, so the list cannot be longer than the table has bytes.
+    // Every entry is at least one byte further on, so the list has no more entries than the table has bytes.
     for index in 0..count.min(bytes.len() as u64) {
         let place = Vaddr(at.0.wrapping_add(entry as u64));
         let Some(next) = read(entry) else {
@@ -169,35 +174,4 @@ fn walk(
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_need_is_read_and_one_that_leaves_its_table_is_refused() {
-        let strings = b"\0libx.so\0V9\0";
-        let mut bytes = Vec::new();
-        bytes.extend([1, 0, 1, 0]); // vn_version, vn_cnt
-        bytes.extend(1_u32.to_le_bytes()); // vn_file
-        bytes.extend(16_u32.to_le_bytes()); // vn_aux
-        bytes.extend(0_u32.to_le_bytes()); // vn_next
-        bytes.extend(0x5a9_u32.to_le_bytes()); // vna_hash
-        bytes.extend([2, 0, 3, 0]); // vna_flags (weak), vna_other
-        bytes.extend(9_u32.to_le_bytes()); // vna_name
-        bytes.extend(0_u32.to_le_bytes()); // vna_next
-        let mut versions = Versions::default();
-        versions.read_needs(&bytes, Vaddr(0x400), 1, strings).unwrap();
-        let need = versions.needs[0];
-        assert_eq!((need.file, need.name.text, need.weak, need.at), (&b"libx.so"[..], &b"V9"[..], true, Vaddr(0x410)));
-        assert!(versions.get(3 | HIDDEN).unwrap().same(&need.name));
-        assert_eq!(versions.get(2), None);
-
-        bytes[8] = 200; // vn_aux
-        assert!(Versions::default().read_needs(&bytes, Vaddr(0x400), 1, strings).is_err());
-        bytes[8] = 16;
-        bytes[24] = 99; // vna_name
-        assert!(Versions::default().read_needs(&bytes, Vaddr(0x400), 1, strings).is_err());
-    }
 }

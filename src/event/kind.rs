@@ -1,10 +1,11 @@
-//! The kinds of event, in the order in which a load meets them.
+//! The kinds of event, in the order in which a load tells them.
 
 use super::*;
 
-/// What happened. In JSON the kind is the field `event`, in snake case.
+/// What an event tells. In JSON the kind is the field `event`, in snake case.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(tag = "event", rename_all = "snake_case"))]
+#[non_exhaustive]
 pub enum Kind {
     // ── a request, from its first event to its last ──────────────────────────────────────────────
     /// A request begins.
@@ -13,42 +14,44 @@ pub enum Kind {
         request: Asked,
         /// The library or symbol, as the caller named it.
         name: String,
-        /// On whose behalf it is searched: the object whose `RPATH` or `RUNPATH` count.
+        /// The object whose `DT_RPATH` and `DT_RUNPATH` count in the search.
         caller: Option<Tag>,
     },
-    /// The request is over.
+    /// The request has ended.
     End {
-        /// The first line of the error, if it failed.
+        /// The first line of the error, if the request failed.
         error: Option<String>,
     },
 
-    /// Here a load would end. This one is only inspected ([`Loader::inspect`](crate::Loader::inspect)): it goes on
-    /// without what it could not have.
+    /// A load would end here. This one is only inspected ([`Loader::inspect`](crate::Loader::inspect)), so it
+    /// goes on without what is missing.
     Fault {
-        /// Why.
+        /// Why the load would end.
         error: Arc<crate::error::Error>,
     },
 
     // ── 1 find ───────────────────────────────────────────────────────────────────────────────────
-    /// The name is already known in this namespace or in the host: nothing is opened.
+    /// The name means an object that is already here, in this namespace or in the host. No file is opened.
     Known {
         /// The name asked for.
         name: String,
-        /// What told that it is the same.
+        /// How that was recognised.
         by: SameBy,
     },
-    /// A search begins: what for.
+    /// The search for a file begins.
     Search {
         /// The name.
         name: String,
-        /// The object whose `DT_NEEDED` has it; `None` if the user asked for it.
+        /// The object whose `DT_NEEDED` has the name; `None` if the user asked for it.
         needed_by: Option<Tag>,
     },
-    /// The list of directories of one rule, before they are tried; of the cache, the paths that it has.
+    /// The directories that one rule gives, before they are tried. For the cache: the paths that it has for
+    /// the name.
     Rule {
         /// The rule.
         rule: Rule,
-        /// Its directories in order, after `$ORIGIN` and the like were replaced. Empty: the rule gives none.
+        /// The directories in order, after `$ORIGIN` and the like were replaced. Empty if the rule gives
+        /// none.
         dirs: Vec<String>,
     },
     /// A path was tried.
@@ -62,12 +65,12 @@ pub enum Kind {
     },
     /// `openat(2)`, for a library or the cache.
     Open {
-        /// The path as given to the kernel.
+        /// The path, as given to the kernel.
         path: String,
         /// The descriptor, or the name of the error.
         fd: Result<i32, String>,
     },
-    /// `fstat(2)`: tells the length of the file and its identity.
+    /// `fstat(2)`: the length of the file and its identity.
     Stat {
         /// The descriptor.
         fd: i32,
@@ -80,18 +83,18 @@ pub enum Kind {
     },
     /// `memfd_create(2)`: a file without a name, for a library that was given as bytes.
     MemoryFile {
-        /// The name shown in `/proc/self/maps`.
+        /// The name that `/proc/self/maps` shows.
         name: String,
         /// The descriptor.
         fd: i32,
         /// How many bytes were written to it.
         length: u64,
     },
-    /// `mmap(2)`: the cache of ld.so as a read-only view.
+    /// `mmap(2)` of `/etc/ld.so.cache`, read-only.
     View {
-        /// Where.
+        /// The address of the first byte.
         address: Addr,
-        /// How much, in bytes.
+        /// The length in bytes.
         length: u64,
         /// The descriptor.
         fd: i32,
@@ -107,14 +110,14 @@ pub enum Kind {
     Read {
         /// The descriptor.
         fd: i32,
-        /// From where in the file.
+        /// The place in the file.
         offset: FileOffset,
         /// How many bytes were asked for.
         asked: u64,
-        /// How many came.
+        /// How many bytes came.
         got: u64,
     },
-    /// The file header was accepted.
+    /// The file header was checked and accepted.
     Header {
         /// `e_type`, `ET_DYN`.
         e_type: String,
@@ -122,16 +125,16 @@ pub enum Kind {
         e_machine: String,
         /// Where the program headers lie.
         e_phoff: FileOffset,
-        /// How many there are.
+        /// How many program headers there are.
         e_phnum: u16,
         /// Length of the file in bytes.
         file_length: u64,
     },
     /// One program header, as read.
     ProgramHeader {
-        /// Its name: `PT_LOAD`.
+        /// The name of its type: `PT_LOAD`.
         name: &'static str,
-        /// Where it stands in the file.
+        /// Where the program header stands in the file.
         header_offset: FileOffset,
         /// Its fields.
         #[cfg_attr(feature = "serde", serde(flatten))]
@@ -139,34 +142,34 @@ pub enum Kind {
     },
 
     // ── 3 plan ───────────────────────────────────────────────────────────────────────────────────
-    /// What will be mapped where, before anything is.
+    /// The mapping steps are decided; none is taken yet.
     Planned {
         /// The steps.
         plan: Arc<Plan>,
     },
 
     // ── 4 map: effects on memory ─────────────────────────────────────────────────────────────────
-    /// `mmap(2)`: address space for the whole object, without access.
+    /// `mmap(2)` that reserves the addresses of the whole object, without access.
     Reserve {
         /// Where the kernel put it.
         address: Addr,
-        /// How much, in bytes.
+        /// The length in bytes.
         length: u64,
     },
-    /// `mmap(2)`: address space for the whole object, filled with the file as its first segment wants it.
+    /// `mmap(2)` of the file over the whole object, as its first segment wants it.
     MapWhole {
         /// Where the kernel put it.
         address: Addr,
-        /// How much, in bytes.
+        /// The length in bytes.
         length: u64,
-        /// With which rights.
+        /// The access rights.
         prot: Prot,
         /// The descriptor.
         fd: i32,
-        /// From where in the file.
+        /// The place in the file.
         offset: FileOffset,
     },
-    /// The load bias is decided: every `p_vaddr` of this object plus this is an address.
+    /// The load bias is decided: a `p_vaddr` of this object plus the bias is an address.
     Placed {
         /// `B`.
         bias: Bias,
@@ -175,89 +178,91 @@ pub enum Kind {
         /// Its length in bytes.
         length: u64,
     },
-    /// `mmap(2)`: pages of the file over the reservation.
+    /// `mmap(2)` of pages of the file over the reservation.
     Map {
-        /// Where.
+        /// The address of the first byte.
         address: Addr,
-        /// How much, in bytes.
+        /// The length in bytes.
         length: u64,
-        /// With which rights.
+        /// The access rights.
         prot: Prot,
         /// The descriptor.
         fd: i32,
-        /// From where in the file.
+        /// The place in the file.
         offset: FileOffset,
-        /// Its pages were made the process's own at once: they will be written to.
+        /// Whether its pages were copied for this process at once, because they will be written to.
         populate: bool,
     },
-    /// `mmap(2)`: zero pages over the reservation.
+    /// `mmap(2)` of zero pages over the reservation.
     MapZero {
-        /// Where.
+        /// The address of the first byte.
         address: Addr,
-        /// How much, in bytes.
+        /// The length in bytes.
         length: u64,
-        /// With which rights.
+        /// The access rights.
         prot: Prot,
     },
-    /// Bytes set to zero by plain stores.
+    /// Bytes are set to zero by plain stores.
     Zero {
-        /// Where.
+        /// The address of the first byte.
         address: Addr,
-        /// How much, in bytes.
+        /// The length in bytes.
         length: u64,
     },
-    /// `madvise(2)`: pages that are about to be written to are made the process's own at once. Their content stays.
+    /// `madvise(2)`: the pages of a range that will be written to are copied for this process at once. Their
+    /// bytes stay.
     Populate {
-        /// Where.
+        /// The address of the first byte.
         address: Addr,
-        /// How much, in bytes.
+        /// The length in bytes.
         length: u64,
-        /// Why the kernel refused, if it did; the pages then come one by one.
+        /// Why the kernel refused, if it did. Each page is then copied at its first write.
         error: Option<String>,
     },
     /// `mprotect(2)`.
     Protect {
-        /// Where.
+        /// The address of the first byte.
         address: Addr,
-        /// How much, in bytes.
+        /// The length in bytes.
         length: u64,
-        /// The rights from now on.
+        /// The new rights.
         prot: Prot,
-        /// Why.
+        /// Why the rights are changed.
         reason: ProtectReason,
     },
 
     // ── 5 dynamic ────────────────────────────────────────────────────────────────────────────────
     /// One entry of the dynamic section.
     DynamicEntry {
-        /// Where it stands.
+        /// Where the entry stands.
         vaddr: Vaddr,
-        /// `DT_NEEDED`, `DT_SYMTAB`, … or the number of an unknown one.
+        /// The tag by name, or as a number if it is unknown.
         tag: String,
-        /// `d_val` or `d_ptr`, as it stands there.
+        /// `d_val` or `d_ptr`, as it stands in the entry.
         value: Word,
-        /// The string that it names, for `DT_NEEDED`, `DT_SONAME`, `DT_RPATH`, `DT_RUNPATH`.
+        /// The string that the value is an offset of, for `DT_NEEDED`, `DT_SONAME`, `DT_RPATH`, `DT_RUNPATH`.
         text: Option<String>,
     },
-    /// The symbol tables were checked and can be searched.
+    /// The symbol tables are checked, and can be searched.
     Tables {
-        /// Which hash tables there are: `DT_GNU_HASH`, `DT_HASH`.
+        /// The hash tables that the object has: `DT_GNU_HASH`, `DT_HASH`.
         hash: &'static str,
-        /// How many entries the dynamic symbol table has, as far as the hash table tells.
+        /// How many symbols the object has, as far as the hash table tells.
         symbols: u64,
         /// The versions that this object defines (`DT_VERDEF`).
         versions: Vec<String>,
     },
 
     // ── 6 needed ─────────────────────────────────────────────────────────────────────────────────
-    /// A dependency was settled.
+    /// One `DT_NEEDED` is settled.
     Needed {
         /// The name in `DT_NEEDED`.
         name: String,
-        /// The object that it means. In JSON `dependency`: `object` is whoever needs it.
+        /// The object that the name means. In JSON this is `dependency`, because `object` is the one that
+        /// needs it.
         #[cfg_attr(feature = "serde", serde(rename = "dependency"))]
         object: Tag,
-        /// How it came here.
+        /// How that object came here.
         how: Arrival,
     },
 
@@ -266,23 +271,23 @@ pub enum Kind {
     Version {
         /// The version.
         version: String,
-        /// The object that should have it.
+        /// The object that should define the version.
         provider: Tag,
         /// What came of it.
         outcome: VersionOutcome,
     },
 
     // ── 8 relocate ───────────────────────────────────────────────────────────────────────────────
-    /// The scope: where symbols are looked for, in this order.
+    /// The objects in which symbols are looked for, in order.
     Scope {
-        /// The objects that are there for everybody: start-up objects, then `RTLD_GLOBAL` ones.
+        /// Everybody's objects: those of start-up, then those opened with `RTLD_GLOBAL`.
         global: Vec<Tag>,
         /// The opened library and its dependencies, breadth first.
         local: Vec<Tag>,
     },
     /// A relocation pass begins.
     Pass {
-        /// 1: what needs no code of a new library. 2: IFUNC resolvers.
+        /// 1: relocations that need no code of a new library. 2: those that need an IFUNC resolver.
         pass: u8,
         /// The objects in the order in which they are relocated.
         objects: Vec<Tag>,
@@ -295,16 +300,16 @@ pub enum Kind {
         version: Option<String>,
         /// The GNU hash of the name.
         hash: u32,
-        /// The objects asked, in order, each with what its hash table said.
+        /// The objects that were searched, in order, each with what its hash table said.
         candidates: Vec<Candidate>,
-        /// What it was bound to; `None` where nothing defines it.
+        /// The definition; `None` if no object has one.
         found: Option<Binding>,
     },
     /// A relocation was computed. The [`Kind::Store`] (or [`Kind::Call`]) that follows carries it out.
     Relocation {
         /// `DT_RELA`, `DT_JMPREL` or `DT_RELR`.
         table: &'static str,
-        /// Its place in the table, from 0.
+        /// The number of the entry in the table, from 0.
         index: usize,
         /// Where the entry stands in the file.
         entry: FileOffset,
@@ -312,7 +317,7 @@ pub enum Kind {
         place: Vaddr,
         /// `R_X86_64_RELATIVE`, …
         kind: String,
-        /// The formula of the psABI, in its letters.
+        /// The formula, in the letters of the psABI.
         formula: &'static str,
         /// `r_info`'s symbol index, if not 0.
         symbol: Option<u32>,
@@ -320,36 +325,36 @@ pub enum Kind {
         name: Option<String>,
         /// `B`.
         b: Bias,
-        /// `S`, where the formula has it.
+        /// `S`, if the formula has it.
         s: Option<Word>,
         /// `A`.
         a: i64,
     },
-    /// A relocation was put off to pass 2: it needs the answer of a loaded library's IFUNC resolver.
+    /// A relocation waits for pass 2, because it needs the answer of an IFUNC resolver of a new library.
     Deferred {
         /// `DT_RELA` or `DT_JMPREL`.
         table: &'static str,
-        /// Its place in the table, from 0.
+        /// The number of the entry in the table, from 0.
         index: usize,
         /// `r_offset`: the slot.
         place: Vaddr,
-        /// The object whose resolver must be asked.
+        /// The object whose resolver must be called.
         resolver_of: Tag,
     },
-    /// The object's calls into others are left for their first time (`RTLD_LAZY`). The two [`Kind::Store`]s that
-    /// follow put the way to the loader into the first words of its PLT's table.
+    /// The functions that the object calls in others will be looked up at their first call (`RTLD_LAZY`). The
+    /// two [`Kind::Store`]s that follow write the way into the loader to `GOT[1]` and `GOT[2]`.
     LazyGot {
         /// `DT_PLTGOT`: `GOT[0]`.
         place: Vaddr,
-        /// `GOT[1]`: tells the loader whose call it is.
+        /// `GOT[1]`: tells the loader which object is calling.
         word: Addr,
-        /// `GOT[2]`: where such a call enters the loader.
+        /// `GOT[2]`: the address at which such a call enters the loader.
         trampoline: Addr,
     },
-    /// A `R_X86_64_JUMP_SLOT` is not looked up now: the [`Kind::Store`] that follows lets it point into the PLT,
-    /// to the code that asks the loader.
+    /// An `R_X86_64_JUMP_SLOT` is not looked up now. The [`Kind::Store`] that follows lets the slot point
+    /// into the PLT, to the code that enters the loader.
     LeftForCall {
-        /// Its place in `DT_JMPREL`, from 0.
+        /// The number of the entry in `DT_JMPREL`, from 0.
         index: usize,
         /// Where the entry stands in the file.
         entry: FileOffset,
@@ -359,45 +364,46 @@ pub enum Kind {
         symbol: u32,
         /// Its name.
         name: Option<String>,
-        /// `B`, which is added to the word that stands there.
+        /// `B`, which is added to the word in the slot.
         b: Bias,
     },
-    /// Such a slot was called for the first time. The lookup follows, and the store of the function's address.
+    /// A function whose slot was left is called for the first time. The lookup follows, and the store of the
+    /// function's address.
     FirstCall {
-        /// The place of its relocation in `DT_JMPREL`, from 0.
+        /// The number of its relocation in `DT_JMPREL`, from 0.
         index: usize,
         /// `r_offset`: the slot.
         place: Vaddr,
         /// The symbol's name.
         name: String,
-        /// Where the call will return to: behind the call instruction.
+        /// The address that the call will return to, behind the call instruction.
         from: Addr,
     },
-    /// An object has been through a pass.
+    /// A relocation pass is done for one object.
     Relocated {
         /// 1 or 2, as in [`Kind::Pass`].
         pass: u8,
-        /// How often a symbol was asked for; relocations of one symbol that follow each other ask once.
+        /// How often a symbol was looked for. Relocations of one symbol that follow each other count once.
         symbols: u64,
-        /// Nanoseconds from each question to its answer, together; `None` unless the probe wants [`Detail::Lookups`].
-        /// Reading the clock is part of it.
+        /// How many nanoseconds all these lookups took, the reading of the clock included. `None` unless the
+        /// probe wants [`Detail::Lookups`].
         looking_up: Option<u64>,
     },
-    /// One word of memory was written.
+    /// A word of memory was written.
     Store {
-        /// Where.
+        /// The address of the word.
         address: Addr,
-        /// What stood there.
+        /// The word that stood there before.
         before: Word,
-        /// What stands there now.
+        /// The word that stands there now.
         after: Word,
-        /// How many bytes of them count: 4 or 8.
+        /// How many bytes were written: 4 or 8.
         size: u8,
     },
 
     // ── thread-local storage (runtime/tls) ───────────────────────────────────────────────────────
-    /// A library got room in every thread's arena: its code wants its variables at a fixed distance from the
-    /// thread pointer.
+    /// A library got a place in every thread's arena, because its code expects its variables at a fixed
+    /// distance from the thread pointer.
     StaticTls {
         /// Bytes from the thread pointer to its block; negative.
         offset: i64,
@@ -405,25 +411,26 @@ pub enum Kind {
         length: u64,
         /// `p_align` of `PT_TLS`.
         align: u64,
-        /// Bytes of the arena that are left.
+        /// How many bytes of the arena are left.
         left: u64,
     },
-    /// The initial image of such a library was written into every thread.
+    /// The initial image of such a library was written into the arena of every thread.
     InstallTls {
         /// Bytes from the thread pointer to its block; negative.
         offset: i64,
         /// How many bytes.
         length: u64,
-        /// Where it was written for threads to come: in the initial image of dlscope's own module.
+        /// Where it was written for threads that are yet to be made: in the initial image of dlscope's own
+        /// module.
         template: Addr,
         /// How many other threads were running.
         threads: usize,
     },
 
     // ── 10 publish ───────────────────────────────────────────────────────────────────────────────
-    /// The objects are part of the namespace from here on.
+    /// The new objects are members of the namespace from here on.
     Publish {
-        /// In the order of loading.
+        /// The objects, in the order of loading.
         objects: Vec<Tag>,
     },
 
@@ -441,54 +448,55 @@ pub enum Kind {
     },
     /// Foreign code is about to be called.
     Call {
-        /// Where.
+        /// The address that is called.
         address: Addr,
         /// What for.
         purpose: Purpose,
     },
-    /// It came back.
+    /// The foreign code returned.
     Return {
-        /// Where it had been called.
+        /// The address that was called.
         address: Addr,
-        /// What it returned, for a resolver.
+        /// What a resolver returned; `None` for other code.
         value: Option<Addr>,
     },
 
-    /// Foreign code that was called has changed these bytes of an object. Follows its [`Kind::Return`].
+    /// Foreign code that was called has changed these bytes of an object. This follows the call's
+    /// [`Kind::Return`].
     Changed {
-        /// Where.
+        /// The address of the first byte.
         address: Addr,
-        /// What stood there before the call.
+        /// The bytes before the call.
         before: Hex,
-        /// What stands there now.
+        /// The bytes after the call.
         after: Hex,
     },
 
     // ── close ────────────────────────────────────────────────────────────────────────────────────
     /// One use of a library ended.
     Release {
-        /// How many opens of it are left.
+        /// How many uses of it are left.
         opens: usize,
     },
-    /// These objects are needed by nothing any more.
+    /// Nothing needs these objects any more.
     Unneeded {
-        /// In the order of their destructors.
+        /// The objects, in the order of their destructors.
         objects: Vec<Tag>,
     },
-    /// `munmap(2)`: the object, or a part of a reservation that alignment left over, is gone.
+    /// `munmap(2)` of an object, or of a part of a reservation that alignment left over.
     Unmap {
         /// Where it was.
         address: Addr,
-        /// How much, in bytes.
+        /// The length in bytes.
         length: u64,
-        /// Why the kernel refused, if it did; the range was then made inaccessible.
+        /// Why the kernel refused, if it did. The range is then made inaccessible.
         error: Option<String>,
     },
 
     // ── host ─────────────────────────────────────────────────────────────────────────────────────
     /// The objects that were in the process before are known from here on.
     Host {
-        /// Those of start-up, in the order of the global scope.
+        /// The objects of start-up, in the order of the global scope.
         objects: Vec<Tag>,
     },
     /// Where an object of the host lies, and its thread-local block.
@@ -499,7 +507,7 @@ pub enum Kind {
         address: Addr,
         /// From there to the end of its last page, in bytes.
         length: u64,
-        /// Bytes between the thread pointer and its TLS block below it, where it has a static one.
+        /// How many bytes its thread-local block lies below the thread pointer, if it has a static one.
         tls_offset: Option<u64>,
     },
 }

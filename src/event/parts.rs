@@ -1,16 +1,16 @@
-//! What the kinds of event are made of.
+//! The types that the kinds of event are made of.
 
 use super::*;
 
-/// What was asked of the loader.
+/// What a request asks of the loader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum Asked {
-    /// Load and initialise.
+    /// Load a library and run its constructors.
     Open,
-    /// Load as far as possible without running any code of the library.
+    /// Load a library as far as possible without running any of its code.
     Prepare,
-    /// The same, to learn everything that is wrong.
+    /// The same as `Prepare`, but to learn everything that is wrong.
     Inspect,
     /// Find a symbol by name.
     Lookup,
@@ -22,15 +22,15 @@ pub enum Asked {
     Exit,
 }
 
-/// What told that a name means an object that is already here.
+/// How a name was recognised to mean an object that is already here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum SameBy {
-    /// It was loaded under this name or path.
+    /// The object was loaded under this name or path.
     Name,
-    /// Its `DT_SONAME`.
+    /// The name is the object's `DT_SONAME`.
     Soname,
-    /// The same device and inode.
+    /// The file that was found has the same device and inode as the object's.
     Inode,
 }
 
@@ -44,7 +44,7 @@ pub enum Rule {
     SearchDir,
     /// `DT_RPATH` of the object named.
     Rpath(String),
-    /// The variable as it was when the program started.
+    /// `LD_LIBRARY_PATH`, as it was when the program started.
     LdLibraryPath,
     /// `DT_RUNPATH` of the object named.
     Runpath(String),
@@ -72,25 +72,25 @@ impl fmt::Display for Rule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum Outcome {
-    /// This is the file.
+    /// The path is the file that was looked for.
     Found,
-    /// It could not be opened: the name of the error.
+    /// The path could not be opened: the name of the error.
     Missing(String),
-    /// It is a library, but not for this process: the search goes on.
+    /// The file is a library, but not for this process. The search goes on.
     Passed(String),
 }
 
-/// How a dependency came here.
+/// How a dependency was settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum Arrival {
-    /// It was in the process before; a second copy is never mapped.
+    /// The object was in the process before. It is never mapped a second time.
     Adopted,
-    /// An earlier open of this namespace loaded it.
+    /// An earlier open of this namespace loaded the object.
     Loaded,
-    /// Another object of this open already asked for it.
+    /// Another object of this load has asked for it already.
     Shared,
-    /// It is mapped by this open.
+    /// This load maps the object.
     New,
 }
 
@@ -98,59 +98,60 @@ pub enum Arrival {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum VersionOutcome {
-    /// The provider defines it.
+    /// The provider defines the version.
     Provided,
     /// The provider defines no versions at all: accepted.
     ProviderHasNone,
-    /// Not there, but the need is weak (`VER_FLG_WEAK`): accepted.
+    /// The provider lacks the version, but the need is weak (`VER_FLG_WEAK`): accepted.
     WeakAndMissing,
-    /// Not there: the load fails.
+    /// The provider lacks the version: the load fails.
     Missing,
 }
 
-/// Why pages were given other rights.
+/// Why the rights of pages were changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum ProtectReason {
-    /// The step of the plan after zeroing bss in a page that is not writable.
+    /// A step of the plan: bss in a page that is not writable has been zeroed.
     Plan,
-    /// `DT_TEXTREL`: relocations write into pages that are not writable.
+    /// `DT_TEXTREL`: relocations are about to write into pages that are not writable.
     TextOpen,
-    /// … and back.
+    /// Relocations have been written there, and the pages get their own rights back.
     TextShut,
-    /// `PT_GNU_RELRO`: read-only from now on.
+    /// `PT_GNU_RELRO`: the pages are read-only from now on.
     Relro,
-    /// `munmap` was refused: at least nothing can use the range.
+    /// The kernel refused to unmap the range, so it is made inaccessible.
     Abandoned,
 }
 
-/// One object that was asked for a symbol.
+/// One object that was searched for a symbol.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Candidate {
     /// The object.
     pub object: Tag,
-    /// What its hash table said, step by step; the last step decides.
+    /// What the object's hash table said, step by step. The last step decides.
     pub steps: Vec<Probing>,
 }
 
-/// What a symbol was bound to.
+/// The definition that a symbol was bound to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Binding {
-    /// The object that defines it; `None` for one given with `Loader::define`, or taken over by dlscope.
+    /// The object that has the definition; `None` for an address given with `Loader::define`, or a function
+    /// of dlscope.
     pub object: Option<Tag>,
-    /// Its index in that object's symbol table.
+    /// The symbol's index in that object's symbol table.
     pub symbol: Option<u32>,
-    /// Where it lies: bias added, resolver not yet asked.
+    /// Its address: the load bias is added, a resolver not yet called.
     pub address: Addr,
     /// The version of the definition.
     pub version: Option<String>,
-    /// Whether dlscope's own function stands in for it: `dlopen` and its kin.
+    /// Whether a function of dlscope stands in for it: `dlopen` and its kin.
     pub ours: bool,
 }
 
-/// Bytes, shown and serialised as hexadecimal digits: `7f454c46`.
+/// Bytes that are shown and serialised as hexadecimal digits: `7f454c46`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Hex(pub Vec<u8>);
 
@@ -173,19 +174,19 @@ impl serde::Serialize for Hex {
     }
 }
 
-/// What foreign code is called for.
+/// Why foreign code is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum Purpose {
     /// `DT_INIT`.
     Init,
-    /// An entry of `DT_INIT_ARRAY`, by its place, from 0.
+    /// An entry of `DT_INIT_ARRAY`: its number, from 0.
     InitArray(usize),
-    /// An entry of `DT_FINI_ARRAY`.
+    /// An entry of `DT_FINI_ARRAY`: its number, from 0.
     FiniArray(usize),
     /// `DT_FINI`.
     Fini,
-    /// An IFUNC resolver: which implementation?
+    /// An IFUNC resolver, which returns the address of an implementation.
     Resolver,
 }
 

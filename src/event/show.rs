@@ -1,4 +1,4 @@
-//! A kind's name, and its system call as `strace` prints it.
+//! The name of each kind of event, and its system call as `strace` prints it.
 
 use super::*;
 
@@ -60,7 +60,7 @@ impl Kind {
         }
     }
 
-    /// The system call of this event in the words of `strace`, where it is one.
+    /// The event's system call in the words of `strace`, if it is one.
     pub fn strace(&self) -> Option<String> {
         Some(match self {
             Kind::Open { path, fd } => {
@@ -111,12 +111,12 @@ impl Kind {
     }
 }
 
-/// `strace` gives 0 no prefix.
+/// An offset as `strace` prints it: 0 has no prefix.
 fn hexadecimal(offset: FileOffset) -> String {
     if offset.0 == 0 { "0".into() } else { offset.to_string() }
 }
 
-/// What a call that has no other answer returned.
+/// The result of a call that returns nothing but success or an error.
 fn result(error: Option<&str>) -> String {
     error.map_or("0".into(), |errno| format!("-1 {errno}"))
 }

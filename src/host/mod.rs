@@ -11,11 +11,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
-use goblin::elf64::program_header::{PT_DYNAMIC, ProgramHeader};
+use goblin::elf64::program_header::{PF_R, PT_DYNAMIC, PT_LOAD, PT_NOTE, ProgramHeader};
 use nix::libc;
 
 use crate::elf::addr::{Addr, Bias, FileOffset, Vaddr};
-use crate::elf::image::Image;
+use crate::elf::image::{Image, Segment};
 use crate::elf::symbol::{Class, Want, Wanted};
 use crate::error::{Error, Result};
 use crate::event::{Kind, Report, Stage, Tag};
@@ -161,7 +161,7 @@ impl<'k> Walk<'k> {
         }
     }
 
-    /// Takes one object over; what was known before stays the same. Not 0: enough.
+    /// Takes one object over; what was known before stays the same. Another answer than 0 ends the walk.
     ///
     /// # Safety
     /// glibc's lock is held, and `info` is glibc's.
@@ -173,25 +173,19 @@ impl<'k> Walk<'k> {
                 return 1;
             }
         }
-        // The list has no program headers; glibc gives them here. The dynamic section tells which is whose.
-        // SAFETY: glibc says so: `dlpi_phnum` headers at `dlpi_phdr`.
-        let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr.cast(), info.dlpi_phnum.into()) };
-        let dynamic = headers.iter().find(|h: &&ProgramHeader| h.p_type == PT_DYNAMIC);
-        let Some(dynamic) = dynamic else { return 0 };
         // SAFETY: the caller's.
-        let Some(map) = (unsafe { self.element(info.dlpi_addr.wrapping_add(dynamic.p_vaddr)) }) else { return 0 };
-        // SAFETY: an element of the list.
-        let LinkMap { l_addr, l_name, .. } = unsafe { &*map };
-        // SAFETY: glibc keeps a C string there.
-        let name = if l_name.is_null() { &[][..] } else { unsafe { CStr::from_ptr(*l_name) }.to_bytes() };
-        let bias = Bias(*l_addr);
+        let shown = unsafe { Shown::of(info) };
+        // The list has no program headers; glibc gives them here. The dynamic section tells which is whose.
+        let Some(dynamic) = shown.headers.iter().find(|h| h.p_type == PT_DYNAMIC) else { return 0 };
+        // SAFETY: the caller's.
+        let Some(map) = (unsafe { self.element(shown.bias.0.wrapping_add(dynamic.p_vaddr)) }) else { return 0 };
         // The kernel's object has no file, and programs reach it through libc.
-        if name.starts_with(b"linux-vdso.so") {
+        if shown.name.starts_with(b"linux-vdso.so") {
             return 0;
         }
-        let object = match self.known(map, bias) {
+        let object = match self.known(map, &shown) {
             Some(known) => known.clone(),
-            None => match adopt(map, name, bias, headers, self.at_start, self.watched) {
+            None => match adopt(map, &shown, self.at_start, self.watched) {
                 Ok(object) => Arc::new(object),
                 Err(error) => {
                     self.failed = Some(error);
@@ -228,11 +222,92 @@ impl<'k> Walk<'k> {
     }
 
     /// The same object from the last walk: as a rule at the same place.
-    fn known(&self, map: *mut LinkMap, bias: Bias) -> Option<&'k Arc<Object>> {
+    fn known(&self, map: *mut LinkMap, shown: &Shown<'_>) -> Option<&'k Arc<Object>> {
         let known = &self.known?.objects;
-        let same = |o: &&Arc<Object>| o.host.is_some_and(|h| h.link_map == map as usize) && o.bias() == bias;
+        let same = |o: &&Arc<Object>| o.handle() == map.cast_const() && (o.is_startup() || shown.is(o));
         known.get(self.found.len()).filter(same).or_else(|| known.iter().find(same))
     }
+}
+
+/// What glibc's `dl_iterate_phdr` shows of an object, while glibc's lock is held.
+struct Shown<'a> {
+    name: &'a [u8],
+    bias: Bias,
+    headers: &'a [ProgramHeader],
+}
+
+impl<'a> Shown<'a> {
+    /// # Safety
+    /// glibc's lock is held as long as the answer is used, and `info` is glibc's.
+    unsafe fn of(info: &libc::dl_phdr_info) -> Shown<'a> {
+        let (name, headers) = (info.dlpi_name, info.dlpi_phdr);
+        // SAFETY: glibc keeps a C string there.
+        let name = if name.is_null() { &[][..] } else { unsafe { CStr::from_ptr(name) }.to_bytes() };
+        // SAFETY: glibc says so: `dlpi_phnum` headers at `dlpi_phdr`.
+        let headers = unsafe { std::slice::from_raw_parts(headers.cast(), info.dlpi_phnum.into()) };
+        Shown { name, bias: Bias(info.dlpi_addr), headers }
+    }
+
+    /// Whether this is `object`, and not one that the host mapped at the same place after it closed that one. The
+    /// dynamic section lies where the program headers say.
+    fn is(&self, object: &Object) -> bool {
+        let segments = &object.image.segments;
+        let same_header = |(h, s): (&ProgramHeader, &Segment)| {
+            (h.p_type, h.p_flags, h.p_offset, h.p_vaddr) == (s.p_type, s.flags.0, s.offset.0, s.vaddr.0)
+                && (h.p_filesz, h.p_memsz, h.p_align) == (s.filesz, s.memsz, s.align)
+        };
+        object.bias() == self.bias
+            && object.path().as_bytes() == self.name
+            && segments.len() == self.headers.len()
+            && self.headers.iter().zip(segments).all(same_header)
+            && object.host.as_ref().is_some_and(|host| *host.build_id == *self.notes())
+    }
+
+    /// What `PT_NOTE` holds, the build ID above all: another build of a file can have the same name and layout.
+    fn notes(&self) -> Vec<u8> {
+        let loads = || self.headers.iter().filter(|h| h.p_type == PT_LOAD && h.p_flags & PF_R != 0);
+        let end = |start: u64, length: u64| start.saturating_add(length);
+        let holds = |load: &ProgramHeader, note: &ProgramHeader| {
+            note.p_vaddr >= load.p_vaddr && end(note.p_vaddr, note.p_memsz) <= end(load.p_vaddr, load.p_filesz)
+        };
+        let notes = self.headers.iter().filter(|h| h.p_type == PT_NOTE && loads().any(|load| holds(load, h)));
+        let bytes = |note: &ProgramHeader| {
+            let start = self.bias.0.wrapping_add(note.p_vaddr) as *const u8;
+            // SAFETY: a part of a readable segment that glibc has mapped and holds its lock for. Nobody writes notes.
+            unsafe { std::slice::from_raw_parts(start, note.p_memsz as usize) }
+        };
+        notes.flat_map(bytes).copied().collect()
+    }
+}
+
+/// Does something with the memory of `object` while nobody can unmap it: `None` if the host has closed it already. For
+/// an object of the host, `act` runs under glibc's lock: it takes no lock of ours and calls no foreign code.
+pub(crate) fn while_mapped<R, F: FnOnce() -> R>(object: &Object, act: F) -> Option<R> {
+    if !object.is_host() || object.is_startup() {
+        return Some(act());
+    }
+    let mut seek = Seek { object, act: Some(act), result: None };
+    // SAFETY: the callback takes exactly this argument. glibc does not reset its lock in a forked child.
+    lock::without_fork(|| unsafe { real::iterate()(Some(found::<R, F>), (&raw mut seek).cast()) });
+    seek.result
+}
+
+/// The way to one object of the host.
+struct Seek<'o, R, F> {
+    object: &'o Object,
+    act: Option<F>,
+    result: Option<R>,
+}
+
+/// Called by glibc for each object, with its lock held.
+unsafe extern "C" fn found<R, F: FnOnce() -> R>(info: *mut libc::dl_phdr_info, _: usize, seek: *mut c_void) -> c_int {
+    // SAFETY: `while_mapped` passes its `Seek`; glibc passes a valid `info`.
+    let (shown, seek) = unsafe { (Shown::of(&*info), &mut *seek.cast::<Seek<'_, R, F>>()) };
+    if !shown.is(seek.object) {
+        return 0;
+    }
+    seek.result = seek.act.take().map(|act| act());
+    1
 }
 
 /// Where the executable is: `exactly`, or as the kernel was told, which may be a link to it or a script that names it.
@@ -248,14 +323,8 @@ pub(crate) fn program_path(exactly: bool) -> OsString {
     OsStr::from_bytes(told).into()
 }
 
-fn adopt(
-    map: *mut LinkMap,
-    name: &[u8],
-    bias: Bias,
-    headers: &[ProgramHeader],
-    startup: bool,
-    exactly: bool,
-) -> Result<Object> {
+fn adopt(map: *mut LinkMap, shown: &Shown<'_>, startup: bool, exactly: bool) -> Result<Object> {
+    let &Shown { name, bias, headers } = shown;
     // The executable has no name in the list.
     let path = if name.is_empty() { program_path(exactly) } else { OsStr::from_bytes(name).into() };
     let tag = Tag::new(&path.to_string_lossy());
@@ -263,7 +332,8 @@ fn adopt(
     let table = unsafe { std::slice::from_raw_parts(headers.as_ptr().cast::<u8>(), size_of_val(headers)) };
     // The file's length is unknown and does not matter: nothing of it will be mapped.
     let image = Image::new(table, FileOffset(0), u64::MAX).map_err(|kind| kind.of(&*tag.name, Stage::Host))?;
-    let host = HostPart { startup, program: name.is_empty(), link_map: map as usize };
+    let build_id = if startup { Box::default() } else { shown.notes().into() };
+    let host = HostPart { startup, program: name.is_empty(), link_map: map as usize, build_id };
     let name = tag.name.clone();
     Object::adopt(tag, path, bias, image, host).map_err(|kind| kind.of(&*name, Stage::Host))
 }
@@ -281,7 +351,7 @@ fn debugger_field(objects: &[Arc<Object>], table: &str) -> Option<usize> {
 }
 
 fn link_map_word(object: &Object, field: Option<usize>) -> Option<u64> {
-    let at = object.host?.link_map + field?;
+    let at = object.host.as_ref()?.link_map + field?;
     // SAFETY: glibc says that a 64-bit word is there, and the `link_map` is one that it listed.
     Some(unsafe { (at as *const u64).read() })
 }

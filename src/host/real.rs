@@ -13,7 +13,7 @@ use nix::libc;
 
 use super::start::list_head;
 use crate::elf::addr::{Bias, Vaddr};
-use crate::elf::dynamic::{Dynamic, Entry, host_pointer};
+use crate::elf::dynamic::{Dynamic, DynamicEntry, host_pointer};
 use crate::elf::symbol::{Bytes, Class, SymbolTable, Want, Wanted};
 use crate::object::LinkMap;
 
@@ -127,7 +127,7 @@ unsafe fn find_in(map: &LinkMap, name: &[u8]) -> Option<*mut ()> {
     let entry = |index| {
         // SAFETY: the dynamic section, which ends in a tag of 0; `take_while` stops there.
         let Dyn { d_tag, d_val } = unsafe { (map.l_ld as *const Dyn).add(index).read() };
-        Entry { tag: d_tag, value: d_val }
+        DynamicEntry { tag: d_tag, value: d_val }
     };
     let entries = (0..).map(entry).take_while(|e| e.tag != 0);
     let wanted = entries.filter(|e| matches!(e.tag, DT_SYMTAB | DT_STRTAB | DT_STRSZ | DT_GNU_HASH | DT_VERSYM));

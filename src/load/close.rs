@@ -53,8 +53,10 @@ unsafe fn release(namespace: &Namespace, root: u32, lock: &Lock, report: Report<
 /// # Safety
 /// Whoever opened a library and closed it uses nothing of it any more.
 unsafe fn sweep(namespace: &Namespace, lock: &Lock, report: Report<'_>) {
-    // A destructor that closes a library only notes it; whoever sweeps looks again. As in glibc.
-    if namespace.change(lock, |members| std::mem::replace(&mut members.sweeping, true)) {
+    // A destructor that closes a library only notes it; whoever sweeps looks again. As in glibc. One who swept in another
+    // hold of the lock without coming to an end is not in this process: it was forked meanwhile.
+    let this = Some(lock.hold());
+    if namespace.change(lock, |members| std::mem::replace(&mut members.sweeping, this)) == this {
         return;
     }
     loop {
@@ -65,7 +67,7 @@ unsafe fn sweep(namespace: &Namespace, lock: &Lock, report: Report<'_>) {
         // SAFETY: nothing that stays refers to these objects.
         unsafe { unload(namespace, &unneeded, lock, report) };
     }
-    namespace.change(lock, |members| members.sweeping = false);
+    namespace.change(lock, |members| members.sweeping = None);
     if namespace.members(lock).is_empty() {
         namespace::forget(namespace, lock);
     }

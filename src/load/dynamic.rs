@@ -41,7 +41,7 @@ pub(crate) fn object(
         kept.push(Arc::new(module));
     }
     kept.push(Arc::new(gdb::tell(object.c_path(), object.bias())));
-    Ok(Brought::New { object, kept })
+    Ok(Brought::New { object: Arc::new(object), kept })
 }
 
 /// Checks `PT_TLS`.

@@ -87,7 +87,7 @@ impl Why {
 /// What came of a name that was wanted.
 pub(crate) enum Brought {
     /// A new object, and what the chapters keep for it.
-    New { object: Object, kept: Kept },
+    New { object: Arc<Object>, kept: Kept },
     /// The file of an object that was here before the load.
     Known(Arc<Object>),
     /// The file of the node with this index.
@@ -304,7 +304,7 @@ impl<'a> Needed<'a> {
         index
     }
 
-    fn push_new(&mut self, name: &Arc<str>, object: Object, kept: Kept) -> usize {
+    fn push_new(&mut self, name: &Arc<str>, object: Arc<Object>, kept: Kept) -> usize {
         let (soname, path) = (object.soname.clone(), object.tag.name.clone());
         let name = match &soname {
             Some(soname) if **soname == **name => soname.clone(),
@@ -314,7 +314,7 @@ impl<'a> Needed<'a> {
         if let Some(file) = object.file {
             self.files.insert(file, self.nodes.len() as u32);
         }
-        let index = self.push(Held::New(Arc::new(object)), kept);
+        let index = self.push(Held::New(object), kept);
         for alias in [Some(name), soname, Some(path)].into_iter().flatten() {
             if !self.nodes[index].names.contains(&alias) {
                 self.nodes[index].names.push(alias.clone());

@@ -14,7 +14,7 @@ use goblin::elf64::reloc::{R_X86_64_RELATIVE, Rela};
 use crate::elf::addr::{Addr, FileOffset, PAGE, Vaddr, Word};
 use crate::elf::dynamic::Table;
 use crate::elf::plan::is_populated;
-use crate::elf::reloc::{Entry, RelocKind, SIZEOF_RELA, Value, Write, relr_places};
+use crate::elf::reloc::{RelocKind, Relocation, SIZEOF_RELA, Value, Write, relr_places};
 use crate::elf::symbol::Class;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Kind, Report, Stage};
@@ -88,7 +88,7 @@ pub(crate) fn bind(batch: Batch<Mapped>, mode: Mode, here: &Here<'_>, report: Re
     Ok(batch.then(|Mapped| Bound(Links { nodes, unique })))
 }
 
-/// One object in pass 1.
+/// RelaEntry object in pass 1.
 struct Pass<'a, 'r> {
     object: &'a Object,
     scope: ScopeOf<'r, 'a>,
@@ -126,17 +126,17 @@ impl Last<'_> {
     }
 }
 
-/// One entry, and where it stands.
+/// RelaEntry entry, and where it stands.
 #[derive(Clone, Copy)]
-struct One<'e> {
-    table: &'e Entries<'e>,
+struct RelaEntry<'e> {
+    table: &'e RelaTable<'e>,
     index: usize,
     kind: RelocKind,
-    entry: Entry,
+    entry: Relocation,
 }
 
 /// `DT_RELA` or `DT_JMPREL` of one object.
-struct Entries<'a> {
+struct RelaTable<'a> {
     tag: &'static str,
     at: Option<Table>,
     all: &'a [Rela],
@@ -177,8 +177,8 @@ pub(crate) fn first_pass<'a>(
     };
     populate(object, report);
     pass.relr().map_err(wrap)?;
-    pass.table(&Entries { tag: "DT_RELA", at: object.dynamic.rela, all: object.rela() }).map_err(wrap)?;
-    pass.table(&Entries { tag: "DT_JMPREL", at: object.dynamic.jmprel, all: object.jmprel() }).map_err(wrap)?;
+    pass.table(&RelaTable { tag: "DT_RELA", at: object.dynamic.rela, all: object.rela() }).map_err(wrap)?;
+    pass.table(&RelaTable { tag: "DT_JMPREL", at: object.dynamic.jmprel, all: object.jmprel() }).map_err(wrap)?;
     if object.dynamic.textrel {
         object.memory.shut_text(report).map_err(wrap)?;
     }
@@ -211,28 +211,28 @@ fn populate(object: &Object, report: Report<'_>) {
 impl<'a> Pass<'a, '_> {
     /// `DT_RELR`: words that hold an address inside the library, packed.
     fn relr(&mut self) -> Result<(), ErrorKind> {
-        let (b, table) = (self.object.bias(), Entries { tag: "DT_RELR", at: self.object.dynamic.relr, all: &[] });
+        let (b, table) = (self.object.bias(), RelaTable { tag: "DT_RELR", at: self.object.dynamic.relr, all: &[] });
         for (index, place) in relr_places(self.object.relr()) {
             let outside = || outside("DT_RELR", index, RelocKind::Relative.name(), place);
             let addend = self.object.memory.word(place).ok_or_else(outside)?;
-            let entry = Entry { place, kind: RelocKind::Relative as u32, symbol: 0, addend: addend as i64 };
-            self.tell(One { table: &table, index, kind: RelocKind::Relative, entry });
+            let entry = Relocation { place, kind: RelocKind::Relative as u32, symbol: 0, addend: addend as i64 };
+            self.tell(RelaEntry { table: &table, index, kind: RelocKind::Relative, entry });
             self.data.store(place, b.0.wrapping_add(addend)).ok_or_else(outside)?;
         }
         Ok(())
     }
 
     /// `DT_RELA` or `DT_JMPREL`, entry by entry.
-    fn table(&mut self, table: &Entries<'_>) -> Result<(), ErrorKind> {
+    fn table(&mut self, table: &RelaTable<'_>) -> Result<(), ErrorKind> {
         let mut index = 0;
         while let Some(rela) = table.all.get(index) {
             if rela.r_info == RELATIVE {
                 index = self.relatives(table, index)?;
                 continue;
             }
-            let entry = Entry::from(rela);
+            let entry = Relocation::from(rela);
             let Some(kind) = RelocKind::from_raw(entry.kind) else { return Err(unknown(table.tag, index, entry)) };
-            self.relocate(One { table, index, kind, entry })?;
+            self.relocate(RelaEntry { table, index, kind, entry })?;
             index += 1;
         }
         Ok(())
@@ -241,13 +241,13 @@ impl<'a> Pass<'a, '_> {
     /// A run of `R_X86_64_RELATIVE`: `B + A`. Most entries of most libraries are, and the linker puts them together.
     /// What the loop needs stands in local variables, which a store through a raw pointer cannot change.
     #[inline]
-    fn relatives(&mut self, table: &Entries<'_>, start: usize) -> Result<usize, ErrorKind> {
+    fn relatives(&mut self, table: &RelaTable<'_>, start: usize) -> Result<usize, ErrorKind> {
         let (b, data, kind) = (self.object.bias(), self.data, RelocKind::Relative);
         for (index, rela) in table.all.iter().enumerate().skip(start) {
             if rela.r_info != RELATIVE {
                 return Ok(index);
             }
-            self.tell(One { table, index, kind, entry: Entry::from(rela) });
+            self.tell(RelaEntry { table, index, kind, entry: Relocation::from(rela) });
             let place = Vaddr(rela.r_offset);
             let stored = data.store(place, b.0.wrapping_add_signed(rela.r_addend));
             stored.ok_or_else(|| outside(table.tag, index, kind.name(), place))?;
@@ -257,7 +257,7 @@ impl<'a> Pass<'a, '_> {
 
     /// Any other entry: what its symbol is bound to, the formula, the store.
     #[inline(always)]
-    fn relocate(&mut self, one: One<'_>) -> Result<(), ErrorKind> {
+    fn relocate(&mut self, one: RelaEntry<'_>) -> Result<(), ErrorKind> {
         if !one.kind.is_address() {
             return self.special(one);
         }
@@ -272,8 +272,8 @@ impl<'a> Pass<'a, '_> {
 
     /// Applies the formula, and stores the result.
     #[inline(always)]
-    fn apply(&self, one: One<'_>, value: Value) -> Result<(), ErrorKind> {
-        let One { table, index, kind, entry } = one;
+    fn apply(&self, one: RelaEntry<'_>, value: Value) -> Result<(), ErrorKind> {
+        let RelaEntry { table, index, kind, entry } = one;
         let (b, p) = (self.object.bias(), self.object.bias() + entry.place);
         let stored = match kind.compute(b, p, value, entry.addend) {
             Ok(Write::Word(word)) => self.data.store(entry.place, word),
@@ -288,13 +288,13 @@ impl<'a> Pass<'a, '_> {
 
     /// Leaves a slot of the PLT for its first call, if that is possible.
     #[cold]
-    fn leave(&self, one: One<'_>) -> bool {
+    fn leave(&self, one: RelaEntry<'_>) -> bool {
         one.table.tag == "DT_JMPREL" && lazy::leave(self.object, one.index, &one.entry, self.report)
     }
 
     /// Makes `last` the symbol of the entry, and what it is bound to.
     #[inline(always)]
-    fn look_up(&mut self, one: One<'_>) -> Result<(), ErrorKind> {
+    fn look_up(&mut self, one: RelaEntry<'_>) -> Result<(), ErrorKind> {
         let (symbol, class) = (one.entry.symbol, one.kind.class());
         if self.last.is(symbol, class) {
             return Ok(());
@@ -308,7 +308,7 @@ impl<'a> Pass<'a, '_> {
 
     /// The same where the object itself cannot say.
     #[inline(never)]
-    fn ask_scope(&mut self, one: One<'_>) -> Result<(), ErrorKind> {
+    fn ask_scope(&mut self, one: RelaEntry<'_>) -> Result<(), ErrorKind> {
         let (symbol, class) = (one.entry.symbol, one.kind.class());
         let start = self.report.times_lookups().then(Instant::now);
         let bound = self.scope.bind(symbol, class);
@@ -317,9 +317,9 @@ impl<'a> Pass<'a, '_> {
         }
         (self.last.symbol, self.last.class) = (symbol, class);
         let definition = match bound {
-            scope::Bound::To(definition) => definition,
+            scope::Answer::To(definition) => definition,
             missing => {
-                if !matches!(missing, scope::Bound::ToNothing) {
+                if !matches!(missing, scope::Answer::ToNothing) {
                     let wanted_by = format!("relocation {} of {} ({})", one.index, one.table.tag, one.kind.name());
                     let _: Option<()> = self.fault(self.scope.refusal(&missing, symbol, class, wanted_by))?;
                 }
@@ -342,7 +342,7 @@ impl<'a> Pass<'a, '_> {
     /// few entries ahead are asked for now.
     #[inline(always)]
     fn fetch_ahead(&self, entries: &[Rela]) {
-        let symbol = |ahead: usize| entries.get(ahead).map(|rela| Entry::from(rela).symbol);
+        let symbol = |ahead: usize| entries.get(ahead).map(|rela| Relocation::from(rela).symbol);
         if let Some(symbol) = symbol(16) {
             self.scope.fetch_symbol(symbol);
         }
@@ -361,9 +361,9 @@ impl<'a> Pass<'a, '_> {
     /// Tells of one entry.
     #[inline(always)]
     #[track_caller]
-    fn tell(&self, one: One<'_>) {
+    fn tell(&self, one: RelaEntry<'_>) {
         self.report.tell_each(move || {
-            let One { table, index, kind, entry } = one;
+            let RelaEntry { table, index, kind, entry } = one;
             let (object, definition) = (self.object, self.last.definition);
             let size = if table.tag == "DT_RELR" { 8 } else { SIZEOF_RELA };
             let at = table.at.and_then(|t| object.file_offset(Vaddr(t.at.0 + index as u64 * size)));

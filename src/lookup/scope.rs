@@ -29,7 +29,7 @@ pub(crate) struct Scope<'a> {
     stand_ins: &'static [StandIn],
     /// The objects in the order in which they are asked, each once: everybody's (start-up objects, then those
     /// opened with `RTLD_GLOBAL`), then the opened library and its dependencies, breadth first.
-    asked: Vec<Asked<'a>>,
+    asked: Vec<InScope<'a>>,
     /// Where each stands among them, by tag.
     places: Map<u32, usize>,
     /// Says who is the first to have a name, where there is enough to ask.
@@ -44,12 +44,12 @@ pub(crate) struct Scope<'a> {
 const FEW: usize = 300;
 
 /// One object of a scope, with the table that says "no" for it: side by side, since most answers are "no".
-struct Asked<'a> {
+struct InScope<'a> {
     gnu: Option<GnuHash<'a>>,
     object: &'a Object,
 }
 
-impl Asked<'_> {
+impl InScope<'_> {
     /// Whether the object may define a name with this hash.
     #[inline(always)]
     fn may_have(&self, hash: u32) -> bool {
@@ -173,7 +173,7 @@ impl<'a> Scope<'a> {
 }
 
 /// What a reference is bound to. [`ScopeOf::refusal`] words the last two as errors.
-pub(crate) enum Bound<'a> {
+pub(crate) enum Answer<'a> {
     To(Definition<'a>),
     /// Undefined, and weak: that is no error, and its address is 0.
     ToNothing,
@@ -190,7 +190,7 @@ pub(crate) struct ScopeOf<'s, 'a> {
     /// Its own symbol table.
     symbols: &'a SymbolTable<'a>,
     /// The objects that are asked before it, and its own hash table. `None`: nothing can be said without asking.
-    before: Option<(&'s [Asked<'a>], GnuHash<'a>)>,
+    before: Option<(&'s [InScope<'a>], GnuHash<'a>)>,
     first: Option<&'s First>,
     report: Report<'s>,
 }
@@ -198,18 +198,18 @@ pub(crate) struct ScopeOf<'s, 'a> {
 impl<'a> ScopeOf<'_, 'a> {
     /// Binds the reference that symbol `index` is.
     #[inline(always)]
-    pub(crate) fn bind(&self, index: u32, class: Class) -> Bound<'a> {
-        let Some(reference) = self.symbols.get(index) else { return Bound::NoSuchIndex };
+    pub(crate) fn bind(&self, index: u32, class: Class) -> Answer<'a> {
+        let Some(reference) = self.symbols.get(index) else { return Answer::NoSuchIndex };
         if reference.binds_locally() {
-            return Bound::To(definition(self.from, index, reference));
+            return Answer::To(definition(self.from, index, reference));
         }
         if reference.is_exported() && reference.defines(class) && self.is_first(index) {
-            return Bound::To(self.scope.found(self.from, index, reference));
+            return Answer::To(self.scope.found(self.from, index, reference));
         }
         match self.search(index, reference, class) {
-            Some(found) => Bound::To(found),
-            None if reference.is_weak() => Bound::ToNothing,
-            None => Bound::Undefined,
+            Some(found) => Answer::To(found),
+            None if reference.is_weak() => Answer::ToNothing,
+            None => Answer::Undefined,
         }
     }
 
@@ -256,8 +256,8 @@ impl<'a> ScopeOf<'_, 'a> {
 
     /// The error for a reference that is bound to nothing. `wanted_by`: the relocation, for people.
     #[cold]
-    pub(crate) fn refusal(&self, bound: &Bound<'_>, index: u32, class: Class, wanted_by: String) -> ErrorKind {
-        let reference = self.symbols.get(index).filter(|_| matches!(bound, Bound::Undefined));
+    pub(crate) fn refusal(&self, bound: &Answer<'_>, index: u32, class: Class, wanted_by: String) -> ErrorKind {
+        let reference = self.symbols.get(index).filter(|_| matches!(bound, Answer::Undefined));
         let Some(reference) = reference else {
             let at = self.from.dynamic.symbols.unwrap_or_default();
             let rule = "r_info's upper half is an index into DT_SYMTAB (gABI, \"Relocation\")";
@@ -367,7 +367,7 @@ pub(crate) fn stand_in(table: &[StandIn], object: &Object, name: &[u8], hash: u3
 /// Whether none of these objects, the first of a scope, can have a name with this hash, of which the lowest bit is not
 /// known. No name is read for that.
 #[inline(always)]
-fn nobody_has(objects: &[Asked<'_>], first: Option<&First>, hash: u32) -> bool {
+fn nobody_has(objects: &[InScope<'_>], first: Option<&First>, hash: u32) -> bool {
     let start = match first {
         Some(first) => first.place(hash),
         None => 0,
@@ -376,13 +376,13 @@ fn nobody_has(objects: &[Asked<'_>], first: Option<&First>, hash: u32) -> bool {
 }
 
 /// The objects in this order without repetitions: whoever was asked before would say no again.
-fn each_once<'a>(objects: impl Iterator<Item = &'a Object>) -> (Vec<Asked<'a>>, Map<u32, usize>) {
+fn each_once<'a>(objects: impl Iterator<Item = &'a Object>) -> (Vec<InScope<'a>>, Map<u32, usize>) {
     let count = objects.size_hint().0;
     let mut asked = Vec::with_capacity(count);
     let mut places = Map::with_capacity_and_hasher(count, Default::default());
     for object in objects {
         places.entry(object.tag.id).or_insert_with(|| {
-            asked.push(Asked { gnu: object.gnu_hash(), object });
+            asked.push(InScope { gnu: object.gnu_hash(), object });
             asked.len() - 1
         });
     }

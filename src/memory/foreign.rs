@@ -1,4 +1,5 @@
-//! Calls of foreign code: constructors, destructors, resolvers. What they change in objects' memory is told, too.
+//! Calls of foreign code: constructors, destructors, resolvers. The changes that they make in the memory of objects are
+//! told as events, too.
 
 use std::collections::BTreeMap;
 use std::ffi::{c_char, c_int};
@@ -7,7 +8,7 @@ use super::{Memory, pointer};
 use crate::elf::addr::{Addr, PAGE, Vaddr};
 use crate::event::{Hex, Kind, Purpose, Report};
 
-/// The arguments of constructors.
+/// The arguments that every constructor gets.
 #[derive(Clone, Copy)]
 pub(crate) struct Arguments {
     pub argc: c_int,
@@ -15,13 +16,14 @@ pub(crate) struct Arguments {
     pub envp: *const *const c_char,
 }
 
-/// The objects whose memory foreign code may change, for those who watch: nothing else tells what it wrote.
+/// The objects whose memory foreign code may change. Only if somebody listens are they compared before and after a
+/// call, because nothing else tells what the code wrote.
 pub(crate) trait Around {
-    /// Shows every object's memory, as they are at this moment.
+    /// Calls `see` with the memory of every object that is there at this moment.
     fn each(&self, see: &mut dyn FnMut(&Memory));
 }
 
-/// A resolver of the host writes nothing of ours.
+/// No objects at all: a resolver of the host writes to nothing of ours.
 pub(crate) struct NothingAround;
 
 impl Around for NothingAround {
@@ -31,8 +33,8 @@ impl Around for NothingAround {
 /// Calls a constructor.
 ///
 /// # Safety
-/// `address` is one of an object that is relocated and mapped, and whose dependencies' constructors ran. No
-/// borrow of the loader's state is held: the code may open and close libraries.
+/// `address` is a constructor of an object that is mapped and relocated, and the constructors of its dependencies ran.
+/// No borrow of the loader's state is held: the code may open and close libraries.
 #[track_caller]
 pub(crate) unsafe fn call_init(
     address: Addr,
@@ -56,7 +58,7 @@ pub(crate) unsafe fn call_init(
 /// Calls a destructor.
 ///
 /// # Safety
-/// As [`call_init`]; the constructors of the object ran.
+/// As [`call_init`]; also, the constructors of the object ran.
 #[track_caller]
 pub(crate) unsafe fn call_fini(
     address: Addr,
@@ -75,7 +77,7 @@ pub(crate) unsafe fn call_fini(
     watched(address, purpose, around, watch, report, call, |()| None);
 }
 
-/// Asks an IFUNC resolver which implementation to use.
+/// Calls an IFUNC resolver, which returns the address of the implementation to use.
 ///
 /// # Safety
 /// `address` is a resolver of an object that is relocated as far as resolvers may expect.
@@ -96,7 +98,7 @@ pub(crate) unsafe fn call_resolver(
     watched(address, Purpose::Resolver, around, watch, report, call, |&answer| Some(answer))
 }
 
-/// Makes a call, and tells of it, of its answer, and of the bytes that differ afterwards.
+/// Makes a call. Tells of the call, of what it returned, and of the bytes that differ after it.
 #[track_caller]
 #[inline(always)]
 fn watched<R>(
@@ -108,7 +110,8 @@ fn watched<R>(
     call: impl FnOnce() -> R,
     answer: impl FnOnce(&R) -> Option<Addr>,
 ) -> R {
-    // Resolvers are as many as the relocations that need them.
+    // Each relocation against an IFUNC calls a resolver, so there may be many: only a probe that listens closely is
+    // told.
     let told = if purpose == Purpose::Resolver { report.closely() } else { report.listening() };
     if !told {
         return call();
@@ -128,7 +131,7 @@ fn watched<R>(
     result
 }
 
-/// The writable memory of objects as it was last seen. Kept from call to call, so that each call costs one
+/// The writable memory of objects as it was last seen. It is kept from call to call, so that each call costs one
 /// comparison and not two copies.
 #[derive(Default)]
 pub(crate) struct Watch {
@@ -136,7 +139,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Takes note of objects that came since the last look, and forgets those that went.
+    /// Copies the memory of objects that came since the last look, and forgets that of objects that went.
     fn look(&mut self, around: &(impl Around + ?Sized)) {
         let mut here = Vec::new();
         around.each(&mut |memory| {
@@ -151,7 +154,8 @@ impl Watch {
         self.seen.retain(|at, _| here.contains(at));
     }
 
-    /// The loader itself stored a word at `place` since the last call, and told so: no code that is called did it.
+    /// Notes a word that the loader itself stored at `place` since the last call. The loader told of it, so the next
+    /// call must not be said to have changed it.
     pub(crate) fn stored(&mut self, memory: &Memory, place: Vaddr) {
         let address = memory.bias() + place;
         let Some((start, seen)) = self.seen.range_mut(..=address).next_back() else { return };
@@ -162,14 +166,14 @@ impl Watch {
         word.zip(now).for_each(|(old, new)| *old = new);
     }
 
-    /// What differs from what was seen: address, before, after. Objects that came or went meanwhile have told so
-    /// themselves.
+    /// The bytes that differ from what was seen: address, before, after. Objects that came or went since have events of
+    /// their own.
     fn changes(&mut self, around: &(impl Around + ?Sized)) -> Vec<(Addr, Vec<u8>, Vec<u8>)> {
         let mut changes = Vec::new();
         around.each(&mut |memory| {
             for (at, range) in memory.writable_ranges() {
                 let Some(seen) = self.seen.get_mut(&at) else { continue };
-                // Page by page: most did not change.
+                // Compared page by page: most pages did not change.
                 for (number, old) in seen.chunks_mut(PAGE as usize).enumerate() {
                     let from = number as u64 * PAGE;
                     let page = Vaddr(range.start.0 + from)..Vaddr(range.start.0 + from + old.len() as u64);
@@ -188,7 +192,7 @@ impl Watch {
 /// The runs of bytes in which two states of the same memory differ.
 fn differences(start: Addr, old: &[u8], new: &[u8]) -> Vec<(Addr, Vec<u8>, Vec<u8>)> {
     let mut runs: Vec<(usize, usize)> = Vec::new();
-    // Word by word: variables that changed as a whole stay together.
+    // Compared word by word, so that a variable which changed in some of its bytes is told as a whole.
     for (index, (a, b)) in old.chunks(8).zip(new.chunks(8)).enumerate() {
         if a != b {
             let (from, to) = (index * 8, index * 8 + a.len());

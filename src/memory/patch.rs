@@ -1,4 +1,4 @@
-//! Words of an object that are written one by one, and their pages.
+//! Stores of single words into an object's memory, and its pages that are populated for them.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,8 +14,8 @@ pub(crate) trait Storable: Copy + Into<u64> {}
 impl Storable for u64 {}
 impl Storable for u32 {}
 
-/// The words of an object's data segment. Where it begins and ends is at hand, so that a loop which stores many words
-/// checks each with one comparison.
+/// The words of an object's data segment. The bounds of the segment are kept at hand, so that a loop which stores many
+/// words checks each with one comparison.
 #[derive(Clone, Copy)]
 pub(crate) struct DataWords<'m> {
     memory: &'m Memory,
@@ -23,13 +23,13 @@ pub(crate) struct DataWords<'m> {
     /// `B`.
     bias: u64,
     start: u64,
-    /// Bytes from its start to behind the last place where a word fits. 0 where every store is told:
-    /// [`Memory::store`] does all of them then.
+    /// How many places from the start of the segment on have room for a whole word. 0 if every store is told: then
+    /// [`Memory::store`] does all of them.
     room: u64,
 }
 
 impl DataWords<'_> {
-    /// [`Memory::store`] for a word, which is most likely in the data segment.
+    /// [`Memory::store`] for a word that most likely lies in the data segment.
     #[track_caller]
     #[inline(always)]
     pub(crate) fn store(&self, place: Vaddr, value: u64) -> Option<()> {
@@ -44,8 +44,8 @@ impl DataWords<'_> {
 }
 
 impl Memory {
-    /// Stores `value` at `place`: 4 or 8 bytes. `None`, and nothing is done, where that is not in a segment
-    /// that may be written.
+    /// Stores `value` at `place`: 4 or 8 bytes. `None`, and nothing is stored, if that is not inside a writable
+    /// segment.
     #[track_caller]
     #[inline(never)]
     pub(crate) fn store<V: Storable>(&self, place: Vaddr, value: V, report: Report<'_>) -> Option<()> {
@@ -77,9 +77,10 @@ impl Memory {
         DataWords { memory: self, report, bias: self.bias.0, start: self.data.start.0, room }
     }
 
-    /// Takes the page faults of `range` at once instead of one by one: the kernel makes its pages the process's own
-    /// (`MADV_POPULATE_WRITE`, Linux 5.14) for half of what a fault costs. Only for pages that will be written to:
-    /// the content stays, but each is a copy from now on. Older kernels say no, and the faults come one by one.
+    /// Takes the page faults of `range` all at once: the kernel copies its pages for this process
+    /// (`MADV_POPULATE_WRITE`, Linux 5.14), for half of what the faults would cost. The bytes stay, but each page is a
+    /// copy from now on, so this is only for pages that will be written to. An older kernel refuses, and the faults
+    /// come one by one.
     #[track_caller]
     pub(crate) fn populate(&self, range: Range<Vaddr>, report: Report<'_>) {
         let pages = range.start.page_down()..Vaddr(page_up(range.end.0).unwrap_or(0));
@@ -93,8 +94,8 @@ impl Memory {
         report.tell(|| Kind::Populate { address, length, error: done.err().map(name_of) });
     }
 
-    /// The same for a word that other threads read and write at the same time: a slot that is bound at the first
-    /// call.
+    /// [`Memory::store`] for a word that other threads read and write at the same time: a slot that is bound at its
+    /// first call.
     #[track_caller]
     pub(crate) fn store_shared(&self, place: Vaddr, value: u64, report: Report<'_>) -> Option<()> {
         let address = self.bias + place;
@@ -109,13 +110,13 @@ impl Memory {
         Some(())
     }
 
-    /// Whether the word at `place` lies in a writable segment of ours.
+    /// Whether the word at `place` lies in a writable segment of an object that we mapped.
     pub(crate) fn is_writable(&self, place: Vaddr) -> bool {
         let holds = |r: &Region| r.prot.writable() && fits(&r.range, place, 8);
         self.owned.is_some() && self.regions.iter().any(holds)
     }
 
-    /// Whether another segment than the last writable one may be written at `place`.
+    /// Whether `size` bytes at `place` may be written in some segment other than the last writable one.
     #[cold]
     fn may_store(&self, place: Vaddr, size: u64) -> bool {
         let text_open = self.text_open.load(Ordering::Relaxed);

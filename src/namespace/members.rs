@@ -123,8 +123,8 @@ pub(crate) struct Members {
     files: Map<FileId, u32>,
     /// `STB_GNU_UNIQUE` definitions in use: name → object, symbol index.
     unique: Map<Box<[u8]>, (u32, u32)>,
-    /// Unneeded members are being unloaded, further up on this thread's stack.
-    pub sweeping: bool,
+    /// Unneeded members are being unloaded, in this hold of the lock: further up on its owner's stack.
+    pub sweeping: Option<u32>,
     /// The host's objects as the last load saw them.
     pub host: Option<Host>,
 }

@@ -1,4 +1,4 @@
-//! An object's tables over its own memory.
+//! The tables of an object, over its own memory.
 
 use std::cell::RefCell;
 use std::sync::{Arc, OnceLock};
@@ -14,35 +14,38 @@ use crate::error::{ErrorKind, Result};
 use crate::lock::made_once;
 use crate::memory::Memory;
 
-/// The tables of an object. The lifetimes are those of its memory; `Object`'s accessors shorten them.
+/// The tables of an object. They refer to its memory; `Object`'s accessors lend them no longer than the object lives.
 pub(super) struct Tables {
-    /// With copies of its own, as below. In a box: most of the host's objects never need it.
+    /// The symbol table with the copies that it refers to. It is in a box because most objects of the host never need
+    /// it.
     symbols: OnceLock<Box<(SymbolTable<'static>, Copies)>>,
     pub(super) gnu: Option<GnuHash<'static>>,
     pub(super) rela: &'static [Rela],
     pub(super) jmprel: &'static [Rela],
     pub(super) relr: &'static [u64],
-    /// Copies of tables that lie in writable memory (`patchelf` puts them there): what they were at load time.
+    /// Copies of tables that lie in writable memory (`patchelf` puts some there), as they were when the object was
+    /// mapped.
     _copies: Copies,
 }
 
 type Copies = Vec<Box<[u64]>>;
 
-/// Gives the pure tables the bytes they lie in: constant memory as it is, anything else as a copy.
-struct Source<'m> {
+/// Gives the pure tables of `elf/` the bytes that they lie in: constant memory as it is, any other as a copy.
+struct Segments<'m> {
     memory: &'m Memory,
-    /// With text relocations no segment is constant while they are applied.
+    /// Whether read-only segments are constant. With `DT_TEXTREL` they are not, while relocations are applied.
     constant: bool,
     copies: RefCell<Vec<(Vaddr, Box<[u64]>)>>,
 }
 
-impl Bytes<'static> for Source<'_> {
+impl Bytes<'static> for Segments<'_> {
     fn tail(&self, at: Vaddr) -> Option<&'static [u8]> {
         if let Some(bytes) = self.constant_tail(at) {
             return Some(bytes);
         }
         let mut copies = self.copies.borrow_mut();
-        // In whole words, so that tables of words can be seen as such; at least the alignment they have.
+        // The copy consists of whole words and keeps the alignment of the original, so that a table of words can be
+        // read as such.
         let bytes = self.memory.copy_tail(at)?;
         let skew = (at.0 % 8) as usize;
         let words = match copies.iter().position(|(of, _)| *of == at) {
@@ -61,9 +64,9 @@ impl Bytes<'static> for Source<'_> {
     }
 }
 
-impl<'m> Source<'m> {
-    fn new(dynamic: &Dynamic, memory: &'m Memory) -> Source<'m> {
-        Source { memory, constant: !dynamic.textrel, copies: RefCell::default() }
+impl<'m> Segments<'m> {
+    fn new(dynamic: &Dynamic, memory: &'m Memory) -> Segments<'m> {
+        Segments { memory, constant: !dynamic.textrel, copies: RefCell::default() }
     }
 
     fn constant_tail(&self, at: Vaddr) -> Option<&'static [u8]> {
@@ -77,16 +80,16 @@ impl<'m> Source<'m> {
 }
 
 impl Tables {
-    /// Of an object that the system's loader mapped and accepted: where names are found is read when one is looked for
-    /// that it may have. Until then its hash table alone says "no".
+    /// The tables of an object that the system's loader mapped and accepted. Its symbol table is read when a name is
+    /// looked for that the object may have. Until then its `DT_GNU_HASH` alone says "no".
     pub(super) fn of_host(dynamic: &Dynamic, memory: &Memory) -> Tables {
-        let source = Source::new(dynamic, memory);
+        let source = Segments::new(dynamic, memory);
         let gnu = dynamic.gnu_hash.and_then(|at| GnuHash::new(source.constant_tail(at)?, at).ok());
         Tables { symbols: OnceLock::new(), gnu, rela: &[], jmprel: &[], relr: &[], _copies: Vec::new() }
     }
 
     pub(super) fn new(dynamic: &Dynamic, memory: &Memory) -> Result<Tables, ErrorKind> {
-        let source = Source::new(dynamic, memory);
+        let source = Segments::new(dynamic, memory);
         let symbols = SymbolTable::new(dynamic, &source)?;
         let rela = table("DT_RELA", dynamic.rela, &source)?;
         let jmprel = table("DT_JMPREL", dynamic.jmprel, &source)?;
@@ -96,11 +99,11 @@ impl Tables {
         Ok(Tables { symbols, gnu, rela, jmprel, relr, _copies: source.into_copies() })
     }
 
-    /// Where names are found. `dynamic` and `memory` are those that the tables were made of.
+    /// The symbol table. `dynamic` and `memory` must be those that the tables were made of.
     #[inline]
     pub(super) fn symbols(&self, dynamic: &Dynamic, memory: &Memory) -> &SymbolTable<'static> {
         let read = || {
-            let source = Source::new(dynamic, memory);
+            let source = Segments::new(dynamic, memory);
             let symbols = SymbolTable::new(dynamic, &source).unwrap_or_default();
             Box::new((symbols, source.into_copies()))
         };
@@ -108,15 +111,15 @@ impl Tables {
     }
 }
 
-/// A string of an object whose tables were not read.
+/// A string from the string table of an object whose symbol table is not read yet.
 pub(super) fn host_string(dynamic: &Dynamic, memory: &Memory, offset: StrOffset) -> Option<Arc<str>> {
     let strings = dynamic.strings?;
-    let bytes = Source::new(dynamic, memory).tail(strings.at)?;
+    let bytes = Segments::new(dynamic, memory).tail(strings.at)?;
     let string = c_str_at(bytes.get(..strings.length as usize)?, offset.0 as usize)?;
     Some(String::from_utf8_lossy(string).into())
 }
 
-fn table<T: plain::Plain>(tag: &str, table: Option<Table>, source: &Source<'_>) -> Result<&'static [T], ErrorKind> {
+fn table<T: plain::Plain>(tag: &str, table: Option<Table>, source: &Segments<'_>) -> Result<&'static [T], ErrorKind> {
     let Some(Table { at, length }) = table else { return Ok(&[]) };
     let bytes = source.tail(at).and_then(|tail| tail.get(..usize::try_from(length).ok()?));
     bytes.and_then(|bytes| plain::slice_from_bytes(bytes).ok()).ok_or_else(|| {

@@ -1,4 +1,4 @@
-//! What an object says about other files: what it needs, and where that is looked for.
+//! What an object says about other files: which it needs, and where they are looked for.
 
 use std::sync::Arc;
 
@@ -8,21 +8,23 @@ use crate::elf::symbol::SymbolTable;
 use crate::error::ErrorKind;
 use crate::event::Tag;
 
-/// Where a file is looked for on behalf of an object: its own paths, then those of the object that loaded it.
+/// Where files are looked for on behalf of an object: in its own paths, then in those of the object that loaded it.
 /// glibc: the chain of `l_loader`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SearchPaths {
-    /// `DT_RPATH`s with the name of their object, own first; those with a `DT_RUNPATH` are left out.
+    /// Each `DT_RPATH` with its object, the object's own first. Objects with a `DT_RUNPATH` are left out, because their
+    /// `DT_RPATH` does not count.
     pub rpath: Vec<(Tag, Vec<String>)>,
-    /// Own `DT_RUNPATH`.
+    /// The object's own `DT_RUNPATH`.
     pub runpath: Option<Vec<String>>,
-    /// The directory of the object, shared with the object that loaded it if it lies in the same.
+    /// The directory of the object. The string is shared with the object that loaded it, if that one lies in the same
+    /// directory.
     pub origin: Option<Arc<str>>,
     /// `DF_1_NODEFLIB`.
     pub no_default_dirs: bool,
 }
 
-/// What an object says about other files: the strings of its dynamic section, as they are.
+/// What an object says about other files: the strings of its dynamic section, as they stand there.
 #[derive(Debug, Default)]
 pub(crate) struct Wants {
     /// `DT_NEEDED`, in order.
@@ -34,7 +36,7 @@ pub(crate) struct Wants {
 }
 
 impl Wants {
-    /// `string` reads its string table.
+    /// Reads the strings of `dynamic` by `string`, which is told the offset and the tag.
     pub(super) fn new(
         dynamic: &Dynamic,
         string: &dyn Fn(StrOffset, &'static str) -> Result<Arc<str>, ErrorKind>,
@@ -52,13 +54,14 @@ impl Wants {
 }
 
 impl SearchPaths {
-    /// `$ORIGIN`; empty where nobody asks for it.
+    /// The directory that `$ORIGIN` stands for. Empty if it was never determined, because no path of the object needs
+    /// it.
     pub(crate) fn origin(&self) -> &str {
         self.origin.as_deref().unwrap_or_default()
     }
 }
 
-/// A string that the dynamic section names.
+/// A string whose offset stands in the dynamic section.
 pub(super) fn string(
     symbols: &SymbolTable<'_>,
     offset: StrOffset,

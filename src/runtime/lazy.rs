@@ -21,12 +21,12 @@ use nix::errno::Errno;
 use nix::libc;
 
 use crate::elf::addr::{Addr, Vaddr};
-use crate::elf::reloc::{Entry, RelocKind, SIZEOF_RELA};
+use crate::elf::reloc::{RelocKind, Relocation, SIZEOF_RELA};
 use crate::elf::symbol::Class;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Asked, Kind, Report, Request, Stage};
 use crate::host;
-use crate::lookup::scope::{Bound, Definition, Scope, Unique};
+use crate::lookup::scope::{Answer, Definition, Scope, Unique};
 use crate::memory::{Around, Memory, Watch};
 use crate::namespace::{Binder, Member, Members, Namespace};
 use crate::object::Object;
@@ -58,8 +58,8 @@ pub(crate) fn prepare(object: &Object, namespace: &Arc<Namespace>, report: Repor
 }
 
 /// Leaves a slot of `DT_JMPREL` for its first call: it points into the PLT then. `false`: it must be bound now.
-pub(crate) fn leave(object: &Object, index: usize, entry: &Entry, report: Report<'_>) -> bool {
-    let Entry { place, symbol, .. } = *entry;
+pub(crate) fn leave(object: &Object, index: usize, entry: &Relocation, report: Report<'_>) -> bool {
+    let Relocation { place, symbol, .. } = *entry;
     if !stays_writable(object, place) {
         return false;
     }
@@ -178,7 +178,7 @@ impl<'c> Call<'c> {
         let report = report.about(&object.tag);
         let wrap = |kind: ErrorKind| -> Error { kind.of(object.label(), Stage::Bind) };
         let rela = usize::try_from(self.index).ok().and_then(|index| object.jmprel().get(index));
-        let entry = rela.map(Entry::from).filter(|entry| entry.kind == RelocKind::JumpSlot as u32);
+        let entry = rela.map(Relocation::from).filter(|entry| entry.kind == RelocKind::JumpSlot as u32);
         let Some(entry) = entry else {
             let rule = "the PLT pushes the index of a R_X86_64_JUMP_SLOT (psABI, \"Procedure Linkage Table\")";
             let at = object.dynamic.jmprel.map_or(Vaddr(0), |table| table.at);
@@ -221,8 +221,8 @@ impl<'c> Call<'c> {
         let scope = Scope::new(&self.namespace.policy, everybodys, local.iter().copied(), deep, unique);
         let own = scope.of(self.object, report);
         let found = match own.bind(symbol, Class::Plt) {
-            Bound::To(definition) => Some(definition),
-            Bound::ToNothing => None,
+            Answer::To(definition) => Some(definition),
+            Answer::ToNothing => None,
             missing => {
                 let wanted_by = format!("the first call of relocation {} of DT_JMPREL", self.index);
                 return Err(own.refusal(&missing, symbol, Class::Plt, wanted_by));

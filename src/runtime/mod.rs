@@ -4,5 +4,6 @@
 pub(crate) mod gdb;
 pub(crate) mod ifunc;
 pub(crate) mod lazy;
+mod state;
 pub(crate) mod tls;
 pub mod unwind;

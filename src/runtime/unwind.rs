@@ -167,6 +167,9 @@ fn fill_without(gone: &[u32], lock: &Lock) {
     }
     // SAFETY: as above; only the holder of the loader's lock writes, and all fields are atomic.
     let list = unsafe { &*list };
+    // A reader of two versions ago may still look at this list. If it sees one of the stores below, then its second load
+    // of VERSION, behind the acquire fence of `find`, sees the store of `version` too, and it looks again.
+    fence(Ordering::Release);
     for (place, &[start, end, header, map]) in list.places.iter().zip(sorted.iter()) {
         place.start.store(start, Ordering::Relaxed);
         place.end.store(end, Ordering::Relaxed);

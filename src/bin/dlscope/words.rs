@@ -26,6 +26,7 @@ pub fn of_stage(stage: Stage) -> &'static str {
         Stage::Bind => "a function is called for the first time, and looked up only now (lazy binding)",
         Stage::Close => "destructors run, then the loader unmaps the objects",
         Stage::Host => "the objects that were in the process before; the loader uses them and maps no second copy",
+        _ => "a stage that this command has no words for",
     }
 }
 

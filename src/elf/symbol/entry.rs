@@ -1,4 +1,4 @@
-//! One symbol: what its fields say.
+//! One entry of the symbol table, and what its fields say.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use goblin::elf64::sym::{
 use super::Class;
 use crate::elf::addr::{Addr, Bias, Vaddr};
 
-/// One `Elf64_Sym` where it lies in its table, by its parts.
+/// One `Elf64_Sym`, where it lies in its table.
 #[derive(Clone, Copy, Debug)]
 pub struct Symbol<'a>(pub &'a Sym);
 
@@ -28,41 +28,41 @@ impl Symbol<'_> {
     pub fn visibility(&self) -> u8 {
         st_visibility(self.0.st_other)
     }
-    /// A reference to a symbol of another object.
+    /// The entry is a reference to a symbol of another object.
     pub fn is_undefined(&self) -> bool {
         u32::from(self.0.st_shndx) == SHN_UNDEF
     }
-    /// Its value is a number, not an address: no bias is added.
+    /// The value is a number and not an address, so no load bias is added.
     pub fn is_absolute(&self) -> bool {
         u32::from(self.0.st_shndx) == SHN_ABS
     }
-    /// A thread-local variable: its value is an offset into the object's TLS block.
+    /// The symbol is a thread-local variable: its value is an offset into the object's TLS block.
     pub fn is_tls(&self) -> bool {
         self.kind() == STT_TLS
     }
-    /// A function whose address its resolver chooses at load time.
+    /// The symbol is a function whose resolver chooses the address at load time.
     pub fn is_ifunc(&self) -> bool {
         self.kind() == STT_GNU_IFUNC && !self.is_undefined()
     }
-    /// Undefined references with this binding may stay unresolved: they become 0.
+    /// The symbol is weak. A weak reference that no object defines becomes 0.
     pub fn is_weak(&self) -> bool {
         self.bind() == STB_WEAK
     }
-    /// One definition for the whole namespace.
+    /// The symbol has one definition for the whole namespace.
     pub fn is_unique(&self) -> bool {
         self.bind() == STB_GNU_UNIQUE
     }
-    /// Not unique, thread-local or indirect: its address is what it seems.
+    /// The symbol is not unique, thread-local or indirect, so its address is simply its value plus the load
+    /// bias.
     #[inline]
     pub(crate) fn is_where_it_seems(&self) -> bool {
         !matches!(self.kind(), STT_TLS | STT_GNU_IFUNC) && !self.is_unique()
     }
-    /// References to it from its own object never leave the object.
-    /// glibc `dl_symbol_visibility_binds_local_p`.
+    /// References from the symbol's own object never leave that object.
     pub fn binds_locally(&self) -> bool {
         self.bind() == STB_LOCAL || matches!(self.visibility(), STV_HIDDEN | STV_INTERNAL)
     }
-    /// Seen by others, but references from its own object stay inside.
+    /// Other objects see the symbol, but references from its own object stay inside.
     pub fn is_protected(&self) -> bool {
         self.visibility() == STV_PROTECTED
     }
@@ -74,16 +74,17 @@ impl Symbol<'_> {
     pub fn size(&self) -> u64 {
         self.0.st_size
     }
-    /// Where it lies when its object has this bias (for an IFUNC: its resolver).
+    /// The symbol's address if its object has this load bias. For an IFUNC, this is the address of the
+    /// resolver.
     pub fn address(&self, bias: Bias) -> Addr {
         if self.is_absolute() { Addr(self.0.st_value) } else { bias + self.value() }
     }
 
     /// Whether this entry can serve as a definition at all.
     ///
-    /// A value of 0 is none, except for absolute and thread-local symbols. An *undefined* symbol with a value
-    /// is one too: the canonical PLT entry of a program that is not position-independent, which is the
-    /// function's address for everything but the calls through the PLT.
+    /// A value of 0 is no definition, except for absolute and thread-local symbols. An *undefined* symbol
+    /// with a value is one: it is the canonical PLT entry of a program that is not position-independent, and
+    /// that entry is the function's address for every reference but a call through the PLT.
     #[inline]
     pub(crate) fn defines(&self, class: Class) -> bool {
         if self.0.st_value == 0 && !self.is_absolute() && !self.is_tls() {
@@ -95,7 +96,8 @@ impl Symbol<'_> {
         matches!(self.kind(), STT_NOTYPE | STT_OBJECT | STT_FUNC | STT_COMMON | STT_TLS | STT_GNU_IFUNC)
     }
 
-    /// Whether it is a definition of the simplest kind, whose address is its value plus the load bias.
+    /// Whether the symbol is a definition of the simplest kind, whose address is its value plus the load
+    /// bias.
     #[inline(always)]
     pub(crate) fn is_plain(&self) -> bool {
         matches!(self.kind(), STT_NOTYPE | STT_OBJECT | STT_FUNC)
@@ -106,7 +108,7 @@ impl Symbol<'_> {
             && self.0.st_value != 0
     }
 
-    /// Whether other objects may bind to it.
+    /// Whether other objects may bind to the symbol.
     #[inline]
     pub(crate) fn is_exported(&self) -> bool {
         matches!(self.bind(), STB_GLOBAL | STB_WEAK | STB_GNU_UNIQUE)
@@ -114,7 +116,7 @@ impl Symbol<'_> {
     }
 }
 
-/// What a symbol is.
+/// The type of a symbol (`STT_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum SymbolType {
@@ -130,7 +132,7 @@ pub enum SymbolType {
     Untyped,
 }
 
-/// How a symbol binds.
+/// The binding of a symbol (`STB_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
 pub enum SymbolBinding {
@@ -143,7 +145,7 @@ pub enum SymbolBinding {
 }
 
 impl Symbol<'_> {
-    /// Its type, for people.
+    /// The symbol's type, for people.
     pub fn symbol_type(&self) -> SymbolType {
         match self.kind() {
             STT_FUNC => SymbolType::Function,
@@ -154,7 +156,7 @@ impl Symbol<'_> {
         }
     }
 
-    /// Its binding, for people; an unknown one counts as global.
+    /// The symbol's binding, for people. An unknown one counts as global.
     pub fn symbol_binding(&self) -> SymbolBinding {
         match self.bind() {
             STB_WEAK => SymbolBinding::Weak,

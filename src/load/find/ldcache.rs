@@ -85,7 +85,7 @@ fn view(report: Report<'_>) -> Option<Mmap> {
 /// All entries for `name` that this machine can use: those for the best processor level first.
 fn search(bytes: &[u8], name: &str, level: Level) -> Vec<String> {
     let Some((base, count)) = locate(bytes) else { return Vec::new() };
-    let entry = |index: usize| Entry::read(bytes, base, index);
+    let entry = |index: usize| CacheEntry::read(bytes, base, index);
     // The first entry that is not before `name`, in the table's descending order.
     let mut low = 0;
     let mut high = count;
@@ -132,7 +132,7 @@ fn locate(bytes: &[u8]) -> Option<(usize, usize)> {
     (count <= room).then_some((base, count))
 }
 
-struct Entry<'a> {
+struct CacheEntry<'a> {
     flags: u32,
     name: &'a [u8],
     /// The strings from its path on.
@@ -140,10 +140,10 @@ struct Entry<'a> {
     hwcap: u64,
 }
 
-impl<'a> Entry<'a> {
-    fn read(bytes: &'a [u8], base: usize, index: usize) -> Option<Entry<'a>> {
+impl<'a> CacheEntry<'a> {
+    fn read(bytes: &'a [u8], base: usize, index: usize) -> Option<CacheEntry<'a>> {
         let at = base + HEADER + index * ENTRY;
-        Some(Entry {
+        Some(CacheEntry {
             flags: u32_at(bytes, at)?,
             name: c_str_at(bytes, base + u32_at(bytes, at + 4)? as usize)?,
             path: bytes.get(base + u32_at(bytes, at + 8)? as usize..)?,
@@ -233,7 +233,7 @@ mod tests {
         let (base, count) = locate(&bytes).expect("the cache of a current ldconfig");
         assert!(count > 0);
         for index in 0..count {
-            let entry = Entry::read(&bytes, base, index).unwrap();
+            let entry = CacheEntry::read(&bytes, base, index).unwrap();
             if entry.flags == FLAGS && entry.hwcap == 0 {
                 let name = String::from_utf8_lossy(entry.name);
                 let found = search(&bytes, &name, Level::Base);

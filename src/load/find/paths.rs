@@ -12,7 +12,7 @@ use crate::object::{Object, SearchPaths};
 /// Those of an object of the host, or of one of ours, for which [`note_search_paths`] was called.
 pub(crate) fn search_paths(object: &Object) -> &SearchPaths {
     made_once(&object.paths, || {
-        let program = object.host.filter(|h| h.program).map(|_| host::program_path(true));
+        let program = object.host.as_ref().filter(|h| h.program).map(|_| host::program_path(true));
         expanded(object, program.as_deref().unwrap_or(object.path()), None)
     })
 }

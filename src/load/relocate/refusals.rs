@@ -1,11 +1,11 @@
 //! Why a relocation is not applied, in words.
 
 use crate::elf::addr::Vaddr;
-use crate::elf::reloc::{Entry, Problem, RelocKind, raw_name};
+use crate::elf::reloc::{Problem, RelocKind, Relocation, raw_name};
 use crate::error::ErrorKind;
 
 #[cold]
-pub(super) fn unknown(table: &'static str, index: usize, entry: Entry) -> ErrorKind {
+pub(super) fn unknown(table: &'static str, index: usize, entry: Relocation) -> ErrorKind {
     ErrorKind::Relocation {
         index,
         table,
@@ -29,7 +29,13 @@ pub(super) fn outside(table: &'static str, index: usize, kind: &str, place: Vadd
 }
 
 #[cold]
-pub(super) fn refused(table: &'static str, index: usize, kind: RelocKind, entry: Entry, problem: Problem) -> ErrorKind {
+pub(super) fn refused(
+    table: &'static str,
+    index: usize,
+    kind: RelocKind,
+    entry: Relocation,
+    problem: Problem,
+) -> ErrorKind {
     let (problem, rule) = match problem {
         Problem::NotThreadLocal => (
             "the symbol is not a thread-local variable with a block that this kind of access can reach".to_string(),

@@ -3,7 +3,7 @@
 use super::refusals::{outside, refused};
 use super::store;
 use crate::elf::addr::{Addr, Vaddr};
-use crate::elf::reloc::{Entry, RelocKind, Value, Write};
+use crate::elf::reloc::{RelocKind, Relocation, Value, Write};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Kind, Report, Stage};
 use crate::load::batch::{Batch, Bound, Relocated};
@@ -77,7 +77,7 @@ unsafe fn second_pass(
             RelocKind::IRelative => Ok(Write::Word(answer.0)),
             kind => kind.compute(object.bias(), object.bias() + d.place, value, d.addend),
         };
-        let entry = Entry { place: d.place, kind: d.kind as u32, symbol: 0, addend: d.addend };
+        let entry = Relocation { place: d.place, kind: d.kind as u32, symbol: 0, addend: d.addend };
         let write = write.map_err(|problem| wrap(refused(d.table, d.index, d.kind, entry, problem)))?;
         // Opened for one store only: the resolver's own code may lie in these pages.
         if object.dynamic.textrel {

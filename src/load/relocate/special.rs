@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Deferred, Entries, Last, One, Pass};
+use super::{Deferred, Last, Pass, RelaEntry, RelaTable};
 use crate::elf::addr::Addr;
-use crate::elf::reloc::{Entry, RelocKind, Value};
+use crate::elf::reloc::{RelocKind, Relocation, Value};
 use crate::error::ErrorKind;
 use crate::event::Kind;
 use crate::lookup::scope::Definition;
@@ -14,8 +14,8 @@ use crate::runtime::{ifunc, tls};
 impl<'a> Pass<'a, '_> {
     /// Carries out an entry whose formula needs more of a symbol than its address, or nothing of it.
     #[cold]
-    pub(super) fn special(&mut self, one: One<'_>) -> Result<(), ErrorKind> {
-        let One { kind, entry, .. } = one;
+    pub(super) fn special(&mut self, one: RelaEntry<'_>) -> Result<(), ErrorKind> {
+        let RelaEntry { kind, entry, .. } = one;
         match kind.needs_symbol() {
             true if self.last.is(entry.symbol, kind.class()) && self.last.definition.is_some() => {}
             true => {
@@ -40,7 +40,7 @@ impl<'a> Pass<'a, '_> {
 
     /// The resolver that has to be asked in pass 2, if this entry depends on one. Resolvers of start-up objects
     /// can be asked at once: those objects were complete before we came.
-    fn must_wait(&self, kind: RelocKind, entry: Entry, definition: Option<Definition<'a>>) -> Option<Addr> {
+    fn must_wait(&self, kind: RelocKind, entry: Relocation, definition: Option<Definition<'a>>) -> Option<Addr> {
         if kind == RelocKind::IRelative {
             return Some(Addr(self.object.bias().0.wrapping_add_signed(entry.addend)));
         }
@@ -48,8 +48,9 @@ impl<'a> Pass<'a, '_> {
         definition.object.filter(|o| !o.is_startup()).map(|_| definition.address)
     }
 
-    fn defer(&mut self, one: One<'_>, resolver: Addr, definition: Option<Definition<'a>>) {
-        let One { table: &Entries { tag: table, .. }, index, kind, entry: Entry { place, addend, .. } } = one;
+    fn defer(&mut self, one: RelaEntry<'_>, resolver: Addr, definition: Option<Definition<'a>>) {
+        let RelaEntry { table: &RelaTable { tag: table, .. }, index, kind, entry: Relocation { place, addend, .. } } =
+            one;
         let of = definition.and_then(|d| d.object).unwrap_or(self.object);
         self.report.tell(|| Kind::Deferred { table, index, place, resolver_of: of.tag.clone() });
         self.linked.deferred.push(Deferred { table, index, place, kind, addend, resolver });
@@ -71,7 +72,7 @@ impl<'a> Pass<'a, '_> {
     fn tls_value(
         &mut self,
         kind: RelocKind,
-        entry: Entry,
+        entry: Relocation,
         definition: Option<Definition<'a>>,
     ) -> Result<Option<Value>, ErrorKind> {
         let Some(Definition { object: Some(owner), symbol, .. }) = definition else {

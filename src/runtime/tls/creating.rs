@@ -16,7 +16,8 @@ static CREATING: AtomicU32 = AtomicU32::new(0);
 static INSTALLING: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
-    /// How deep this thread is in `pthread_create`: an allocator in there may make a thread of its own.
+    /// How deep this thread is in `pthread_create` or in an installation: an allocator in there may make a thread of its
+    /// own, which must not wait.
     static DEPTH: Cell<u32> = const { Cell::new(0) };
 }
 
@@ -52,11 +53,12 @@ impl Drop for Creating {
 
 pub(super) struct Installing;
 
-/// No thread is being created while the answer lives, but by this thread itself. The loader's lock is held, so
-/// only one thread is here.
+/// No thread is being created while the answer lives, but by this thread itself: an allocator may make one. The
+/// loader's lock is held, so only one thread is here.
 pub(super) fn installing() -> Installing {
     INSTALLING.store(true, Ordering::SeqCst);
     let own = u32::from(DEPTH.get() > 0);
+    DEPTH.set(DEPTH.get() + 1);
     while CREATING.load(Ordering::SeqCst) > own {
         std::thread::yield_now();
     }
@@ -65,6 +67,7 @@ pub(super) fn installing() -> Installing {
 
 impl Drop for Installing {
     fn drop(&mut self) {
+        DEPTH.set(DEPTH.get() - 1);
         INSTALLING.store(false, Ordering::SeqCst);
     }
 }

@@ -8,9 +8,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use dlscope::elf::addr::{PAGE, Vaddr, page_down, page_up};
-use dlscope::elf::dynamic::{Dynamic, Entry as DynamicEntry, StrOffset, Table};
+use dlscope::elf::dynamic::{Dynamic, DynamicEntry, StrOffset, Table};
 use dlscope::elf::image::{Image, check_header};
-use dlscope::elf::reloc::{Entry, RelocKind, SIZEOF_RELA, relr_places};
+use dlscope::elf::reloc::{RelocKind, Relocation, SIZEOF_RELA, relr_places};
 use dlscope::elf::symbol::{Bytes, Symbol, SymbolTable};
 use memmap2::Mmap;
 
@@ -92,7 +92,7 @@ impl ElfFile {
                 let mut parts = words(bytes);
                 let mut next = || parts.next().unwrap_or(0);
                 let (offset, info, addend) = (next(), next(), next() as i64);
-                let entry = Entry { place: Vaddr(offset), kind: info as u32, symbol: (info >> 32) as u32, addend };
+                let entry = Relocation { place: Vaddr(offset), kind: info as u32, symbol: (info >> 32) as u32, addend };
                 match RelocKind::from_raw(entry.kind) {
                     None | Some(RelocKind::None | RelocKind::Copy) => {}
                     Some(kind) => {

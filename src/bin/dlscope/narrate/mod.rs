@@ -109,6 +109,8 @@ impl Teller {
             Stage::Lookup | Stage::Bind => lookup::section(self, section),
             Stage::Close => running::close(self, section),
             Stage::Host => running::host(self, section),
+            // A stage that the library has gained since.
+            _ => {}
         }
         if self.view.explain {
             self.explain(section);

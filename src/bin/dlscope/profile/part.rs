@@ -60,7 +60,8 @@ impl Part {
             Stage::Relocate => Part::Relocate,
             Stage::Seal => Part::Seal,
             Stage::Publish | Stage::Init => Part::Publish,
-            Stage::Lookup | Stage::Bind | Stage::Close => Part::Nested,
+            // Lookups, first calls, closes.
+            _ => Part::Nested,
         }
     }
 
