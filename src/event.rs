@@ -214,8 +214,9 @@ impl Request {
     /// A report by which events of this request are told to `probe`, if it listens.
     pub(crate) fn report<'p>(&self, probe: Option<&'p dyn Probe>, stage: Stage) -> Report<'p> {
         let probe = probe.filter(|probe| probe.listening());
-        let detail = probe.map_or(Detail::Stages, |probe| probe.detail());
-        Report { probe, load: self.load, parent: self.parent, stage, object: None, detail }
+        let detail = probe.map(|probe| probe.detail());
+        let (closely, timed) = (detail == Some(Detail::Everything), detail == Some(Detail::Lookups));
+        Report { probe, load: self.load, parent: self.parent, stage, object: None, closely, timed }
     }
 }
 
@@ -252,7 +253,9 @@ pub(crate) struct Report<'p> {
     parent: Option<LoadId>,
     stage: Stage,
     object: Option<&'p Tag>,
-    detail: Detail,
+    /// The probe's [`Detail`], as the two questions that are asked.
+    closely: bool,
+    timed: bool,
 }
 
 impl<'p> Report<'p> {
@@ -289,20 +292,20 @@ impl<'p> Report<'p> {
     /// Whether the probe wants the event of every single entry.
     #[inline(always)]
     pub(crate) fn closely(&self) -> bool {
-        self.listening() && self.detail == Detail::Everything
+        self.closely
     }
 
     /// Whether the probe wants the time of symbol lookups.
     #[inline(always)]
     pub(crate) fn times_lookups(&self) -> bool {
-        self.listening() && self.detail == Detail::Lookups
+        self.timed
     }
 
     /// [`Report::tell`] for events of which an object has hundreds. Only a probe that listens closely gets
     /// them.
     #[track_caller]
     #[inline(always)]
-    pub(crate) fn tell_each(&self, kind: impl FnOnce() -> Kind) {
+    pub(crate) fn tell_each(self, kind: impl FnOnce() -> Kind) {
         if self.closely() {
             self.build_and_emit(Location::caller(), kind);
         }
@@ -312,7 +315,7 @@ impl<'p> Report<'p> {
     /// event's source.
     #[track_caller]
     #[inline(always)]
-    pub(crate) fn tell(&self, kind: impl FnOnce() -> Kind) {
+    pub(crate) fn tell(self, kind: impl FnOnce() -> Kind) {
         if self.listening() {
             self.build_and_emit(Location::caller(), kind);
         }
@@ -321,7 +324,7 @@ impl<'p> Report<'p> {
     /// Out of line, so that the code which runs without a probe lies close together.
     #[cold]
     #[inline(never)]
-    fn build_and_emit(&self, at: &'static Location<'static>, kind: impl FnOnce() -> Kind) {
+    fn build_and_emit(self, at: &'static Location<'static>, kind: impl FnOnce() -> Kind) {
         self.emit(at, kind());
     }
 

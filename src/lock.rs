@@ -156,8 +156,10 @@ fn own_share() -> u32 {
     u32::from(HELD.get() > 0)
 }
 
-/// What other files have to put right in a forked child.
+/// Puts something right in a forked child.
 type Mend = fn();
+
+/// What other files have to put right there.
 static IN_CHILD: Shared<[Option<Mend>; 4]> = Shared::new([None; 4]);
 
 /// Has `mend` called in every forked child, where only the forking thread lives on.

@@ -1,7 +1,7 @@
 //! How much of dlscope a learner meets who follows one load, and whether what `step` shows is part of it.
 //!
 //! The load is that of the fixture `add`, with no probe, as the first one of its process: `Library::open`, `get`, a call
-//! of the function, `close`. Constructors of the program that run before `main` are not part of it.
+//! of the function. Constructors of the program that run before `main` are not part of it.
 //!
 //! **How lines are counted.** A row of the program's line table counts if the processor came to it; so does each call
 //! that the row's code was inlined through. That gives places that have code. They are widened to what a reader takes as
@@ -24,8 +24,8 @@ use dlscope::{Library, Loader, Recorder};
 use executed::{Lines, executed_lines, lines_around, under_watch};
 use proc_macro2::LineColumn;
 
-const MOST_LINES: usize = 2_800;
-const MOST_FILES: usize = 48;
+const MOST_LINES: usize = 2_520;
+const MOST_FILES: usize = 46;
 
 /// In a process that a test starts, which runs just that test: the path of the library that it is to load.
 const LIBRARY: &str = "DLSCOPE_TEST_LIBRARY";
@@ -67,6 +67,7 @@ fn who_follows_one_silent_load_meets_few_lines_and_files() {
     if let Some(path) = env::var_os(LIBRARY) {
         // SAFETY: the fixture's constructor only counts.
         let open_and_call = || {
+            // SAFETY: the fixture's constructor only counts.
             let library = unsafe { Library::open(&path).unwrap() };
             call(&library);
             library
@@ -86,9 +87,6 @@ fn who_follows_one_silent_load_meets_few_lines_and_files() {
     let table: String = files.iter().map(|(lines, file)| format!("{lines:6}  {file}\n")).collect();
     let summary = format!("a silent load executes {lines} lines in {} files of dlscope:\n{table}", files.len());
     println!("{summary}");
-    if env::var_os("DLSCOPE_DUMP").is_some() {
-        println!("{executed:?}");
-    }
     assert!(
         lines <= MOST_LINES && files.len() <= MOST_FILES,
         "more than {MOST_LINES} lines or {MOST_FILES} files: {summary}"

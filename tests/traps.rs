@@ -46,7 +46,7 @@ fn trap(name: &str, libstdcxx: LibStdCxx, body: impl FnOnce()) {
     });
 }
 
-/// From here on the process has 10 seconds.
+/// From here on the process has a minute.
 fn watch() {
     // SAFETY: unistd.h; the signal's default action ends the process.
     unsafe { libc::alarm(60) };

@@ -252,26 +252,12 @@ impl<'a> SymbolTable<'a> {
     /// The definition of `wanted` in this object, with its index.
     #[inline(always)]
     pub fn find(&self, wanted: &Wanted<'_>, trail: &mut impl Trail) -> Option<(u32, Symbol<'a>)> {
-        // Without a version wanted, a definition with a version is taken only if it is the only default one.
-        let mut default = None;
-        let mut defaults = 0;
-        let exact = {
-            let accept = |index, trail: &mut _| match self.check(wanted, index, trail) {
-                Check::Yes => true,
-                Check::No => false,
-                Check::IfAlone => {
-                    default.get_or_insert(index);
-                    defaults += 1;
-                    false
-                }
-            };
-            match (&self.gnu, &self.sysv) {
-                (Some(gnu), _) => gnu.find(wanted.hash, trail, accept),
-                (None, Some(sysv)) => sysv.find(wanted.sysv_hash(), trail, accept),
-                (None, None) => None,
-            }
+        let mut defaults = Defaults { first: None, count: 0 };
+        let exact = match &self.gnu {
+            Some(gnu) => gnu.find(wanted.hash, trail, |at, trail| defaults.takes(at, self.check(wanted, at, trail))),
+            None => self.find_by_older_hash(wanted, trail, &mut defaults),
         };
-        let index = exact.or(default.filter(|_| defaults == 1))?;
+        let index = exact.or(defaults.first.filter(|_| defaults.count == 1))?;
         let symbol = self.get(index)?;
         if !symbol.is_exported() {
             trail.step(|| Probing::NotExported { symbol: index });
@@ -279,6 +265,13 @@ impl<'a> SymbolTable<'a> {
         }
         trail.step(|| Probing::Found { symbol: index, version: self.version_text(index) });
         Some((index, symbol))
+    }
+
+    /// The same search in `DT_HASH`.
+    #[cold]
+    fn find_by_older_hash<T: Trail>(&self, wanted: &Wanted<'_>, trail: &mut T, defaults: &mut Defaults) -> Option<u32> {
+        let sysv = self.sysv.as_ref()?;
+        sysv.find(wanted.sysv_hash(), trail, |at, trail| defaults.takes(at, self.check(wanted, at, trail)))
     }
 
     /// What the reference at `index` asks for: its name and the version that `DT_VERSYM` gives it.
@@ -337,6 +330,24 @@ impl<'a> SymbolTable<'a> {
             // Version index 0 means "local": a version script has hidden the symbol.
             (exported && version & !HIDDEN != 0).then_some((index, symbol, version & HIDDEN == 0))
         })
+    }
+}
+
+/// Default versions that a search without a version came by. Such a definition is taken only if it is the only one.
+struct Defaults {
+    first: Option<u32>,
+    count: u32,
+}
+
+impl Defaults {
+    /// Whether the search ends at symbol `index`, of which `check` was said.
+    #[inline(always)]
+    fn takes(&mut self, index: u32, check: Check) -> bool {
+        if matches!(check, Check::IfAlone) {
+            self.first.get_or_insert(index);
+            self.count += 1;
+        }
+        matches!(check, Check::Yes)
     }
 }
 

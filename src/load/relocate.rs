@@ -5,6 +5,7 @@
 //! code of a newly loaded library; what needs the answer of an IFUNC resolver is put off to pass 2, when every
 //! object that the resolver may use has been through pass 1.
 
+use std::fmt;
 use std::ptr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use goblin::elf64::reloc::{R_X86_64_RELATIVE, Rela};
 use crate::elf::addr::{Addr, FileOffset, PAGE, Vaddr, Word};
 use crate::elf::dynamic::Table;
 use crate::elf::plan::is_populated;
-use crate::elf::reloc::{RelocKind, Relocation, SIZEOF_RELA, Value, Write, relr_places};
+use crate::elf::reloc::{Problem, RelocKind, Relocation, SIZEOF_RELA, Value, Write, raw_name, relr_places};
 use crate::elf::symbol::Class;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Kind, Report, Stage};
@@ -31,7 +32,7 @@ use crate::runtime::lazy;
 mod refusals;
 mod resolve;
 mod special;
-use refusals::{outside, refused, unknown};
+use refusals::{outside, refused};
 use resolve::Deferred;
 pub(crate) use resolve::resolve;
 
@@ -126,20 +127,35 @@ impl Last<'_> {
     }
 }
 
-/// RelaEntry entry, and where it stands.
-#[derive(Clone, Copy)]
-struct RelaEntry<'e> {
-    table: &'e RelaTable<'e>,
-    index: usize,
-    kind: RelocKind,
-    entry: Relocation,
-}
-
 /// `DT_RELA` or `DT_JMPREL` of one object.
 struct RelaTable<'a> {
     tag: &'static str,
     at: Option<Table>,
     all: &'a [Rela],
+}
+
+/// One entry of a table.
+#[derive(Clone, Copy)]
+struct RelaEntry<'e> {
+    table: &'e RelaTable<'e>,
+    index: usize,
+}
+
+impl RelaEntry<'_> {
+    fn relocation(self) -> Relocation {
+        Relocation::from(&self.table.all[self.index])
+    }
+
+    #[cold]
+    fn refused(self, problem: Problem) -> ErrorKind {
+        refused(self.table.tag, self.index, self.relocation(), problem)
+    }
+}
+
+impl fmt::Display for RelaEntry<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "relocation {} of {} ({})", self.index, self.table.tag, raw_name(self.relocation().kind))
+    }
 }
 
 /// Pass 1 for one object.
@@ -211,12 +227,13 @@ fn populate(object: &Object, report: Report<'_>) {
 impl<'a> Pass<'a, '_> {
     /// `DT_RELR`: words that hold an address inside the library, packed.
     fn relr(&mut self) -> Result<(), ErrorKind> {
-        let (b, table) = (self.object.bias(), RelaTable { tag: "DT_RELR", at: self.object.dynamic.relr, all: &[] });
+        let (b, kind) = (self.object.bias(), RelocKind::Relative);
+        let table = RelaTable { tag: "DT_RELR", at: self.object.dynamic.relr, all: &[] };
         for (index, place) in relr_places(self.object.relr()) {
-            let outside = || outside("DT_RELR", index, RelocKind::Relative.name(), place);
+            let outside = || outside("DT_RELR", index, kind.name(), place);
             let addend = self.object.memory.word(place).ok_or_else(outside)?;
-            let entry = Relocation { place, kind: RelocKind::Relative as u32, symbol: 0, addend: addend as i64 };
-            self.tell(RelaEntry { table: &table, index, kind: RelocKind::Relative, entry });
+            let relocation = Relocation { place, kind: kind as u32, symbol: 0, addend: addend as i64 };
+            tell(self.object, RelaEntry { table: &table, index }, kind, relocation, None, self.report);
             self.data.store(place, b.0.wrapping_add(addend)).ok_or_else(outside)?;
         }
         Ok(())
@@ -230,9 +247,7 @@ impl<'a> Pass<'a, '_> {
                 index = self.relatives(table, index)?;
                 continue;
             }
-            let entry = Relocation::from(rela);
-            let Some(kind) = RelocKind::from_raw(entry.kind) else { return Err(unknown(table.tag, index, entry)) };
-            self.relocate(RelaEntry { table, index, kind, entry })?;
+            self.relocate(RelaEntry { table, index }, rela)?;
             index += 1;
         }
         Ok(())
@@ -240,14 +255,15 @@ impl<'a> Pass<'a, '_> {
 
     /// A run of `R_X86_64_RELATIVE`: `B + A`. Most entries of most libraries are, and the linker puts them together.
     /// What the loop needs stands in local variables, which a store through a raw pointer cannot change.
-    #[inline]
-    fn relatives(&mut self, table: &RelaTable<'_>, start: usize) -> Result<usize, ErrorKind> {
-        let (b, data, kind) = (self.object.bias(), self.data, RelocKind::Relative);
+    #[inline(never)]
+    fn relatives(&self, table: &RelaTable<'_>, start: usize) -> Result<usize, ErrorKind> {
+        let (object, data, report, kind) = (self.object, self.data, self.report, RelocKind::Relative);
+        let b = object.bias();
         for (index, rela) in table.all.iter().enumerate().skip(start) {
             if rela.r_info != RELATIVE {
                 return Ok(index);
             }
-            self.tell(RelaEntry { table, index, kind, entry: Relocation::from(rela) });
+            tell(object, RelaEntry { table, index }, kind, Relocation::from(rela), None, report);
             let place = Vaddr(rela.r_offset);
             let stored = data.store(place, b.0.wrapping_add_signed(rela.r_addend));
             stored.ok_or_else(|| outside(table.tag, index, kind.name(), place))?;
@@ -257,71 +273,67 @@ impl<'a> Pass<'a, '_> {
 
     /// Any other entry: what its symbol is bound to, the formula, the store.
     #[inline(always)]
-    fn relocate(&mut self, one: RelaEntry<'_>) -> Result<(), ErrorKind> {
-        if !one.kind.is_address() {
-            return self.special(one);
-        }
-        if self.lazy && one.kind == RelocKind::JumpSlot && self.leave(one) {
+    fn relocate(&mut self, at: RelaEntry<'_>, rela: &Rela) -> Result<(), ErrorKind> {
+        let relocation = Relocation::from(rela);
+        let Some(kind) = RelocKind::from_raw(relocation.kind).filter(|kind| kind.is_address()) else {
+            return self.special(at);
+        };
+        if self.lazy && kind == RelocKind::JumpSlot && self.leave(at) {
             return Ok(());
         }
-        self.look_up(one)?;
-        let Some(address) = self.last.address else { return self.special(one) };
-        self.tell(one);
-        self.apply(one, Value { address: address.0, ..Value::default() })
+        self.look_up(at, relocation.symbol, kind.class())?;
+        let Some(address) = self.last.address else { return self.special(at) };
+        tell(self.object, at, kind, relocation, self.last.definition, self.report);
+        self.apply(at, kind, relocation, Value { address: address.0, ..Value::default() })
     }
 
     /// Applies the formula, and stores the result.
     #[inline(always)]
-    fn apply(&self, one: RelaEntry<'_>, value: Value) -> Result<(), ErrorKind> {
-        let RelaEntry { table, index, kind, entry } = one;
-        let (b, p) = (self.object.bias(), self.object.bias() + entry.place);
-        let stored = match kind.compute(b, p, value, entry.addend) {
-            Ok(Write::Word(word)) => self.data.store(entry.place, word),
-            Ok(write) => store(self.object, entry.place, write, self.report),
-            Err(problem) => {
-                let refusal = refused(table.tag, index, kind, entry, problem);
-                return self.fault(refusal).map(|_: Option<()>| ());
-            }
+    fn apply(&self, at: RelaEntry<'_>, kind: RelocKind, relocation: Relocation, value: Value) -> Result<(), ErrorKind> {
+        let Relocation { place, addend, .. } = relocation;
+        let b = self.object.bias();
+        let stored = match kind.compute(b, b + place, value, addend) {
+            Ok(Write::Word(word)) => self.data.store(place, word),
+            Ok(write) => store(self.object, place, write, self.report),
+            Err(problem) => return self.fault(at.refused(problem)).map(|_: Option<()>| ()),
         };
-        stored.ok_or_else(|| outside(table.tag, index, kind.name(), entry.place))
+        stored.ok_or_else(|| outside(at.table.tag, at.index, kind.name(), place))
     }
 
     /// Leaves a slot of the PLT for its first call, if that is possible.
     #[cold]
-    fn leave(&self, one: RelaEntry<'_>) -> bool {
-        one.table.tag == "DT_JMPREL" && lazy::leave(self.object, one.index, &one.entry, self.report)
+    fn leave(&self, at: RelaEntry<'_>) -> bool {
+        at.table.tag == "DT_JMPREL" && lazy::leave(self.object, at.index, &at.relocation(), self.report)
     }
 
-    /// Makes `last` the symbol of the entry, and what it is bound to.
+    /// Makes `last` this symbol, and what it is bound to.
     #[inline(always)]
-    fn look_up(&mut self, one: RelaEntry<'_>) -> Result<(), ErrorKind> {
-        let (symbol, class) = (one.entry.symbol, one.kind.class());
+    fn look_up(&mut self, at: RelaEntry<'_>, symbol: u32, class: Class) -> Result<(), ErrorKind> {
         if self.last.is(symbol, class) {
             return Ok(());
         }
-        self.fetch_ahead(&one.table.all[one.index..]);
+        self.fetch_ahead(&at.table.all[at.index..]);
         self.symbols += 1;
-        let Some(address) = self.scope.own_address(symbol) else { return self.ask_scope(one) };
+        let Some(address) = self.scope.own_address(symbol) else { return self.ask_scope(at, symbol, class) };
         self.last = Last { symbol, class, definition: None, address: Some(address) };
         Ok(())
     }
 
     /// The same where the object itself cannot say.
     #[inline(never)]
-    fn ask_scope(&mut self, one: RelaEntry<'_>) -> Result<(), ErrorKind> {
-        let (symbol, class) = (one.entry.symbol, one.kind.class());
+    fn ask_scope(&mut self, at: RelaEntry<'_>, symbol: u32, class: Class) -> Result<(), ErrorKind> {
         let start = self.report.times_lookups().then(Instant::now);
-        let bound = self.scope.bind(symbol, class);
+        let answer = self.scope.bind(symbol, class);
         if let Some(start) = start {
             self.looking_up += start.elapsed();
         }
         (self.last.symbol, self.last.class) = (symbol, class);
-        let definition = match bound {
+        let definition = match answer {
             scope::Answer::To(definition) => definition,
             missing => {
                 if !matches!(missing, scope::Answer::ToNothing) {
-                    let wanted_by = format!("relocation {} of {} ({})", one.index, one.table.tag, one.kind.name());
-                    let _: Option<()> = self.fault(self.scope.refusal(&missing, symbol, class, wanted_by))?;
+                    let refusal = self.scope.refusal(&missing, symbol, class, at.to_string());
+                    let _: Option<()> = self.fault(refusal)?;
                 }
                 (self.last.definition, self.last.address) = (None, Some(Addr(0)));
                 return Ok(());
@@ -357,32 +369,39 @@ impl<'a> Pass<'a, '_> {
         let error = kind.of(self.object.label(), Stage::Relocate);
         self.policy.fault(error, self.report).map(|()| None).map_err(|error| error.kind)
     }
+}
 
-    /// Tells of one entry.
-    #[inline(always)]
-    #[track_caller]
-    fn tell(&self, one: RelaEntry<'_>) {
-        self.report.tell_each(move || {
-            let RelaEntry { table, index, kind, entry } = one;
-            let (object, definition) = (self.object, self.last.definition);
-            let size = if table.tag == "DT_RELR" { 8 } else { SIZEOF_RELA };
-            let at = table.at.and_then(|t| object.file_offset(Vaddr(t.at.0 + index as u64 * size)));
-            let name = object.symbols().get(entry.symbol).filter(|_| entry.symbol != 0);
-            Kind::Relocation {
-                table: table.tag,
-                index,
-                entry: at.unwrap_or(FileOffset(0)),
-                place: entry.place,
-                kind: kind.name().into(),
-                formula: kind.formula(),
-                symbol: (entry.symbol != 0).then_some(entry.symbol),
-                name: name.map(|s| String::from_utf8_lossy(object.symbols().name(&s)).into_owned()),
-                b: object.bias(),
-                s: kind.needs_symbol().then(|| Word(definition.map_or(0, |d| d.address.0))),
-                a: entry.addend,
-            }
-        });
-    }
+/// Tells of one entry.
+#[inline(always)]
+#[track_caller]
+fn tell(
+    object: &Object,
+    at: RelaEntry<'_>,
+    kind: RelocKind,
+    relocation: Relocation,
+    definition: Option<Definition<'_>>,
+    report: Report<'_>,
+) {
+    report.tell_each(move || {
+        let RelaEntry { table, index } = at;
+        let Relocation { place, symbol, addend, .. } = relocation;
+        let size = if table.tag == "DT_RELR" { 8 } else { SIZEOF_RELA };
+        let entry = table.at.and_then(|t| object.file_offset(Vaddr(t.at.0 + index as u64 * size)));
+        let name = object.symbols().get(symbol).filter(|_| symbol != 0);
+        Kind::Relocation {
+            table: table.tag,
+            index,
+            entry: entry.unwrap_or(FileOffset(0)),
+            place,
+            kind: kind.name().into(),
+            formula: kind.formula(),
+            symbol: (symbol != 0).then_some(symbol),
+            name: name.map(|s| String::from_utf8_lossy(object.symbols().name(&s)).into_owned()),
+            b: object.bias(),
+            s: kind.needs_symbol().then(|| Word(definition.map_or(0, |d| d.address.0))),
+            a: addend,
+        }
+    });
 }
 
 #[inline(always)]

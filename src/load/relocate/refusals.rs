@@ -1,7 +1,7 @@
 //! Why a relocation is not applied, in words.
 
 use crate::elf::addr::Vaddr;
-use crate::elf::reloc::{Problem, RelocKind, Relocation, raw_name};
+use crate::elf::reloc::{Problem, Relocation, raw_name};
 use crate::error::ErrorKind;
 
 #[cold]
@@ -29,13 +29,7 @@ pub(super) fn outside(table: &'static str, index: usize, kind: &str, place: Vadd
 }
 
 #[cold]
-pub(super) fn refused(
-    table: &'static str,
-    index: usize,
-    kind: RelocKind,
-    entry: Relocation,
-    problem: Problem,
-) -> ErrorKind {
+pub(super) fn refused(table: &'static str, index: usize, entry: Relocation, problem: Problem) -> ErrorKind {
     let (problem, rule) = match problem {
         Problem::NotThreadLocal => (
             "the symbol is not a thread-local variable with a block that this kind of access can reach".to_string(),
@@ -54,5 +48,5 @@ pub(super) fn refused(
             "psABI, \"Relocation Types\": 32-bit results must not be cut off; recompile with -fPIC",
         ),
     };
-    ErrorKind::Relocation { index, table, kind: kind.name().into(), place: entry.place, problem, rule }
+    ErrorKind::Relocation { index, table, kind: raw_name(entry.kind), place: entry.place, problem, rule }
 }

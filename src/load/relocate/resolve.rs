@@ -78,7 +78,7 @@ unsafe fn second_pass(
             kind => kind.compute(object.bias(), object.bias() + d.place, value, d.addend),
         };
         let entry = Relocation { place: d.place, kind: d.kind as u32, symbol: 0, addend: d.addend };
-        let write = write.map_err(|problem| wrap(refused(d.table, d.index, d.kind, entry, problem)))?;
+        let write = write.map_err(|problem| wrap(refused(d.table, d.index, entry, problem)))?;
         // Opened for one store only: the resolver's own code may lie in these pages.
         if object.dynamic.textrel {
             object.memory.open_text(report).map_err(wrap)?;

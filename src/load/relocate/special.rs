@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Deferred, Last, Pass, RelaEntry, RelaTable};
+use super::refusals::unknown;
+use super::{Deferred, Last, Pass, RelaEntry, tell};
 use crate::elf::addr::Addr;
 use crate::elf::reloc::{RelocKind, Relocation, Value};
 use crate::error::ErrorKind;
@@ -14,28 +15,32 @@ use crate::runtime::{ifunc, tls};
 impl<'a> Pass<'a, '_> {
     /// Carries out an entry whose formula needs more of a symbol than its address, or nothing of it.
     #[cold]
-    pub(super) fn special(&mut self, one: RelaEntry<'_>) -> Result<(), ErrorKind> {
-        let RelaEntry { kind, entry, .. } = one;
+    pub(super) fn special(&mut self, at: RelaEntry<'_>) -> Result<(), ErrorKind> {
+        let relocation = at.relocation();
+        let Some(kind) = RelocKind::from_raw(relocation.kind) else {
+            return Err(unknown(at.table.tag, at.index, relocation));
+        };
+        let (symbol, class) = (relocation.symbol, kind.class());
         match kind.needs_symbol() {
-            true if self.last.is(entry.symbol, kind.class()) && self.last.definition.is_some() => {}
+            true if self.last.is(symbol, class) && self.last.definition.is_some() => {}
             true => {
                 self.symbols += 1;
-                self.ask_scope(one)?;
+                self.ask_scope(at, symbol, class)?;
             }
             false => self.last = Last::NONE,
         }
-        self.tell(one);
         let definition = self.last.definition;
-        if let Some(resolver) = self.must_wait(kind, entry, definition) {
-            self.defer(one, resolver, definition);
+        tell(self.object, at, kind, relocation, definition, self.report);
+        if let Some(resolver) = self.must_wait(kind, relocation, definition) {
+            self.defer(at, kind, relocation, resolver, definition);
             return Ok(());
         }
         let value = match kind.is_tls() {
             false => Some(self.value(definition)),
-            true => self.tls_value(kind, entry, definition).or_else(|e| self.fault(e))?,
+            true => self.tls_value(kind, relocation, definition).or_else(|e| self.fault(e))?,
         };
         // `None`: a weak thread-local symbol that nothing defines. The slot stays as it is.
-        value.map_or(Ok(()), |value| self.apply(one, value))
+        value.map_or(Ok(()), |value| self.apply(at, kind, relocation, value))
     }
 
     /// The resolver that has to be asked in pass 2, if this entry depends on one. Resolvers of start-up objects
@@ -48,9 +53,15 @@ impl<'a> Pass<'a, '_> {
         definition.object.filter(|o| !o.is_startup()).map(|_| definition.address)
     }
 
-    fn defer(&mut self, one: RelaEntry<'_>, resolver: Addr, definition: Option<Definition<'a>>) {
-        let RelaEntry { table: &RelaTable { tag: table, .. }, index, kind, entry: Relocation { place, addend, .. } } =
-            one;
+    fn defer(
+        &mut self,
+        at: RelaEntry<'_>,
+        kind: RelocKind,
+        relocation: Relocation,
+        resolver: Addr,
+        definition: Option<Definition<'a>>,
+    ) {
+        let (table, index, Relocation { place, addend, .. }) = (at.table.tag, at.index, relocation);
         let of = definition.and_then(|d| d.object).unwrap_or(self.object);
         self.report.tell(|| Kind::Deferred { table, index, place, resolver_of: of.tag.clone() });
         self.linked.deferred.push(Deferred { table, index, place, kind, addend, resolver });
