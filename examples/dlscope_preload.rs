@@ -12,9 +12,9 @@
 //! with the return address, and leave the stack as it is.
 
 use std::arch::naked_asm;
-use std::ffi::{c_char, c_int, c_long, c_void};
+use std::ffi::{CStr, c_char, c_int, c_long, c_void};
 use std::io::Write;
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use dlscope::{Event, Loader, Probe, capi};
 use nix::libc;
@@ -31,7 +31,7 @@ unsafe extern "C" fn dlopen(file: *const c_char, mode: c_int) -> *mut c_void {
 }
 
 unsafe extern "C" fn open(file: *const c_char, mode: c_int, from: *const c_void) -> *mut c_void {
-    start_trace();
+    capi::before_first_use(start_trace);
     // SAFETY: the caller's.
     unsafe { capi::dlopen_from(file, mode, from) }
 }
@@ -44,7 +44,7 @@ unsafe extern "C" fn dlmopen(namespace: c_long, file: *const c_char, mode: c_int
 }
 
 unsafe extern "C" fn open_in(space: c_long, file: *const c_char, mode: c_int, from: *const c_void) -> *mut c_void {
-    start_trace();
+    capi::before_first_use(start_trace);
     // SAFETY: the caller's.
     unsafe { capi::dlmopen_from(space, file, mode, from) }
 }
@@ -145,23 +145,40 @@ fn text(event: &Event, json: &serde_json::Value) -> String {
     )
 }
 
-/// Before `main`, or the program's first `dlsym` makes a namespace that tells nobody.
+/// What `DLSCOPE_TRACE` said at the start, and how long it is.
+static FILE: Mutex<([u8; 4096], usize)> = Mutex::new(([0; 4096], 0));
+
+/// Nothing is allocated here: an allocator that the program brings along may not work yet.
 #[used]
 #[unsafe(link_section = ".init_array")]
-static AT_START: extern "C" fn() = at_start;
+static AT_START: extern "C" fn(c_int, *const *const c_char, *const *const c_char) = at_start;
 
-extern "C" fn at_start() {
-    start_trace();
+extern "C" fn at_start(_: c_int, _: *const *const c_char, envp: *const *const c_char) {
+    let mut at = envp;
+    // SAFETY: glibc hands constructors the process's own environment: an array of C strings that ends in null.
+    while let Some(variable) = unsafe { at.as_ref() }.filter(|variable| !variable.is_null()) {
+        // SAFETY: as above.
+        let variable = unsafe { CStr::from_ptr(*variable) }.to_bytes();
+        if let Some(file) = variable.strip_prefix(b"DLSCOPE_TRACE=").filter(|file| (1..=4096).contains(&file.len())) {
+            let (bytes, length) = &mut *FILE.lock().unwrap_or_else(PoisonError::into_inner);
+            bytes[..file.len()].copy_from_slice(file);
+            *length = file.len();
+        }
+        // SAFETY: as above.
+        at = unsafe { at.add(1) };
+    }
+    // The first `dlsym` may make a namespace that tells nobody.
+    capi::before_first_use(start_trace);
 }
 
-/// Before the first load: whoever calls may be a constructor that runs before ours.
+/// Before the first load. Whoever calls may be a constructor that runs before ours.
 fn start_trace() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        if let Ok(file) = std::env::var("DLSCOPE_TRACE")
-            && !file.is_empty()
-        {
-            Loader::new().probe(Arc::new(Trace { file })).make_process_wide();
-        }
-    });
+    let file = {
+        let (bytes, length) = &*FILE.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&bytes[..*length]).into_owned()
+    };
+    let file = if file.is_empty() { std::env::var("DLSCOPE_TRACE").unwrap_or_default() } else { file };
+    if !file.is_empty() {
+        Loader::new().probe(Arc::new(Trace { file })).make_process_wide();
+    }
 }

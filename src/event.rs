@@ -7,7 +7,6 @@
 //! Without a probe no event is built. Each place that tells an event tests whether somebody listens, and goes
 //! on.
 
-use std::cell::Cell;
 use std::fmt;
 use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +17,7 @@ use crate::elf::image::{Prot, Segment};
 use crate::elf::plan::Plan;
 use crate::elf::trail::Probing;
 pub use crate::error::Stage;
+use crate::thread::words;
 
 mod kind;
 mod parts;
@@ -179,12 +179,6 @@ static SEQ: AtomicU64 = AtomicU64::new(1);
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 static NEXT_LOAD: AtomicU64 = AtomicU64::new(1);
 
-thread_local! {
-    static IN_PROBE: Cell<bool> = const { Cell::new(false) };
-    /// The request that this thread is in, and the one around it.
-    static CURRENT: Cell<Option<(LoadId, Option<LoadId>)>> = const { Cell::new(None) };
-}
-
 /// How many events were dropped because a probe caused them while it handled another.
 pub fn dropped() -> u64 {
     DROPPED.load(Ordering::Relaxed)
@@ -199,16 +193,18 @@ pub(crate) struct Request {
 impl Request {
     pub(crate) fn begin() -> Entered {
         let load = LoadId(NEXT_LOAD.fetch_add(1, Ordering::Relaxed));
-        let outer = CURRENT.get();
-        let parent = outer.map(|(load, _)| load);
-        CURRENT.set(Some((load, parent)));
-        Entered { request: Request { load, parent }, outer }
+        let outer = words(|words| words.request.replace((load.0, words.request.get().0)));
+        Entered { request: Request::of((load.0, outer.0)), outer }
     }
 
     /// The request that this thread is in, for what happens on its behalf without being told of the request.
     pub(crate) fn current() -> Request {
-        let (load, parent) = CURRENT.get().unwrap_or((LoadId(0), None));
-        Request { load, parent }
+        Request::of(words(|words| words.request.get()))
+    }
+
+    /// By their numbers: loads count from 1, and 0 as the parent is none.
+    fn of((load, parent): (u64, u64)) -> Request {
+        Request { load: LoadId(load), parent: (parent != 0).then_some(LoadId(parent)) }
     }
 
     /// A report by which events of this request are told to `probe`, if it listens.
@@ -223,7 +219,7 @@ impl Request {
 /// A request that has begun. Dropping this ends it, and the thread is again in the request around it.
 pub(crate) struct Entered {
     request: Request,
-    outer: Option<(LoadId, Option<LoadId>)>,
+    outer: (u64, u64),
 }
 
 impl std::ops::Deref for Entered {
@@ -236,7 +232,7 @@ impl std::ops::Deref for Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        CURRENT.set(self.outer);
+        words(|words| words.request.set(self.outer));
     }
 }
 
@@ -331,7 +327,7 @@ impl<'p> Report<'p> {
     #[cold]
     fn emit(&self, at: &'static Location<'static>, kind: Kind) {
         let Some(probe) = self.probe else { return };
-        if IN_PROBE.replace(true) {
+        if words(|words| words.in_probe.replace(true)) {
             DROPPED.fetch_add(1, Ordering::Relaxed);
             return;
         }
@@ -339,7 +335,7 @@ impl<'p> Report<'p> {
         struct Leave;
         impl Drop for Leave {
             fn drop(&mut self) {
-                IN_PROBE.set(false);
+                words(|words| words.in_probe.set(false));
             }
         }
         let _leave = Leave;

@@ -5,11 +5,13 @@
 //! runs. [`Guarded`] checks the latter: a borrow that is still held when foreign code comes back in is a panic
 //! here, not a corrupted list.
 
-use std::cell::{Cell, RefCell, RefMut};
+use std::cell::{RefCell, RefMut};
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, Once, OnceLock, PoisonError};
+
+use crate::thread::{self, words};
 
 // | `OWNER` | `DEPTH` | the lock |
 // |---|---|---|
@@ -20,8 +22,8 @@ use std::sync::{Mutex, Once, OnceLock, PoisonError};
 // 0 becomes a thread by an exchange, which only one thread wins; a thread becomes 0 by its own hand. In a forked child
 // an owner that is not there becomes 0 (`after_fork_in_child`).
 
-/// The owner: the address of a thread-local variable, unique to each living thread and unchanged in the child
-/// of a fork. 0: nobody.
+/// The owner, by its thread pointer, which is unique to each living thread and unchanged in the child of a fork. 0:
+/// nobody.
 static OWNER: AtomicUsize = AtomicUsize::new(0);
 /// How often the owner has taken it. Only the owner touches this.
 static DEPTH: AtomicUsize = AtomicUsize::new(0);
@@ -31,8 +33,7 @@ static RELEASES: AtomicU32 = AtomicU32::new(0);
 static WAITERS: AtomicU32 = AtomicU32::new(0);
 
 fn me() -> usize {
-    thread_local!(static ME: u8 = const { 0 });
-    ME.with(|me| std::ptr::from_ref(me).addr())
+    thread::pointer() as usize
 }
 
 /// Proof that this thread holds the lock.
@@ -146,14 +147,9 @@ static FORKING: AtomicUsize = AtomicUsize::new(0);
 /// Threads that have a borrow, or are about to.
 static BORROWS: AtomicU32 = AtomicU32::new(0);
 
-thread_local! {
-    /// How many borrows this thread has, one inside the other.
-    static HELD: Cell<u32> = const { Cell::new(0) };
-}
-
 /// How much this thread counts in [`BORROWS`].
 fn own_share() -> u32 {
-    u32::from(HELD.get() > 0)
+    u32::from(is_borrowing())
 }
 
 /// Puts something right in a forked child.
@@ -248,7 +244,7 @@ impl Counted {
     /// One more borrow of this thread. Its outermost one waits while another thread forks; one inside it must not, for
     /// that fork waits for the outer one.
     fn new() -> Counted {
-        if HELD.get() == 0 {
+        if !is_borrowing() {
             let another_forks = || ![0, me()].contains(&FORKING.load(Ordering::SeqCst));
             BORROWS.fetch_add(1, Ordering::SeqCst);
             while another_forks() {
@@ -259,15 +255,21 @@ impl Counted {
                 BORROWS.fetch_add(1, Ordering::SeqCst);
             }
         }
-        HELD.set(HELD.get() + 1);
+        words(|words| words.borrows.set(words.borrows.get() + 1));
         Counted
     }
 }
 
+/// Whether this thread has borrowed guarded state. Whoever asks is an allocator that was called meanwhile, or a signal
+/// handler: it must not borrow anything.
+pub(crate) fn is_borrowing() -> bool {
+    words(|words| words.borrows.get() > 0)
+}
+
 impl Drop for Counted {
     fn drop(&mut self) {
-        HELD.set(HELD.get() - 1);
-        if HELD.get() == 0 {
+        let held = words(|words| words.borrows.replace(words.borrows.get() - 1)) - 1;
+        if held == 0 {
             BORROWS.fetch_sub(1, Ordering::SeqCst);
         }
     }

@@ -123,6 +123,7 @@ programs! {
     what_goes_when_and_what_stays: "unload.c";
     the_end_of_the_process_and_what_a_library_left_there: "exit.c";
     opens_inside_of_opens_and_those_that_fail: "nested.c";
+    constructors_that_wait_for_their_turn: "pending.c";
     threads_open_and_close_at_the_same_time: "threads.c";
     fork_while_others_load: "fork.c";
     namespaces_of_dlmopen: "dlmopen.c";

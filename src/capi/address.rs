@@ -7,10 +7,12 @@ use std::sync::Arc;
 use goblin::elf64::sym::Sym;
 use nix::libc;
 
-use crate::elf::addr::Addr;
+use crate::elf::addr::{Addr, Bias};
+use crate::elf::symbol::SymbolTable;
 use crate::host;
-use crate::lock::Lock;
-use crate::namespace::namespaces;
+use crate::host::startup::{self, Startup};
+use crate::lock::{Lock, is_borrowing};
+use crate::namespace::find_object_now;
 use crate::object::{LinkMap, Object};
 
 /// `RTLD_DL_SYMENT` and `RTLD_DL_LINKMAP` of `<dlfcn.h>`.
@@ -36,44 +38,86 @@ pub unsafe extern "C" fn dladdr1(
     extra: *mut *mut c_void,
     flags: c_int,
 ) -> c_int {
-    let lock = Lock::acquire();
     let address = Addr(address as u64);
-    let Some(object) = owner(address, &lock) else { return 0 };
-    let nearest = nearest(&object, address);
-    let (name, value, entry) = match nearest {
-        Some((name, value, entry)) => (name, value, entry),
-        None => (ptr::null(), Addr(0), ptr::null()),
-    };
-    let program =
-        host::look_silently(&lock).is_ok_and(|h| h.startup().first().is_some_and(|p| Arc::ptr_eq(p, &object)));
-    // SAFETY: the caller passes the room. The strings live as long as the object: its own memory, or argv.
+    // An allocator that asks for its caller must not wait for anything, and allocates nothing.
+    let own = |object: &Arc<Object>| object.memory.contains(address).then(|| object.clone());
+    if let Some(object) = if is_borrowing() { None } else { find_object_now(own) } {
+        // SAFETY: the caller's.
+        unsafe { tell(Place::of(&object), object.symbols(), address, info, extra, flags) };
+        return 1;
+    }
+    if let Some((map, start)) = startup::owner(address)
+        && let Some(object) = Startup::of(map, start)
+    {
+        let is_program = startup::maps().next().is_some_and(|program| ptr::eq(program, map));
+        // SAFETY: captured at start-up, or null.
+        let argv_0 = unsafe { host::arguments().argv.as_ref() }.filter(|_| is_program);
+        let name = argv_0.copied().unwrap_or(map.l_name);
+        let place = Place { map, name, start: object.start, bias: object.bias };
+        // SAFETY: the caller's.
+        unsafe { tell(place, &object.symbols, address, info, extra, flags) };
+        return 1;
+    }
+    if is_borrowing() {
+        return 0;
+    }
+    // What glibc opened later.
+    let lock = Lock::acquire();
+    let Some(object) = host::look_silently(&lock).ok().and_then(|host| host.owner(address).cloned()) else { return 0 };
+    // SAFETY: the caller's.
+    unsafe { tell(Place::of(&object), object.symbols(), address, info, extra, flags) };
+    1
+}
+
+/// An object, as `dladdr` shows it.
+struct Place {
+    map: *const LinkMap,
+    name: *const c_char,
+    start: Addr,
+    bias: Bias,
+}
+
+impl Place {
+    fn of(object: &Object) -> Place {
+        let (map, bias) = (object.handle(), object.bias());
+        // SAFETY: the handle lives as long as the object.
+        Place { map, name: unsafe { (*map).l_name }, start: bias + object.memory.span().start, bias }
+    }
+}
+
+/// Writes the answer.
+///
+/// # Safety
+/// As [`dladdr1`]. The strings live as long as the object: they are in its own memory, or `argv[0]`.
+unsafe fn tell(
+    place: Place,
+    symbols: &SymbolTable<'_>,
+    address: Addr,
+    info: *mut libc::Dl_info,
+    extra: *mut *mut c_void,
+    flags: c_int,
+) {
+    let (name, value, entry) = nearest(symbols, place.bias, address).unwrap_or((ptr::null(), Addr(0), ptr::null()));
+    // SAFETY: the caller passes the room.
     unsafe {
         info.write(libc::Dl_info {
-            dli_fname: if program { *host::arguments().argv } else { (*object.handle()).l_name },
-            dli_fbase: ptr::with_exposed_provenance_mut((object.bias() + object.memory.span().start).0 as usize),
+            dli_fname: place.name,
+            dli_fbase: ptr::with_exposed_provenance_mut(place.start.0 as usize),
             dli_sname: name,
             dli_saddr: ptr::with_exposed_provenance_mut(value.0 as usize),
         });
         match flags {
             SYMENT => extra.write(entry.cast_mut().cast()),
-            LINKMAP => extra.write(object.handle().cast::<LinkMap>().cast_mut().cast()),
+            LINKMAP => extra.write(place.map.cast_mut().cast()),
             _ => {}
         }
     }
-    1
-}
-
-/// The object that an address belongs to, ours or the host's.
-pub(super) fn owner(address: Addr, lock: &Lock) -> Option<Arc<Object>> {
-    let own = namespaces(lock).into_iter().find_map(|n| n.members(lock).objects().find(|o| o.memory.contains(address)));
-    own.or_else(|| host::look_silently(lock).ok()?.owner(address).cloned())
 }
 
 /// The symbol that holds `address`, or one without a size that is exactly there; the first of the highest. glibc
 /// `determine_info`.
-fn nearest(object: &Object, address: Addr) -> Option<(*const c_char, Addr, *const Sym)> {
-    let at = object.bias().vaddr(address);
-    let symbols = object.symbols();
+fn nearest(symbols: &SymbolTable<'_>, bias: Bias, address: Addr) -> Option<(*const c_char, Addr, *const Sym)> {
+    let at = bias.vaddr(address);
     let holds = |value: u64, size: u64| value == at.0 || value < at.0 && at.0 - value < size;
     let mut best: Option<(u64, u32)> = None;
     for (index, symbol, _) in symbols.exports().filter(|(_, s, _)| !s.is_tls()) {
@@ -85,5 +129,5 @@ fn nearest(object: &Object, address: Addr) -> Option<(*const c_char, Addr, *cons
     let (_, index) = best?;
     let symbol = symbols.get(index)?;
     let entry = symbols.place(index).map_or(ptr::null(), ptr::from_ref);
-    Some((symbols.name(&symbol).as_ptr().cast(), symbol.address(object.bias()), entry))
+    Some((symbols.name(&symbol).as_ptr().cast(), symbol.address(bias), entry))
 }

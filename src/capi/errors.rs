@@ -1,76 +1,116 @@
 //! `dlerror`: the last error of each thread, in the words of glibc, which programs match on.
 
-use std::cell::RefCell;
-use std::ffi::c_char;
-use std::mem::ManuallyDrop;
+use std::ffi::{c_char, c_void};
 use std::ptr;
+use std::sync::OnceLock;
 
+use nix::libc;
+
+use crate::elf::addr::PAGE;
 use crate::error::{Error, ErrorKind};
+use crate::lock::made_once;
+use crate::thread::{Buffer, words};
 
-/// Of one thread. The buffers stay when the errors go: programs ask for symbols that they know may be missing.
-struct Errors {
-    /// The last error, with a NUL at its end.
-    next: Vec<u8>,
-    /// Whether `dlerror` did not give it out yet.
-    is_new: bool,
-    /// What `dlerror` gave out last: it stays valid until the next call.
-    given: Vec<u8>,
-}
-
-const NONE: Errors = Errors { next: Vec::new(), is_new: false, given: Vec::new() };
-
-thread_local! {
-    /// Never destroyed: destructors that run at the very end of a thread have errors, too.
-    static ERRORS: RefCell<ManuallyDrop<Errors>> = const { RefCell::new(ManuallyDrop::new(NONE)) };
-    /// Registered with the first error of a thread; most have none.
-    static FREED_AT_END: FreedAtEnd = const { FreedAtEnd };
-}
-
-struct FreedAtEnd;
-
-impl Drop for FreedAtEnd {
-    fn drop(&mut self) {
-        change(|errors| *errors = NONE);
-    }
-}
-
-fn change<R>(change: impl FnOnce(&mut Errors) -> R) -> R {
-    ERRORS.with_borrow_mut(|errors| change(errors))
-}
+// Each thread has two buffers: one for the last error, and one with what `dlerror` gave out last, which stays valid until
+// the next call. They are pages of their own, because whoever asks may be an allocator. They stay when the errors go:
+// programs ask for symbols that they know may be missing.
+const NEXT: usize = 0;
+const GIVEN: usize = 1;
 
 /// What `dlopen`, `dlsym` and their kin do first: an error that nobody asked for is not about this call.
 pub(super) fn forget() {
-    change(|errors| errors.is_new = false);
+    words(|words| words.error_is_new.set(false));
 }
 
 pub(super) fn fail(message: impl std::fmt::Display) {
-    let message = message.to_string();
-    note(|text| text.extend(message.bytes().filter(|byte| *byte != 0)));
+    fail_with(&[message.to_string().as_bytes()]);
 }
 
-/// The same for a message in parts, none of which has a NUL.
+/// The same for a message in parts. Allocates nothing.
 pub(super) fn fail_with(parts: &[&[u8]]) {
-    note(|text| parts.iter().for_each(|part| text.extend_from_slice(part)));
+    let room = parts.iter().map(|part| part.len()).sum::<usize>() + 1;
+    words(|words| words.error_is_new.set(true));
+    let Some(start) = reserve(room) else { return };
+    let bytes = parts.iter().flat_map(|part| part.iter().copied()).filter(|byte| *byte != 0).chain([0]);
+    for (at, byte) in bytes.enumerate() {
+        // SAFETY: this thread's own buffer, which has room for all parts and a NUL.
+        unsafe { start.add(at).write(byte) };
+    }
 }
 
-fn note(write: impl FnOnce(&mut Vec<u8>)) {
-    let _ = FREED_AT_END.try_with(|_| ());
-    change(|errors| {
-        errors.next.clear();
-        write(&mut errors.next);
-        errors.next.push(0);
-        errors.is_new = true;
-    });
+/// The start of this thread's buffer for the next error, made larger if need be; `None` if there is no memory.
+fn reserve(room: usize) -> Option<*mut u8> {
+    let old = words(|words| words.errors[NEXT].get());
+    if old.room >= room {
+        return Some(old.at);
+    }
+    let is_first = words(|words| words.errors.iter().all(|buffer| buffer.get().at.is_null()));
+    words(|words| words.errors[NEXT].replace(Buffer::NONE)).unmap();
+    let new = Buffer::map(room);
+    words(|words| words.errors[NEXT].set(new));
+    // Last: this may allocate, and an allocator may come here.
+    if is_first && let Some(key) = key() {
+        // SAFETY: a key of ours. Its value says how many rounds have begun, see below.
+        unsafe { libc::pthread_setspecific(key, ptr::without_provenance(1)) };
+    }
+    (!new.at.is_null()).then_some(new.at)
+}
+
+impl Buffer {
+    /// So many bytes, or a few more; `NONE` if there is no memory. By the system call itself: `mmap` may be a function of
+    /// the program that is asking for the real one.
+    fn map(room: usize) -> Buffer {
+        let room = room.next_multiple_of(PAGE as usize);
+        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: new memory, at an address that the kernel chooses.
+        let at = unsafe { libc::syscall(libc::SYS_mmap, 0, room, protection, flags, -1, 0) };
+        if at == -1 { Buffer::NONE } else { Buffer { at: ptr::with_exposed_provenance_mut(at as usize), room } }
+    }
+
+    fn unmap(self) {
+        if !self.at.is_null() {
+            // SAFETY: made by `map`, and whoever calls has taken it out of the thread's words.
+            unsafe { libc::syscall(libc::SYS_munmap, self.at, self.room) };
+        }
+    }
+}
+
+/// The key whose destructor frees a thread's buffers; `None` if no key is left.
+fn key() -> Option<libc::pthread_key_t> {
+    static KEY: OnceLock<Option<libc::pthread_key_t>> = OnceLock::new();
+    *made_once(&KEY, || {
+        let mut key = 0;
+        // SAFETY: room for a key, and a function of the right type.
+        let result = unsafe { libc::pthread_key_create(&mut key, Some(thread_ends)) };
+        (result == 0).then_some(key)
+    })
+}
+
+/// Other keys' destructors may have errors, too: so this waits until the last of the four rounds that POSIX grants
+/// (`PTHREAD_DESTRUCTOR_ITERATIONS`).
+unsafe extern "C" fn thread_ends(round: *mut c_void) {
+    if round.addr() < 4 {
+        if let Some(key) = key() {
+            // SAFETY: a key of ours.
+            unsafe { libc::pthread_setspecific(key, ptr::without_provenance(round.addr() + 1)) };
+        }
+        return;
+    }
+    forget();
+    for which in [NEXT, GIVEN] {
+        words(|words| words.errors[which].replace(Buffer::NONE)).unmap();
+    }
 }
 
 /// `dlerror`: the last error of this thread, once; null if there was none since the last call.
 pub extern "C" fn dlerror() -> *const c_char {
-    change(|Errors { next, is_new, given }| {
-        if !std::mem::take(is_new) {
+    words(|words| {
+        if !words.error_is_new.replace(false) {
             return ptr::null();
         }
-        std::mem::swap(next, given);
-        given.as_ptr().cast()
+        words.errors[NEXT].swap(&words.errors[GIVEN]);
+        let given = words.errors[GIVEN].get();
+        if given.at.is_null() { c"out of memory".as_ptr() } else { given.at.cast_const().cast() }
     })
 }
 

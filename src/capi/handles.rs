@@ -4,7 +4,6 @@
 //! closed since, in any namespace. Where anybody listens, and for symbols that are more than an address, the long way is
 //! taken.
 
-use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr;
 use std::sync::{Arc, Weak};
@@ -17,6 +16,7 @@ use crate::lookup::directory::Directory;
 use crate::lookup::index::Known;
 use crate::namespace;
 use crate::object::Object;
+use crate::thread::words;
 
 /// What the handles of loaded libraries mean, by the tag of the library. The library's member of its namespace owns each,
 /// so that it ends with the library.
@@ -44,24 +44,26 @@ pub(crate) struct Meaning {
     pub directory: Directory,
 }
 
-#[derive(Clone, Copy)]
-struct Recent {
-    handle: *mut c_void,
-    meaning: *const Meaning,
-    /// [`namespace::changes`] when it was true.
-    when: u64,
-}
+const NONE: (*mut c_void, *const c_void) = (ptr::null_mut(), ptr::null());
 
-const NONE: Recent = Recent { handle: ptr::null_mut(), meaning: ptr::null(), when: u64::MAX };
-
-thread_local! {
-    /// By some bits of the handle. Nothing in it has a destructor, so the last destructors of a thread may look here.
-    static RECENT: [Cell<Recent>; 8] = const { [const { Cell::new(NONE) }; 8] };
-}
-
-/// Remembers what a handle means. `when`: from before it was found out.
+/// Remembers what a handle means, by some bits of the handle. `when`: [`namespace::changes`] from before it was found
+/// out. What was remembered at another time is forgotten.
 pub(super) fn remember(handle: *mut c_void, meaning: &Arc<Meaning>, when: u64) {
-    RECENT.with(|recent| recent[slot(handle)].set(Recent { handle, meaning: Arc::as_ptr(meaning), when }));
+    words(|words| {
+        if words.recent_when.replace(when) != when {
+            words.recent.iter().for_each(|recent| recent.set(NONE));
+        }
+        words.recent[slot(handle)].set((handle, Arc::as_ptr(meaning).cast()));
+    });
+}
+
+/// What it means, if that was remembered and is still true.
+fn remembered(handle: *mut c_void) -> Option<*const Meaning> {
+    let (of, meaning) = words(|words| {
+        let is_true = words.recent_when.get() == namespace::changes();
+        if is_true { words.recent[slot(handle)].get() } else { NONE }
+    });
+    (of == handle && !meaning.is_null()).then(|| meaning.cast())
 }
 
 fn slot(handle: *mut c_void) -> usize {
@@ -74,12 +76,9 @@ fn slot(handle: *mut c_void) -> usize {
 /// # Safety
 /// `handle` is one that `dlopen` gave and that is not closed yet, or it is none at all.
 pub(super) unsafe fn find(handle: *mut c_void, name: &[u8]) -> Option<*mut c_void> {
-    let recent = RECENT.with(|recent| recent[slot(handle)].get());
-    if recent.handle != handle || recent.when != namespace::changes() || namespace::anyone_listens() {
-        return None;
-    }
+    let meaning = remembered(handle).filter(|_| !namespace::anyone_listens())?;
     // SAFETY: nothing was closed since its member owned it; and nothing will be that the caller holds open.
-    let Meaning { scope, directory } = unsafe { &*recent.meaning };
+    let Meaning { scope, directory } = unsafe { &*meaning };
     let found = match directory.known(scope, name) {
         Known::At(address, owner) => Some((address, &**scope.get(owner)?)),
         Known::Missing => None,

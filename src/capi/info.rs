@@ -7,7 +7,7 @@ use std::sync::Arc;
 use nix::libc;
 
 use super::errors::{fail, forget, wording};
-use super::{is, open};
+use super::{is, not_meanwhile, open};
 use crate::host::{self, Host};
 use crate::load::find::tokens::directory;
 use crate::load::find::{default_dirs, search_paths};
@@ -46,9 +46,12 @@ struct SerInfo {
 /// `argument` is what `request` wants it to be: see dlinfo(3).
 pub unsafe extern "C" fn dlinfo(handle: *mut c_void, request: c_int, argument: *mut c_void) -> c_int {
     forget();
-    let lock = Lock::acquire();
     // SAFETY: the caller's.
-    unsafe { info(handle, request, argument, &lock) }.unwrap_or_else(|message| {
+    let result = not_meanwhile().map_err(String::from).and_then(|()| unsafe {
+        let lock = Lock::acquire();
+        info(handle, request, argument, &lock)
+    });
+    result.unwrap_or_else(|message| {
         fail(message);
         -1
     })

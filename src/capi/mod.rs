@@ -10,11 +10,12 @@
 //! put on with `LD_PRELOAD`.
 
 use std::ffi::{CStr, c_void};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::elf::addr::Addr;
 use crate::elf::gnu_hash;
 use crate::host;
+use crate::lock;
 use crate::lookup::scope;
 use crate::namespace::{self, Namespace};
 use crate::object::Object;
@@ -64,14 +65,45 @@ const fn stand_in(name: &'static [u8], address: fn() -> Option<*const ()>) -> St
     StandIn { name, hash: gnu_hash::hash_byte_by_byte(name), whose: Whose::CLibrary, address }
 }
 
+/// What [`before_first_use`] was given.
+static BEFORE_FIRST_USE: OnceLock<fn()> = OnceLock::new();
+
+/// Has `act` called when the process-wide namespace is used for the first time: it may make one of its own
+/// ([`Loader::make_process_wide`](crate::Loader::make_process_wide)), and opens nothing. For a constructor that runs too
+/// early to allocate.
+pub fn before_first_use(act: fn()) {
+    let _ = BEFORE_FIRST_USE.set(act);
+}
+
 /// The namespace of [`Library::open`](crate::Library::open) and of these functions, one for the process.
-fn process_wide() -> &'static Arc<Namespace> {
+pub(crate) fn process_wide() -> &'static Arc<Namespace> {
+    static USED: OnceLock<()> = OnceLock::new();
+    if let Some(act) = BEFORE_FIRST_USE.get() {
+        lock::made_once(&USED, act);
+    }
     namespace::process_wide(STAND_INS)
 }
 
 /// dlscope's own function for a name that `object` defines, if it has one.
 fn replacement(object: &Object, name: &[u8]) -> Option<Addr> {
     scope::stand_in(STAND_INS, object, name, gnu_hash::hash(name))
+}
+
+/// The same for a name that a start-up object defines.
+fn replacement_of(name: &[u8], is_c_library: bool) -> Option<Addr> {
+    let stand_in = STAND_INS.iter().find(|stand_in| stand_in.name == name)?;
+    let replaces = stand_in.whose == Whose::Host || is_c_library;
+    let address = if replaces { (stand_in.address)() } else { None };
+    address.map(|address| Addr(address.expose_provenance() as u64))
+}
+
+/// Refuses what an allocator wants that was called while guarded state was borrowed, or a signal handler that came then:
+/// it would wait for its own thread.
+fn not_meanwhile() -> Result<(), &'static str> {
+    if lock::is_borrowing() {
+        return Err("called by an allocator or a signal handler in the middle of another call of the loader");
+    }
+    Ok(())
 }
 
 /// Whether `handle` is this object's.
@@ -81,8 +113,12 @@ fn is(object: &Object, handle: *mut c_void) -> bool {
 
 /// What glibc calls the program in its messages: `argv[0]`.
 fn program_name() -> String {
+    String::from_utf8_lossy(program_name_bytes()).into_owned()
+}
+
+fn program_name_bytes() -> &'static [u8] {
     let argv = host::arguments().argv;
     // SAFETY: captured at start-up: null, or an array of C strings that ends in null.
     let name = unsafe { if argv.is_null() || (*argv).is_null() { c"" } else { CStr::from_ptr(*argv) } };
-    if name.is_empty() { "<main program>".into() } else { name.to_string_lossy().into_owned() }
+    if name.is_empty() { b"<main program>" } else { name.to_bytes() }
 }

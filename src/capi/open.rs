@@ -8,7 +8,7 @@ use std::sync::Arc;
 use nix::libc;
 
 use super::errors::{fail, forget, wording};
-use super::{is, process_wide};
+use super::{is, not_meanwhile, process_wide};
 use crate::elf::addr::Addr;
 use crate::host::{self, Host};
 use crate::load;
@@ -37,6 +37,9 @@ pub unsafe extern "C" fn dlopen_from(file: *const c_char, mode: c_int, from: *co
     // SAFETY: the caller's.
     let name = unsafe { c_name(file) }.map(String::from_utf8_lossy);
     forget();
+    if let Err(message) = not_meanwhile() {
+        return answer(Err(Some(message.into())));
+    }
     let lock = Lock::acquire();
     let namespace = namespace_of(Addr(from as u64), &lock);
     answer(open(&namespace, name.as_deref().unwrap_or_default(), mode, Addr(from as u64), &lock))
@@ -56,6 +59,9 @@ pub unsafe extern "C" fn dlmopen_from(
     // SAFETY: the caller's.
     let name = unsafe { c_name(file) }.map(String::from_utf8_lossy);
     forget();
+    if let Err(message) = not_meanwhile() {
+        return answer(Err(Some(message.into())));
+    }
     let lock = Lock::acquire();
     answer(open_in(space, name.as_deref().unwrap_or_default(), mode, Addr(from as u64), &lock))
 }
@@ -153,8 +159,8 @@ pub(super) fn namespace_of(from: Addr, lock: &Lock) -> Arc<Namespace> {
 /// As `dlclose`: nothing of the library is used any more by whoever opened it.
 pub unsafe extern "C" fn dlclose(handle: *mut c_void) -> c_int {
     forget();
-    let lock = Lock::acquire();
-    close(handle, &lock).map_or_else(
+    let closed = not_meanwhile().map_err(String::from).and_then(|()| close(handle, &Lock::acquire()));
+    closed.map_or_else(
         |message| {
             fail(message);
             -1

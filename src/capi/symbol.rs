@@ -6,17 +6,23 @@ use std::sync::Arc;
 
 use nix::libc;
 
-use super::errors::{fail, forget, wording};
+use super::errors::{fail, fail_with, forget, wording};
 use super::handles::{self, Meaning};
 use super::open::namespace_of;
-use super::{is, process_wide, program_name, replacement};
+use super::{is, not_meanwhile, process_wide, program_name, program_name_bytes, replacement, replacement_of};
 use crate::elf::addr::Addr;
+use crate::event::Report;
+use crate::hash::Set;
+use crate::host::startup::{self, Answer};
 use crate::host::{self, Host};
 use crate::library::{address, no_such_symbol};
-use crate::lock::Lock;
+use crate::lock::{Lock, is_borrowing};
 use crate::lookup::scope::c_name;
-use crate::namespace::{Namespace, namespaces};
+use crate::memory::{NothingAround, Watch};
+use crate::namespace::{Namespace, anyone_listens, namespaces, nothing_is_loaded};
 use crate::object::Object;
+use crate::runtime::ifunc;
+use crate::thread::words;
 
 /// `dlsym`, with the return address of the caller.
 ///
@@ -46,6 +52,10 @@ pub unsafe extern "C" fn dlvsym_from(
     {
         return answer;
     }
+    if let Some(answer) = at_once(handle, name, version, Addr(from as u64)) {
+        return answer;
+    }
+    let _asking = Asking::begin();
     match symbol(handle, name, version, Addr(from as u64)) {
         Ok(address) => handles::pointer(address),
         Err(message) => {
@@ -55,7 +65,57 @@ pub unsafe extern "C" fn dlvsym_from(
     }
 }
 
+/// The answer, with its error noted, where the start-up objects suffice: for callers among them, which ask for
+/// `RTLD_DEFAULT`, `RTLD_NEXT` or the program. glibc allocates nothing then, and allocators rely on it: whoever asks may
+/// be one, called by ourselves or before its own constructors. Where somebody listens, only those are answered so.
+fn at_once(handle: *mut c_void, name: &[u8], version: Option<&[u8]>, from: Addr) -> Option<*mut c_void> {
+    let is_nested = is_borrowing() || words(|words| words.asking.get() > 0);
+    if anyone_listens() && !is_nested {
+        return None;
+    }
+    let program = startup::maps().next()?;
+    let (behind, whose) = match handle {
+        handle if ptr::eq(handle.cast(), program) => (None, program),
+        libc::RTLD_DEFAULT => (None, startup::owner(from)?.0),
+        libc::RTLD_NEXT => startup::owner(from).map(|(caller, _)| (Some(caller), caller))?,
+        _ => return None,
+    };
+    match startup::find(name, version, behind) {
+        Answer::At { address, is_ifunc, map } => {
+            let ours = replacement_of(name, startup::is_c_library(map));
+            let report = Report::silent();
+            // SAFETY: glibc has relocated all start-up objects, so their resolvers may be called.
+            let resolve = || unsafe { ifunc::resolve(address, &NothingAround, &mut Watch::default(), report) };
+            Some(handles::pointer(ours.unwrap_or_else(|| if is_ifunc { resolve() } else { address })))
+        }
+        Answer::Missing if is_nested || nothing_is_loaded() => {
+            let whose = if ptr::eq(whose, program) { program_name_bytes() } else { startup::name(whose) };
+            let (comma, version) = version.map_or((&b""[..], &b""[..]), |version| (b", version ", version));
+            fail_with(&[whose, b": undefined symbol: ", name, comma, version]);
+            Some(ptr::null_mut())
+        }
+        Answer::Missing | Answer::NotEnough => None,
+    }
+}
+
+/// A `dlsym` that takes the long way, while it lives.
+struct Asking;
+
+impl Asking {
+    fn begin() -> Asking {
+        words(|words| words.asking.set(words.asking.get() + 1));
+        Asking
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        words(|words| words.asking.set(words.asking.get() - 1));
+    }
+}
+
 fn symbol(handle: *mut c_void, name: &[u8], version: Option<&[u8]>, from: Addr) -> Result<Addr, String> {
+    not_meanwhile()?;
     let (namespace, Asked { meaning, whose }) = {
         let lock = Lock::acquire();
         (namespace_of(from, &lock), scope_of(handle, from, &lock)?)
@@ -189,7 +249,7 @@ fn default_scope(host: &Host, from: Addr, lock: &Lock) -> Vec<Arc<Object>> {
         let deep = members.get(own.tag.id).is_some_and(|m| m.deep);
         scope = if deep { [local, scope].concat() } else { [scope, local].concat() };
     }
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = Set::default();
     scope.retain(|o| seen.insert(o.tag.id));
     scope
 }

@@ -8,6 +8,7 @@ use goblin::elf64::sym::Sym;
 
 use super::addr::Vaddr;
 use super::c_str_at;
+use super::dynamic::Dynamic;
 use super::gnu_hash::{self, GnuHash};
 use super::sysv_hash::{self, SysvHash};
 use super::version::{HIDDEN, Name, Versions};
@@ -102,16 +103,32 @@ pub trait Bytes<'a> {
     fn tail(&self, at: Vaddr) -> Option<&'a [u8]>;
 }
 
+const RULE: &str = "gABI, \"Dynamic Section\"";
+
+fn tail<'a>(bytes: &dyn Bytes<'a>, tag: &str, at: Vaddr) -> Result<&'a [u8], ErrorKind> {
+    bytes.tail(at).ok_or_else(|| ErrorKind::malformed(tag, at, at, "an address inside a PT_LOAD segment", RULE))
+}
+
 impl<'a> SymbolTable<'a> {
     /// Checks the tables that the dynamic section names.
     ///
     /// # Errors
     /// [`ErrorKind::Malformed`] with the tag whose table leaves its segment or is not aligned.
-    pub fn new(dynamic: &super::dynamic::Dynamic, bytes: &dyn Bytes<'a>) -> Result<SymbolTable<'a>, ErrorKind> {
-        let rule = "gABI, \"Dynamic Section\"";
-        let tail = |tag: &str, at: Vaddr| {
-            bytes.tail(at).ok_or_else(|| ErrorKind::malformed(tag, at, at, "an address inside a PT_LOAD segment", rule))
-        };
+    pub fn new(dynamic: &Dynamic, bytes: &dyn Bytes<'a>) -> Result<SymbolTable<'a>, ErrorKind> {
+        let mut table = SymbolTable::without_versions(dynamic, bytes)?;
+        if let Some((at, count)) = dynamic.verdef {
+            table.versions.read_definitions(tail(bytes, "DT_VERDEF", at)?, at, count, table.strings)?;
+        }
+        if let Some((at, count)) = dynamic.verneed {
+            table.versions.read_needs(tail(bytes, "DT_VERNEED", at)?, at, count, table.strings)?;
+        }
+        Ok(table)
+    }
+
+    /// The same without reading which version an index means. Allocates nothing unless it fails.
+    pub(crate) fn without_versions(dynamic: &Dynamic, bytes: &dyn Bytes<'a>) -> Result<SymbolTable<'a>, ErrorKind> {
+        let rule = RULE;
+        let tail = |tag: &str, at: Vaddr| tail(bytes, tag, at);
         let misaligned = |tag: &str, at: Vaddr, align: u32| {
             ErrorKind::malformed(tag, at, at, format!("a multiple of {align}"), rule)
         };
@@ -143,14 +160,7 @@ impl<'a> SymbolTable<'a> {
             None => None,
             Some(at) => Some(SysvHash::new(tail("DT_HASH", at)?, at)?),
         };
-        let mut versions = Versions::default();
-        if let Some((at, count)) = dynamic.verdef {
-            versions.read_definitions(tail("DT_VERDEF", at)?, at, count, strings)?;
-        }
-        if let Some((at, count)) = dynamic.verneed {
-            versions.read_needs(tail("DT_VERNEED", at)?, at, count, strings)?;
-        }
-        Ok(SymbolTable { symbols, strings, versym, gnu, sysv, versions })
+        Ok(SymbolTable { symbols, strings, versym, gnu, sysv, versions: Versions::default() })
     }
 
     /// Symbol `index`.
@@ -272,6 +282,21 @@ impl<'a> SymbolTable<'a> {
     fn find_by_older_hash<T: Trail>(&self, wanted: &Wanted<'_>, trail: &mut T, defaults: &mut Defaults) -> Option<u32> {
         let sysv = self.sysv.as_ref()?;
         sysv.find(wanted.sysv_hash(), trail, |at, trail| defaults.takes(at, self.check(wanted, at, trail)))
+    }
+
+    /// The definition with the name that is wanted for which `fits` is true, whatever its version.
+    pub(crate) fn find_where(&self, wanted: &Wanted<'_>, fits: impl Fn(u32) -> bool) -> Option<Symbol<'a>> {
+        let accept = |index, _: &mut ()| {
+            let defines =
+                |symbol: Symbol<'_>| symbol.defines(wanted.class) && self.has_name_at(symbol.0.st_name, wanted.name);
+            self.get(index).is_some_and(defines) && fits(index)
+        };
+        let index = match (&self.gnu, &self.sysv) {
+            (Some(gnu), _) => gnu.find(wanted.hash, &mut (), accept),
+            (None, Some(sysv)) => sysv.find(wanted.sysv_hash(), &mut (), accept),
+            (None, None) => None,
+        };
+        self.get(index?).filter(Symbol::is_exported)
     }
 
     /// What the reference at `index` asks for: its name and the version that `DT_VERSYM` gives it.

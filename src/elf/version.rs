@@ -151,6 +151,49 @@ impl<'a> Versions<'a> {
     }
 }
 
+/// The version that `index` means, ignoring bit 15, looked for in `DT_VERDEF` and `DT_VERNEED` themselves, each with how
+/// many entries it has: what [`Versions::get`] says, but nothing is allocated for it.
+pub(crate) fn name_of<'a>(
+    index: u16,
+    definitions: Option<(&[u8], u64)>,
+    needs: Option<(&[u8], u64)>,
+    string: impl Fn(u64) -> Option<&'a [u8]>,
+) -> Option<Name<'a>> {
+    let name = |text: u32, hash| Some(Name { text: string(text.into())?, hash, hidden: false });
+    let (bytes, count) = definitions.unwrap_or_default();
+    let mut entry = 0_usize;
+    for _ in 0..count.min(bytes.len() as u64) {
+        let (flags, own) = (u16_at(bytes, entry + 2)?, u16_at(bytes, entry + 4)?);
+        if own & !HIDDEN == index & !HIDDEN && flags & VER_FLG_BASE == 0 {
+            let aux = entry.checked_add(u32_at(bytes, entry + 12)? as usize)?;
+            return name(u32_at(bytes, aux)?, u32_at(bytes, entry + 8)?);
+        }
+        match u32_at(bytes, entry + 16)? {
+            0 => break,
+            step => entry = entry.checked_add(step as usize)?,
+        }
+    }
+    let (bytes, count) = needs.unwrap_or_default();
+    let mut entry = 0_usize;
+    for _ in 0..count.min(bytes.len() as u64) {
+        let mut one = entry.checked_add(u32_at(bytes, entry + 8)? as usize)?;
+        for _ in 0..u16_at(bytes, entry + 2)? {
+            if u16_at(bytes, one + 6)? & !HIDDEN == index & !HIDDEN {
+                return name(u32_at(bytes, one + 8)?, u32_at(bytes, one)?);
+            }
+            match u32_at(bytes, one + 12)? {
+                0 => break,
+                step => one = one.checked_add(step as usize)?,
+            }
+        }
+        match u32_at(bytes, entry + 12)? {
+            0 => break,
+            step => entry = entry.checked_add(step as usize)?,
+        }
+    }
+    None
+}
+
 /// Follows a list in which each entry says how many bytes further on the next one is; 0 ends the list. `read`
 /// returns that number, or `None` where the entry leaves the table.
 fn walk(

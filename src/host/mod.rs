@@ -8,7 +8,6 @@
 
 use std::ffi::{CStr, OsStr, OsString, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use goblin::elf64::program_header::{PF_R, PT_DYNAMIC, PT_LOAD, PT_NOTE, ProgramHeader};
@@ -25,8 +24,9 @@ use crate::object::{HostPart, LinkMap, Object};
 pub(crate) mod cpu;
 pub(crate) mod real;
 mod start;
-use start::{LAST_AT_START, list_head};
+pub(crate) mod startup;
 pub(crate) use start::{arguments, last_name_at_start, ld_bind_now, ld_library_path, program_name};
+use start::{last_at_start, list_head};
 
 /// The host's objects as they were when its list was last walked. Cheap to clone.
 #[derive(Clone)]
@@ -144,7 +144,6 @@ unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, walk: *mut c
 
 impl<'k> Walk<'k> {
     fn new(known: Option<&'k Host>, watched: bool) -> Walk<'k> {
-        let count = known.map_or(16, |host| host.objects.len() + 1);
         Walk {
             known,
             watched,
@@ -155,7 +154,8 @@ impl<'k> Walk<'k> {
             next: std::ptr::null_mut(),
             // Those of start-up are known since the first walk.
             at_start: known.is_none(),
-            found: Vec::with_capacity(count),
+            // Nothing is allocated for a list that did not change.
+            found: Vec::new(),
             startup: 0,
             failed: None,
         }
@@ -172,6 +172,7 @@ impl<'k> Walk<'k> {
                 self.unchanged = true;
                 return 1;
             }
+            self.found.reserve(self.known.map_or(16, |host| host.objects.len() + 1));
         }
         // SAFETY: the caller's.
         let shown = unsafe { Shown::of(info) };
@@ -195,7 +196,7 @@ impl<'k> Walk<'k> {
         };
         self.startup += usize::from(object.is_startup());
         self.found.push(object);
-        self.at_start &= !std::ptr::eq(map, LAST_AT_START.load(Ordering::Relaxed));
+        self.at_start &= !std::ptr::eq(map, last_at_start());
         0
     }
 

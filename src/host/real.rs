@@ -1,21 +1,14 @@
 //! glibc's own functions, where `interpose!` gives their names to the program.
 //!
-//! Found by our own lookup, when they are first needed: from then on by whoever unwinds, in a signal handler maybe. So
-//! this takes no lock and allocates nothing. It may walk the list without glibc's lock, because it ends at glibc's own
-//! objects, which are among the first and never go away.
+//! Found by our own lookup (`startup.rs`), when they are first needed: by whoever unwinds, in a signal handler maybe.
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use goblin::elf64::dynamic::{DT_GNU_HASH, DT_STRSZ, DT_STRTAB, DT_SYMTAB, DT_VERSYM, Dyn};
-use goblin::elf64::program_header::{PT_LOAD, ProgramHeader};
 use nix::libc;
 
-use super::start::list_head;
-use crate::elf::addr::{Bias, Vaddr};
-use crate::elf::dynamic::{Dynamic, DynamicEntry, host_pointer};
-use crate::elf::symbol::{Bytes, Class, SymbolTable, Want, Wanted};
-use crate::object::LinkMap;
+use super::startup::{self, Startup};
+use crate::elf::symbol::{Class, Want, Wanted};
 
 /// A function of glibc.
 pub(crate) struct Real {
@@ -29,7 +22,20 @@ static FIND_OBJECT: Real = Real::named(b"_dl_find_object");
 /// The callback of `dl_iterate_phdr`.
 pub type Visit = unsafe extern "C" fn(*mut libc::dl_phdr_info, usize, *mut c_void) -> c_int;
 type Iterate = unsafe extern "C" fn(Option<Visit>, *mut c_void) -> c_int;
-type FindObject = unsafe extern "C" fn(*mut c_void, *mut c_void) -> c_int;
+type FindObject = unsafe extern "C" fn(*mut c_void, *mut DlFindObject) -> c_int;
+
+/// `struct dl_find_object` of `<dlfcn.h>`.
+#[allow(missing_debug_implementations)]
+#[derive(Default)]
+#[repr(C)]
+pub struct DlFindObject {
+    pub(crate) dlfo_flags: u64,
+    pub(crate) dlfo_map_start: u64,
+    pub(crate) dlfo_map_end: u64,
+    pub(crate) dlfo_link_map: u64,
+    pub(crate) dlfo_eh_frame: u64,
+    reserved: [u64; 7],
+}
 
 /// glibc's own `dl_iterate_phdr`. The name alone could mean ours: then it would call itself.
 pub(crate) fn iterate() -> Iterate {
@@ -45,7 +51,7 @@ pub(crate) fn iterate() -> Iterate {
 ///
 /// # Safety
 /// `result` has room for a `struct dl_find_object`.
-pub(crate) unsafe fn find_object(pc: *mut c_void, result: *mut c_void) -> c_int {
+pub(crate) unsafe fn find_object(pc: *mut c_void, result: *mut DlFindObject) -> c_int {
     let real = FIND_OBJECT.get();
     if real.is_null() {
         return -1;
@@ -81,59 +87,13 @@ impl Real {
     }
 
     fn find(&self) -> Option<*mut ()> {
-        // SAFETY: the part of the list that is walked never changes: see above.
-        let mut at = unsafe { list_head() }?;
-        while !at.is_null() {
-            // SAFETY: an element of the list.
-            let map = unsafe { &*at };
-            // SAFETY: glibc keeps a C string there.
-            let name = if map.l_name.is_null() { &[][..] } else { unsafe { CStr::from_ptr(map.l_name) }.to_bytes() };
-            if name.ends_with(b"/libc.so.6") || name.ends_with(b"/ld-linux-x86-64.so.2") {
-                // SAFETY: one of glibc's own objects.
-                let found = unsafe { find_in(map, self.name) };
-                if found.is_some() {
-                    return found;
-                }
-            }
-            at = map.l_next;
-        }
-        None
+        let wanted = Wanted::new(self.name, Want::Newest, Class::Plt);
+        startup::maps().filter(|map| startup::is_c_library(map)).find_map(|map| {
+            // Its first segment has the address 0, so it begins at the load bias. `_dl_find_object` would say so, too, but
+            // may be what is looked for.
+            let object = Startup::of(map, map.l_addr)?;
+            let (_, symbol) = object.symbols.find(&wanted, &mut ())?;
+            Some(std::ptr::with_exposed_provenance_mut(symbol.address(object.bias).0 as usize))
+        })
     }
-}
-
-/// The first segment of an object, where its tables for lookups lie.
-struct FirstSegment(&'static [u8]);
-
-impl Bytes<'static> for FirstSegment {
-    fn tail(&self, at: Vaddr) -> Option<&'static [u8]> {
-        self.0.get(usize::try_from(at.0).ok()?..)
-    }
-}
-
-/// The default version of `name` in the object of `map`.
-///
-/// # Safety
-/// One of glibc's own objects: it begins with its ELF header, which the program headers follow, and stays for good.
-unsafe fn find_in(map: &LinkMap, name: &[u8]) -> Option<*mut ()> {
-    // SAFETY: the first page of a mapped object: `e_phnum`, and the table behind the header.
-    let headers = unsafe {
-        let count = ((map.l_addr + 56) as *const u16).read();
-        std::slice::from_raw_parts((map.l_addr + 64) as *const ProgramHeader, count.into())
-    };
-    let loads = || headers.iter().filter(|h| h.p_type == PT_LOAD);
-    // SAFETY: its first segment, which is mapped and constant.
-    let first = unsafe { std::slice::from_raw_parts(map.l_addr as *const u8, loads().next()?.p_filesz as usize) };
-    let end = loads().next_back().map_or(0, |h| h.p_vaddr + h.p_memsz);
-    let entry = |index| {
-        // SAFETY: the dynamic section, which ends in a tag of 0; `take_while` stops there.
-        let Dyn { d_tag, d_val } = unsafe { (map.l_ld as *const Dyn).add(index).read() };
-        DynamicEntry { tag: d_tag, value: d_val }
-    };
-    let entries = (0..).map(entry).take_while(|e| e.tag != 0);
-    let wanted = entries.filter(|e| matches!(e.tag, DT_SYMTAB | DT_STRTAB | DT_STRSZ | DT_GNU_HASH | DT_VERSYM));
-    let bias = Bias(map.l_addr);
-    let dynamic = Dynamic::new(wanted, Vaddr(0), &host_pointer(bias, Vaddr(0)..Vaddr(end))).ok()?;
-    let symbols = SymbolTable::new(&dynamic, &FirstSegment(first)).ok()?;
-    let (_, symbol) = symbols.find(&Wanted::new(name, Want::Newest, Class::Plt), &mut ())?;
-    Some(std::ptr::with_exposed_provenance_mut(symbol.address(bias).0 as usize))
 }

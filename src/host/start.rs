@@ -1,5 +1,6 @@
 //! What only start-up code can know: the arguments, the environment as it was, and how far the list of objects went.
 
+use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_char, c_int};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
@@ -7,6 +8,7 @@ use goblin::elf64::dynamic::{DT_DEBUG, Dyn};
 use goblin::elf64::program_header::{PT_DYNAMIC, PT_PHDR, ProgramHeader};
 use nix::libc;
 
+use crate::elf::addr::PAGE;
 use crate::lock;
 use crate::memory::Arguments;
 use crate::object::LinkMap;
@@ -22,15 +24,52 @@ unsafe extern "C" {
     /// Exported by ld.so for debuggers.
     static _r_debug: RDebug;
     static environ: *const *const c_char;
+    /// Exported by ld.so. Null where it has made the first stack executable.
+    static __libc_stack_end: *const usize;
 }
 
+/// Whether all of this was noted, and whether somebody began to.
+static NOTED: AtomicBool = AtomicBool::new(false);
+static NOTING: AtomicBool = AtomicBool::new(false);
 static ARGC: AtomicUsize = AtomicUsize::new(0);
 static ARGV: AtomicPtr<*const c_char> = AtomicPtr::new(std::ptr::null_mut());
-static LD_LIBRARY_PATH: AtomicPtr<c_char> = AtomicPtr::new(std::ptr::null_mut());
+/// `LD_LIBRARY_PATH`, copied: programs overwrite their environment's strings to change what `ps` shows of them. Nothing
+/// can be allocated before `main`; execve(2) takes no string of more than 32 pages.
+static LD_LIBRARY_PATH: Copied<{ 32 * PAGE as usize }> = Copied::new();
 /// `LD_BIND_NOW` is set, and not empty.
 static LD_BIND_NOW: AtomicBool = AtomicBool::new(false);
 /// The last object of the list when our start-up code ran: it and those before form the global scope.
-pub(super) static LAST_AT_START: AtomicPtr<LinkMap> = AtomicPtr::new(std::ptr::null_mut());
+static LAST_AT_START: AtomicPtr<LinkMap> = AtomicPtr::new(std::ptr::null_mut());
+
+/// A string that is written once, at start-up. Pages of it that are not used take no memory.
+struct Copied<const ROOM: usize> {
+    bytes: UnsafeCell<[u8; ROOM]>,
+    /// How long it is, and one more: 0 until it is written.
+    length: AtomicUsize,
+}
+
+// SAFETY: `bytes` is written before `length` says that it is there, and never again.
+unsafe impl<const ROOM: usize> Sync for Copied<ROOM> {}
+
+impl<const ROOM: usize> Copied<ROOM> {
+    const fn new() -> Copied<ROOM> {
+        Copied { bytes: UnsafeCell::new([0; ROOM]), length: AtomicUsize::new(0) }
+    }
+
+    /// `note` only, which one thread runs once.
+    fn set(&self, value: &[u8]) {
+        let length = value.len().min(ROOM);
+        // SAFETY: nobody looks at it yet, see `get`; there is room for so many bytes.
+        unsafe { self.bytes.get().cast::<u8>().copy_from_nonoverlapping(value.as_ptr(), length) };
+        self.length.store(length + 1, Ordering::Release);
+    }
+
+    fn get(&self) -> Option<&[u8]> {
+        let length = self.length.load(Ordering::Acquire).checked_sub(1)?;
+        // SAFETY: `set` has written so many bytes, and nobody writes again.
+        Some(unsafe { std::slice::from_raw_parts(self.bytes.get().cast(), length) })
+    }
+}
 
 /// Runs before `main`, when every start-up object is mapped and no other thread exists.
 #[used]
@@ -39,18 +78,47 @@ static AT_START: extern "C" fn(c_int, *mut *const c_char, *const *const c_char) 
 
 extern "C" fn at_start(argc: c_int, argv: *mut *const c_char, envp: *const *const c_char) {
     lock::watch_forks();
-    ARGC.store(argc as usize, Ordering::Relaxed);
+    // SAFETY: glibc hands these to constructors: `argc` arguments, and an array of C strings that ends in null.
+    unsafe { note(argc as usize, argv, envp) };
+}
+
+/// The same for whoever comes earlier, which a constructor may that runs before ours.
+fn ensure_noted() {
+    if NOTED.load(Ordering::Acquire) {
+        return;
+    }
+    // SAFETY: ld.so's, written before any constructor runs: null, or where the kernel put `argc`, the arguments and a null,
+    // and the environment (psABI, "Process Initialization").
+    unsafe {
+        let stack = __libc_stack_end;
+        if let Some(&argc) = stack.as_ref() {
+            let argv = stack.add(1).cast_mut().cast::<*const c_char>();
+            note(argc, argv, argv.add(argc + 1));
+        }
+    }
+}
+
+/// Keeps what is as it was at the start.
+///
+/// # Safety
+/// `argv` has `argc` arguments, and `envp` is null or an array of C strings that ends in null.
+unsafe fn note(argc: usize, argv: *mut *const c_char, envp: *const *const c_char) {
+    // One thread does it. Another one that came meanwhile would have to be made by a constructor that runs before ours.
+    if NOTING.swap(true, Ordering::SeqCst) {
+        return;
+    }
+    ARGC.store(argc, Ordering::Relaxed);
     ARGV.store(argv, Ordering::Relaxed);
-    // SAFETY: glibc hands constructors the process's own environment: an array of C strings that ends in null.
+    // SAFETY: the caller's.
     unsafe {
         let mut at = envp;
         while !at.is_null() && !(*at).is_null() {
             let variable = CStr::from_ptr(*at).to_bytes();
-            // The string itself, not a copy: nothing is allocated before `main`. The first of a name counts.
+            // The first of a name counts.
             if let Some(value) = variable.strip_prefix(b"LD_LIBRARY_PATH=")
-                && LD_LIBRARY_PATH.load(Ordering::Relaxed).is_null()
+                && LD_LIBRARY_PATH.get().is_none()
             {
-                LD_LIBRARY_PATH.store(value.as_ptr().cast_mut().cast(), Ordering::Relaxed);
+                LD_LIBRARY_PATH.set(value);
             }
             if variable.strip_prefix(b"LD_BIND_NOW=").is_some_and(|value| !value.is_empty()) {
                 LD_BIND_NOW.store(true, Ordering::Relaxed);
@@ -58,7 +126,7 @@ extern "C" fn at_start(argc: c_int, argv: *mut *const c_char, envp: *const *cons
             at = at.add(1);
         }
     }
-    // SAFETY: only this thread exists, so nobody changes the list.
+    // SAFETY: nothing but start-up objects is there yet, and nobody changes the list.
     let last = unsafe { list_head() };
     let mut last = last.unwrap_or(std::ptr::null_mut());
     // SAFETY: as above; every `l_next` is null or the next element.
@@ -67,18 +135,26 @@ extern "C" fn at_start(argc: c_int, argv: *mut *const c_char, envp: *const *cons
         last = unsafe { (*last).l_next };
     }
     LAST_AT_START.store(last, Ordering::Relaxed);
+    NOTED.store(true, Ordering::Release);
+}
+
+/// The last start-up object; null if that is not known.
+pub(super) fn last_at_start() -> *mut LinkMap {
+    ensure_noted();
+    LAST_AT_START.load(Ordering::Relaxed)
 }
 
 /// The name, in glibc's own memory, of the last object that was there at start-up: how a callback of `dl_iterate_phdr`
 /// recognises it.
 pub(crate) fn last_name_at_start() -> Option<*const c_char> {
-    let last = LAST_AT_START.load(Ordering::Relaxed);
+    let last = last_at_start();
     // SAFETY: a start-up object's, which stays for good.
     (!last.is_null()).then(|| unsafe { (*last).l_name })
 }
 
 /// What constructors are called with: argc and argv as captured at start-up, `environ` as it is now.
 pub(crate) fn arguments() -> Arguments {
+    ensure_noted();
     Arguments {
         argc: ARGC.load(Ordering::Relaxed) as c_int,
         argv: ARGV.load(Ordering::Relaxed).cast_const(),
@@ -99,19 +175,19 @@ pub(crate) fn program_name() -> String {
 
 /// `LD_LIBRARY_PATH` as it was when the program started; a set-user-ID program has none (`AT_SECURE`).
 pub(crate) fn ld_library_path() -> Option<String> {
-    let value = LD_LIBRARY_PATH.load(Ordering::Relaxed);
+    ensure_noted();
     // SAFETY: `getauxval` has no preconditions.
-    if value.is_null() || unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
+    if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
         return None;
     }
-    // SAFETY: it points into the string that the kernel put on the first stack; it stays for good.
-    let list = unsafe { CStr::from_ptr(value) }.to_string_lossy();
     // Empty is as good as none, as to glibc; an empty *element* would be the current directory.
-    (!list.is_empty()).then(|| list.into_owned())
+    let list = LD_LIBRARY_PATH.get().filter(|list| !list.is_empty())?;
+    Some(String::from_utf8_lossy(list).into_owned())
 }
 
 /// `LD_BIND_NOW` as it was when the program started: nothing is bound lazily.
 pub(crate) fn ld_bind_now() -> bool {
+    ensure_noted();
     LD_BIND_NOW.load(Ordering::Relaxed)
 }
 

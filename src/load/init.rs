@@ -11,22 +11,30 @@ use crate::event::{Kind, Purpose, Report, Stage, Tag};
 use crate::host;
 use crate::lock::Lock;
 use crate::memory::{self, Around, Memory, Watch};
-use crate::namespace::{Life, Namespace};
+use crate::namespace::order::opened_last;
+use crate::namespace::{Life, Members, Namespace};
 use crate::object::Object;
 use crate::runtime::unwind;
 
-/// Stage 11: runs the constructors of the objects `order`.
+/// Stage 11: runs the constructors of the new objects, which stand in `order`, and of what else `root` needs and waits for
+/// its turn: this may be an open in the middle of another one.
 ///
 /// # Safety
 /// They are relocated and published, and stand in the right order.
 #[inline(never)] // a stage: see docs/gdb.md
-pub(crate) unsafe fn run(namespace: &Namespace, order: &[u32], lock: &Lock, report: Report<'_>) {
+pub(crate) unsafe fn run(namespace: &Namespace, root: &Object, order: Vec<u32>, lock: &Lock, report: Report<'_>) {
     let report = report.at(Stage::Init);
-    report.tell(|| Kind::Order { objects: tags(namespace, order, lock) });
-    // Once for all of them: their code may throw from now on.
-    unwind::publish(order.len(), lock);
+    if !order.is_empty() {
+        // Once for all of them: their code may throw from now on.
+        unwind::publish(order.len(), lock);
+    }
+    let order = with_pending(&namespace.members(lock), root, order);
+    if order.is_empty() {
+        return;
+    }
+    report.tell(|| Kind::Order { objects: tags(namespace, &order, lock) });
     let mut watch = Watch::default();
-    for &id in order {
+    for id in order {
         // A nested open in an earlier constructor may have been here before us.
         let Some(object) = advance(namespace, lock, id, Life::Fresh, Life::Initialising) else { continue };
         if let Some(frames) = unwind::register(&object, report.about(&object.tag)) {
@@ -36,6 +44,28 @@ pub(crate) unsafe fn run(namespace: &Namespace, order: &[u32], lock: &Lock, repo
         unsafe { construct(&object, &(namespace, lock), &mut watch, report.about(&object.tag)) };
         advance(namespace, lock, id, Life::Initialising, Life::Ready);
     }
+}
+
+/// The same order with what `root` needs of an open that is not over: its constructors did not run yet. glibc `_dl_init`
+/// goes through all dependencies each time.
+fn with_pending(members: &Members, root: &Object, order: Vec<u32>) -> Vec<u32> {
+    let is_fresh = |id: u32| members.get(id).is_some_and(|member| member.life == Life::Fresh);
+    if members.iter().filter(|member| member.life == Life::Fresh).count() == order.len() {
+        return order;
+    }
+    let mut ids = vec![root.tag.id];
+    let mut needs: Vec<Vec<usize>> = Vec::new();
+    while let Some(member) = ids.get(needs.len()).map(|&id| members.get(id)) {
+        let all = member.map_or(&[][..], |member| &member.edges.needs);
+        let place = |id: &u32| {
+            ids.iter().position(|known| known == id).unwrap_or_else(|| {
+                ids.push(*id);
+                ids.len() - 1
+            })
+        };
+        needs.push(all.iter().map(place).collect());
+    }
+    opened_last(ids.len(), |at| &needs[at]).into_iter().map(|at| ids[at]).filter(|&id| is_fresh(id)).collect()
 }
 
 /// What constructors and destructors may change, for those who watch.

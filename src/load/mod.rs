@@ -78,7 +78,10 @@ unsafe fn load(
     let batch = gather(target, caller, here, report)?; // 1 to 6, for the library and for everything that it needs
     let scope = batch.scope();
     if batch.is_empty() {
-        return Ok(Opened { root: publish::already_here(batch, mode, here), scope });
+        let root = publish::already_here(batch, mode, here);
+        // SAFETY: the caller agreed to run the library's code, and no borrow is held.
+        unsafe { init::run(here.namespace, &root, Vec::new(), here.lock, report) };
+        return Ok(Opened { root, scope });
     }
     versions::check(&batch, here.policy(), report)?; // 7 versions
     let bound = relocate::bind(batch, mode, here, report)?; // 8 relocate, pass 1
@@ -87,7 +90,7 @@ unsafe fn load(
     let sealed = seal::seal(relocated, report)?; // 9 seal
     let (root, order) = publish::publish(sealed, mode, here, report)?; // 10 publish
     // SAFETY: as above; everything is relocated and published, and no borrow is held.
-    unsafe { init::run(here.namespace, &order, here.lock, report) }; // 11 init
+    unsafe { init::run(here.namespace, &root, order, here.lock, report) }; // 11 init
     Ok(Opened { root, scope })
 }
 

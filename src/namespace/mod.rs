@@ -92,11 +92,25 @@ pub(crate) fn namespaces(_: &Lock) -> Vec<Arc<Namespace>> {
     NAMESPACES.with(|known| known.clone())
 }
 
-/// Every object of every namespace, as it is at this moment: for those who may not wait for the lock.
-pub(crate) fn objects_now() -> Vec<Arc<Object>> {
-    let known = NAMESPACES.with(|known| known.clone());
-    let members = known.iter().map(|namespace| namespace.snapshot());
-    members.flat_map(|members| members.iter().map(|m| m.object.clone()).collect::<Vec<_>>()).collect()
+/// Shows every object of every namespace, as it is at this moment, until `see` has an answer: for those who may not wait
+/// for the lock. Nothing is borrowed while `see` runs, and nothing is allocated.
+pub(crate) fn find_object_now<R>(mut see: impl FnMut(&Arc<Object>) -> Option<R>) -> Option<R> {
+    let mut at = 0;
+    while let Some(namespace) = NAMESPACES.with(|known| known.get(at).cloned()) {
+        let members = namespace.snapshot();
+        let answer = members.iter().find_map(|member| see(&member.object));
+        if answer.is_some() {
+            return answer;
+        }
+        // It may be gone meanwhile: then the next one has its place.
+        at = NAMESPACES.with(|known| known.iter().position(|n| Arc::ptr_eq(n, &namespace)).map_or(at, |at| at + 1));
+    }
+    None
+}
+
+/// Whether no namespace has an object.
+pub(crate) fn nothing_is_loaded() -> bool {
+    NAMESPACES.with(|known| known.is_empty())
 }
 
 /// Notes a namespace that has an object.

@@ -21,8 +21,8 @@ use crate::elf::addr::{Addr, Vaddr};
 use crate::elf::{u16_at, u32_at};
 use crate::event::{Kind, Report};
 use crate::host;
-use crate::lock::{Guarded, Lock, without_fork};
-use crate::namespace::{namespaces, objects_now};
+use crate::lock::{Guarded, Lock, is_borrowing, without_fork};
+use crate::namespace::{find_object_now, namespaces};
 use crate::object::Object;
 use crate::runtime::tls;
 
@@ -82,19 +82,7 @@ pub(crate) fn register(object: &Object, report: Report<'_>) -> Option<Registered
 
 // ── answers without a lock ───────────────────────────────────────────────────────────────────────────────
 
-/// `struct dl_find_object` of `<dlfcn.h>`.
-#[allow(missing_debug_implementations)]
-#[repr(C)]
-pub struct DlFindObject {
-    dlfo_flags: u64,
-    dlfo_map_start: *mut c_void,
-    dlfo_map_end: *mut c_void,
-    dlfo_link_map: *mut c_void,
-    dlfo_eh_frame: *mut c_void,
-    reserved: [u64; 7],
-}
-
-pub use crate::host::real::Visit;
+pub use crate::host::real::{DlFindObject, Visit};
 
 /// The program's `_dl_find_object` and `dl_iterate_phdr` are ours.
 static INTERPOSED: AtomicBool = AtomicBool::new(false);
@@ -217,19 +205,18 @@ pub(crate) fn knows(address: u64) -> bool {
 #[doc(hidden)]
 pub unsafe extern "C" fn find_object(pc: *mut c_void, result: *mut DlFindObject) -> c_int {
     if let Some([start, end, header, map]) = find(pc as u64).filter(|place| place[2] != 0) {
-        let at = |address: u64| ptr::with_exposed_provenance_mut::<c_void>(address as usize);
         // SAFETY: the caller's.
         unsafe {
             (*result).dlfo_flags = 0;
-            (*result).dlfo_map_start = at(start);
-            (*result).dlfo_map_end = at(end);
-            (*result).dlfo_link_map = at(map);
-            (*result).dlfo_eh_frame = at(header);
+            (*result).dlfo_map_start = start;
+            (*result).dlfo_map_end = end;
+            (*result).dlfo_link_map = map;
+            (*result).dlfo_eh_frame = header;
         }
         return 0;
     }
     // SAFETY: the caller's.
-    unsafe { host::real::find_object(pc.cast(), result.cast()) }
+    unsafe { host::real::find_object(pc, result) }
 }
 
 /// `dl_iterate_phdr` of an interposed program: glibc's objects, then ours.
@@ -240,31 +227,41 @@ pub unsafe extern "C" fn find_object(pc: *mut c_void, result: *mut DlFindObject)
 pub unsafe extern "C" fn iterate_phdr(visit: Option<Visit>, data: *mut c_void) -> c_int {
     let Some(visit) = visit else { return 0 };
     let (adds, subs) = (ADDED.load(Ordering::Relaxed), REMOVED.load(Ordering::Relaxed));
-    // Copies first: no lock is held while the callback runs. It may ask for symbols or open libraries, and glibc's own
-    // lock, held meanwhile, would then wait for a thread that waits for it.
-    let mut start = AtStart { infos: Vec::new(), size: 0, last: host::last_name_at_start(), more: false };
-    // SAFETY: glibc's function, with a callback of its type and the argument of that.
-    without_fork(|| unsafe { host::real::iterate()(Some(copy), (&raw mut start).cast()) });
-    let of_glibc = start.infos.first().map_or((0, 0), |info| (info.dlpi_adds, info.dlpi_subs));
-    for info in &mut start.infos {
-        info.dlpi_adds += adds;
-        info.dlpi_subs += subs;
-        // SAFETY: the caller's callback, with what glibc showed, of an object that is never unloaded.
-        let stopped = unsafe { visit(info, start.size, data) };
-        if stopped != 0 {
-            return stopped;
+    // Copies first, a few at a time: no lock is held while the callback runs. It may ask for symbols or open libraries, and
+    // glibc's own lock, held meanwhile, would then wait for a thread that waits for it. And nothing is allocated, because a
+    // signal handler may have interrupted an allocator.
+    let mut start = AtStart::new();
+    loop {
+        start.skip = start.seen;
+        // SAFETY: glibc's function, with a callback of its type and the argument of that.
+        without_fork(|| unsafe { host::real::iterate()(Some(copy), (&raw mut start).cast()) });
+        for index in 0..start.seen - std::mem::replace(&mut start.shown, start.seen) {
+            let info = &mut start.infos[index];
+            info.dlpi_adds += adds;
+            info.dlpi_subs += subs;
+            // SAFETY: the caller's callback, with what glibc showed, of an object that is never unloaded.
+            let stopped = unsafe { visit(info, start.size, data) };
+            if stopped != 0 {
+                return stopped;
+            }
+        }
+        if !start.more {
+            break;
         }
     }
     // What glibc opened later it may close at any moment: shown while it holds its lock.
-    if start.more {
-        let mut rest = PassedOn { visit, data, adds, subs, skip: start.infos.len() };
+    if start.later {
+        let mut rest = PassedOn { visit, data, adds, subs, skip: start.seen };
         // SAFETY: as above.
         let stopped = unsafe { host::real::iterate()(Some(pass_on), (&raw mut rest).cast()) };
         if stopped != 0 {
             return stopped;
         }
     }
-    for object in objects_now() {
+    if is_borrowing() {
+        return 0;
+    }
+    let stopped = find_object_now(|object| {
         let headers = object.program_headers();
         // SAFETY: an all-zero `dl_phdr_info` is valid.
         let mut info: nix::libc::dl_phdr_info = unsafe { std::mem::zeroed() };
@@ -273,40 +270,68 @@ pub unsafe extern "C" fn iterate_phdr(visit: Option<Visit>, data: *mut c_void) -
         info.dlpi_name = unsafe { (*object.handle()).l_name };
         info.dlpi_phdr = headers.as_ptr().cast();
         info.dlpi_phnum = headers.len() as u16;
-        info.dlpi_adds = of_glibc.0 + adds;
-        info.dlpi_subs = of_glibc.1 + subs;
+        info.dlpi_adds = start.of_glibc.0 + adds;
+        info.dlpi_subs = start.of_glibc.1 + subs;
         if let Some(module) = object.tls_module {
             info.dlpi_tls_modid = module as usize;
             info.dlpi_tls_data = tls::existing(module).cast();
         }
         // SAFETY: the caller's callback, with what glibc would pass.
         let stopped = unsafe { visit(&mut info, size_of::<nix::libc::dl_phdr_info>(), data) };
-        if stopped != 0 {
-            return stopped;
-        }
-    }
-    0
+        (stopped != 0).then_some(stopped)
+    });
+    stopped.unwrap_or(0)
 }
 
-/// What glibc shows of the objects that were there at start-up.
+/// What glibc shows of the objects that were there at start-up, a part of them at a time.
 struct AtStart {
-    infos: Vec<nix::libc::dl_phdr_info>,
+    /// The part: small enough for any stack.
+    infos: [nix::libc::dl_phdr_info; 16],
     size: usize,
+    /// How many to pass over: they were copied before.
+    skip: usize,
+    /// How many were copied so far, and how many of them the caller has seen.
+    seen: usize,
+    shown: usize,
     /// The name of the last of them, until it was seen.
     last: Option<*const c_char>,
-    /// There are others behind it.
+    /// There are others behind the part.
     more: bool,
+    /// There are some that glibc opened after start-up.
+    later: bool,
+    /// `dlpi_adds` and `dlpi_subs` of glibc's own.
+    of_glibc: (u64, u64),
+}
+
+impl AtStart {
+    fn new() -> AtStart {
+        // SAFETY: an all-zero `dl_phdr_info` is valid.
+        let infos = unsafe { std::mem::zeroed() };
+        let last = host::last_name_at_start();
+        AtStart { infos, size: 0, skip: 0, seen: 0, shown: 0, last, more: false, later: false, of_glibc: (0, 0) }
+    }
 }
 
 unsafe extern "C" fn copy(info: *mut nix::libc::dl_phdr_info, size: usize, start: *mut c_void) -> c_int {
     // SAFETY: `iterate_phdr` passes its `AtStart`, glibc a valid `info`.
     let (info, start) = unsafe { (*info, &mut *start.cast::<AtStart>()) };
+    start.of_glibc = (info.dlpi_adds, info.dlpi_subs);
+    start.more = false;
+    if start.skip > 0 {
+        start.skip -= 1;
+        return 0;
+    }
     let Some(last) = start.last else {
+        start.later = true;
+        return 1;
+    };
+    let Some(place) = start.infos.get_mut(start.seen - start.shown) else {
         start.more = true;
         return 1;
     };
+    *place = info;
     start.size = size;
-    start.infos.push(info);
+    start.seen += 1;
     if info.dlpi_name == last {
         start.last = None;
     }

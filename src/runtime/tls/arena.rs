@@ -1,7 +1,8 @@
 //! The arena: room for initial-exec variables in every thread, set aside at start-up.
 //!
 //! It is a thread-local array of our own module, so glibc puts it at one distance from the thread pointer in
-//! every thread. A library's block is carved out of it; its image then has to reach every thread:
+//! every thread. Its header is dlscope's own (`thread.rs`). A library's block is carved out of the rest; its image then
+//! has to reach every thread:
 //!
 //! - *threads to come* copy it from the template: the initial image of our module (`PT_TLS`), from which glibc
 //!   fills the static block of each new thread. It is made writable for the moment.
@@ -31,6 +32,7 @@ use crate::error::ErrorKind;
 use crate::event::{Kind, Report};
 use crate::host::Host;
 use crate::lock::Shared;
+use crate::thread::HEADER;
 
 /// Bytes of the arena in each thread: 8 KiB, or what `DLSCOPE_TLS_ARENA` said when dlscope was built. 16 KiB
 /// would make `pthread_create` fail for threads with stacks of 16 KiB. A program that is itself loaded late (a
@@ -40,8 +42,6 @@ pub(super) const SIZE: usize = match option_env!("DLSCOPE_TLS_ARENA") {
     Some(text) => parse(text),
 };
 
-/// The first words are not for libraries: this thread's table of dynamic blocks, and a generation.
-pub(super) const HEADER: usize = 64;
 /// The alignment of the arena, so the largest `p_align` it can serve.
 const ALIGN: u64 = 64;
 /// TLS descriptors work without the arena, too; they get no more than this part of it.

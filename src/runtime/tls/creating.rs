@@ -4,21 +4,25 @@
 //! whose variables are installed in between would be missed by both. Where a program's `pthread_create` is ours (the
 //! preload), the two exclude each other, and the window is shut.
 
-use std::cell::Cell;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::lock;
+use crate::thread::words;
 
 /// Threads that are in `pthread_create`.
 static CREATING: AtomicU32 = AtomicU32::new(0);
 /// Somebody installs: no new call begins.
 static INSTALLING: AtomicBool = AtomicBool::new(false);
 
-thread_local! {
-    /// How deep this thread is in `pthread_create` or in an installation: an allocator in there may make a thread of its
-    /// own, which must not wait.
-    static DEPTH: Cell<u32> = const { Cell::new(0) };
+/// How deep this thread is in `pthread_create` or in an installation: an allocator in there may make a thread of its own,
+/// which must not wait.
+fn depth() -> u32 {
+    words(|words| words.creating.get())
+}
+
+fn set_depth(depth: u32) {
+    words(|words| words.creating.set(depth));
 }
 
 pub(crate) struct Creating;
@@ -30,7 +34,8 @@ pub(crate) fn creating() -> Creating {
         // A child forked in between would wait for the end of this for ever.
         lock::without_fork(|| WATCHED.call_once(|| lock::in_child(forked)));
     }
-    if DEPTH.replace(DEPTH.get() + 1) == 0 {
+    set_depth(depth() + 1);
+    if depth() == 1 {
         loop {
             CREATING.fetch_add(1, Ordering::SeqCst);
             if !INSTALLING.load(Ordering::SeqCst) {
@@ -45,7 +50,8 @@ pub(crate) fn creating() -> Creating {
 
 impl Drop for Creating {
     fn drop(&mut self) {
-        if DEPTH.replace(DEPTH.get() - 1) == 1 {
+        set_depth(depth() - 1);
+        if depth() == 0 {
             CREATING.fetch_sub(1, Ordering::SeqCst);
         }
     }
@@ -57,8 +63,8 @@ pub(super) struct Installing;
 /// loader's lock is held, so only one thread is here.
 pub(super) fn installing() -> Installing {
     INSTALLING.store(true, Ordering::SeqCst);
-    let own = u32::from(DEPTH.get() > 0);
-    DEPTH.set(DEPTH.get() + 1);
+    let own = u32::from(depth() > 0);
+    set_depth(depth() + 1);
     while CREATING.load(Ordering::SeqCst) > own {
         std::thread::yield_now();
     }
@@ -67,13 +73,13 @@ pub(super) fn installing() -> Installing {
 
 impl Drop for Installing {
     fn drop(&mut self) {
-        DEPTH.set(DEPTH.get() - 1);
+        set_depth(depth() - 1);
         INSTALLING.store(false, Ordering::SeqCst);
     }
 }
 
 /// In the child of a fork only this thread is left.
 fn forked() {
-    CREATING.store(u32::from(DEPTH.get() > 0), Ordering::SeqCst);
+    CREATING.store(u32::from(depth() > 0), Ordering::SeqCst);
     INSTALLING.store(false, Ordering::SeqCst);
 }

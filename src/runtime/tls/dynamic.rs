@@ -1,7 +1,7 @@
 //! Dynamic blocks: made for a thread when it first asks, found in two memory accesses from then on.
 //!
 //! glibc `__tls_get_addr` and `tls_get_addr_tail`, musl `__tls_get_addr`. Each thread has a table of its blocks
-//! by slot; its address stands in the first word of the thread's arena. The fast path takes no lock and
+//! by slot; its address stands in the first word of the thread's arena (`thread.rs`). The fast path takes no lock and
 //! allocates nothing.
 
 use std::alloc::{Layout, alloc, dealloc};
@@ -13,9 +13,9 @@ use std::sync::atomic::Ordering;
 
 use nix::libc;
 
+use super::{DECIDING, Index, Module, OURS, SLOT_MASK, Use, thread_pointer};
 use crate::lock::made_once;
-
-use super::{DECIDING, Index, Module, OURS, SLOT_MASK, Use, arena, thread_pointer};
+use crate::thread::words;
 
 unsafe extern "C" {
     /// The host's own, for its own modules.
@@ -216,9 +216,9 @@ impl Table {
     }
 }
 
-/// The word of this thread's arena that holds its table.
+/// The word that holds this thread's table.
 fn table_word() -> *mut *mut Table {
-    ptr::with_exposed_provenance_mut(thread_pointer().wrapping_add_signed(arena::offset()) as usize)
+    words(|words| words.blocks.as_ptr().cast())
 }
 
 /// This thread's table, made if there is none.

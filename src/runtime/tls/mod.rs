@@ -26,6 +26,7 @@ use crate::elf::image::Segment;
 use crate::error::ErrorKind;
 use crate::event::{Kind, Report};
 use crate::lock::Shared;
+use crate::thread::pointer as thread_pointer;
 
 pub(crate) use arena::install;
 pub(crate) use creating::creating;
@@ -234,12 +235,4 @@ impl Module {
 /// The address so many bytes below the thread pointer: where glibc keeps the static blocks of this thread.
 pub(crate) fn below_thread_pointer(offset: u64) -> *mut u8 {
     std::ptr::with_exposed_provenance_mut(thread_pointer().wrapping_sub(offset) as usize)
-}
-
-/// The thread pointer: `%fs:0` holds its own address (psABI, "Thread-Local Storage").
-fn thread_pointer() -> u64 {
-    let tp;
-    // SAFETY: reads the first word of the thread control block, which every glibc thread has.
-    unsafe { std::arch::asm!("mov {}, fs:0", out(reg) tp, options(nostack, readonly, preserves_flags)) };
-    tp
 }

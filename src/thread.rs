@@ -1,0 +1,81 @@
+//! A few words for each thread, reached by initial exec.
+//!
+//! Rust's `thread_local!` in a shared library calls `__tls_get_addr`, and that function may be a sanitizer's, which is
+//! not ready when it looks up the real ones with our `dlsym`. These words lie at a constant distance from the thread
+//! pointer: they are the header of the arena (`runtime/tls/arena.rs`). Nothing has to be called to reach them, so they are
+//! for all that `dlsym`, `dladdr`, `dlerror` and `dl_iterate_phdr` need, in any constructor, in an allocator and in a
+//! signal handler. All are zero when a thread begins; nothing is done with them when it ends.
+
+use std::arch::asm;
+use std::cell::Cell;
+use std::ffi::c_void;
+use std::ptr;
+
+/// The words of one thread. Each belongs to the file named with it.
+#[repr(C)]
+pub(crate) struct Words {
+    /// `runtime/tls/dynamic.rs`: the table of this thread's dynamic blocks. Assembly finds it at the very beginning.
+    pub blocks: Cell<*mut c_void>,
+    /// `event.rs`: the request that this thread is in and the one around it, by number; 0 is none.
+    pub request: Cell<(u64, u64)>,
+    /// `capi/errors.rs`: the text of the last error, and what `dlerror` gave out last.
+    pub errors: [Cell<Buffer>; 2],
+    /// `capi/handles.rs`: handles with what they mean, and [`changes`](crate::namespace) when that was true.
+    pub recent: [Cell<(*mut c_void, *const c_void)>; 8],
+    pub recent_when: Cell<u64>,
+    /// `lock.rs`: how many borrows of guarded state this thread has. Meanwhile nobody else runs on it but an allocator and
+    /// signal handlers.
+    pub borrows: Cell<u32>,
+    /// `capi/symbol.rs`: how deep this thread is in `dlsym`.
+    pub asking: Cell<u32>,
+    /// `runtime/tls/creating.rs`: how deep this thread is in `pthread_create`.
+    pub creating: Cell<u32>,
+    /// `event.rs`: a probe is handling an event.
+    pub in_probe: Cell<bool>,
+    /// `capi/errors.rs`: there is an error that `dlerror` did not give out yet.
+    pub error_is_new: Cell<bool>,
+}
+
+/// Bytes outside of every allocator.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Buffer {
+    pub at: *mut u8,
+    pub room: usize,
+}
+
+/// What the words take at the beginning of the arena, whose alignment is 64.
+pub(crate) const HEADER: usize = size_of::<Words>().next_multiple_of(64);
+
+const _: () = assert!(std::mem::offset_of!(Words, blocks) == 0, "assembly reads the table in the first word");
+
+/// Shows the words of the calling thread.
+#[inline(always)]
+pub(crate) fn words<R>(see: impl FnOnce(&Words) -> R) -> R {
+    let at: *const Words;
+    // SAFETY: only computes an address; each thread of glibc has a thread pointer and our static block.
+    unsafe {
+        asm!(
+            "mov {at}, fs:0",
+            "add {at}, qword ptr [rip + __dlscope_tls_arena@GOTTPOFF]",
+            at = out(reg) at,
+            options(pure, nomem, nostack),
+        );
+    }
+    // SAFETY: the header of this thread's arena: aligned to 64, as long as `Words`, and zeros, which are valid for all
+    // its fields, when the thread began. It outlives `see`, which runs on this thread.
+    see(unsafe { &*at })
+}
+
+/// The thread pointer: `%fs:0` holds its own address (psABI, "Thread-Local Storage"). It is another one for each living
+/// thread, and unchanged in the child of a fork; a later thread may get the one of a thread that has ended.
+pub(crate) fn pointer() -> u64 {
+    let tp;
+    // SAFETY: reads the first word of the thread control block, which every glibc thread has.
+    unsafe { asm!("mov {}, fs:0", out(reg) tp, options(nostack, readonly, preserves_flags)) };
+    tp
+}
+
+impl Buffer {
+    pub(crate) const NONE: Buffer = Buffer { at: ptr::null_mut(), room: 0 };
+}

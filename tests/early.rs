@@ -1,0 +1,179 @@
+//! Programs that ask the loader early, or from where it hurts: constructors that run before all others, allocators,
+//! sanitizers, signal handlers. Each does the same as on glibc. The C files are in `tests/early/`.
+
+mod preloading;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::{env, fs};
+
+use preloading::{library, plain, preloaded, text};
+
+/// A folder with what the compiler made of a C file.
+struct Built {
+    source: PathBuf,
+    folder: tempfile::TempDir,
+}
+
+impl Built {
+    /// `None`: there is no compiler.
+    fn of(file: &str) -> Option<Built> {
+        if Command::new("cc").arg("--version").output().is_err() {
+            assert!(env::var_os("CI").is_none(), "cc is not installed");
+            eprintln!("skipped: cc is not installed");
+            return None;
+        }
+        let source = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/early")).join(file);
+        Some(Built { source, folder: tempfile::tempdir().unwrap() })
+    }
+
+    fn compiles(&self, flags: &str) -> Result<(), String> {
+        let mut cc = Command::new("cc");
+        cc.args(["-w", "-O1", "-fPIC"]).arg(&self.source).args(flags.split(' ')).current_dir(self.folder.path());
+        let output = cc.output().unwrap();
+        if output.status.success() { Ok(()) } else { Err(format!("{cc:?}: {}", text(&output))) }
+    }
+
+    fn cc(&self, flags: &str) -> &Built {
+        self.compiles(flags).unwrap_or_else(|error| panic!("{error}"));
+        self
+    }
+
+    fn path(&self, file: &str) -> String {
+        self.folder.path().join(file).to_str().unwrap().into()
+    }
+
+    /// Runs `./program` as it is, with this environment.
+    fn alone(&self, environment: &[(&str, &str)]) -> Output {
+        plain(&["./program"], |command| self.set(command, environment))
+    }
+
+    /// Runs it on dlscope.
+    fn ours(&self, environment: &[(&str, &str)]) -> Output {
+        preloaded(&["./program"], |command| self.set(command, environment))
+    }
+
+    fn set(&self, command: &mut Command, environment: &[(&str, &str)]) {
+        command.current_dir(self.folder.path()).env_remove("LD_LIBRARY_PATH").envs(environment.iter().copied());
+    }
+
+    /// Runs it both ways: same output, same status. Returns them.
+    fn same(&self, environment: &[(&str, &str)]) -> String {
+        let expected = text(&self.alone(environment));
+        assert!(expected.starts_with("exit status: 0"), "{:?} fails by itself: {expected}", self.source);
+        assert_eq!(text(&self.ours(environment)), expected, "{environment:?}");
+        expected
+    }
+}
+
+#[test]
+fn a_constructor_that_runs_before_all_others_may_ask_for_everything() {
+    let Some(built) = Built::of("constructor.c") else { return };
+    let folder = built.path("plugins");
+    fs::create_dir(&folder).unwrap();
+    built.cc("-DPLUGIN -shared -o plugins/libplugin.so").cc("-DLIB -shared -o libearly.so");
+    built.cc("-o program ./libearly.so -Wl,--no-as-needed -Wl,-rpath,$ORIGIN");
+    let output = built.same(&[("LD_LIBRARY_PATH", &folder)]);
+    assert!(output.contains("plugin: 7"), "{output}");
+
+    // The command has its own `dl_iterate_phdr`, but no preload library.
+    let mut dlscope = Command::new(env!("CARGO_BIN_EXE_dlscope"));
+    dlscope.arg("--version").env("LD_PRELOAD", built.path("libearly.so")).env("LD_LIBRARY_PATH", &folder);
+    let output = text(&dlscope.output().unwrap());
+    assert!(output.starts_with("exit status: 0") && output.contains("objects: some"), "{output}");
+}
+
+#[test]
+fn sanitizers_find_what_they_wrap() {
+    for sanitizer in ["thread", "address", "undefined"] {
+        let Some(built) = Built::of("sanitized.c") else { return };
+        built.cc("-DPLUGIN -shared -o libplugin.so");
+        if let Err(error) = built.compiles(&format!("-fsanitize={sanitizer} -o program")) {
+            assert!(env::var_os("CI").is_none(), "{error}");
+            eprintln!("skipped: {error}");
+            continue;
+        }
+        // Its runtime must come first, or it does not start.
+        let runtime = Command::new("cc").arg("-print-file-name=libasan.so").output().unwrap();
+        let runtime = String::from_utf8(runtime.stdout).unwrap();
+        let others = if sanitizer == "address" { runtime.trim() } else { "" };
+        let run = |preload: &str| built.alone(&[("LD_PRELOAD", preload)]);
+        let (without, with) = (run(others), run(&format!("{others}:{}", library().display())));
+        if !without.status.success() {
+            // Some kernels lay out memory as the sanitizer does not expect it.
+            eprintln!("skipped: {}", text(&without));
+            continue;
+        }
+        assert_eq!(text(&with), text(&without), "{sanitizer}");
+    }
+}
+
+#[test]
+fn allocators_find_the_real_one() {
+    let (ours, trace) = (library().display().to_string(), ("DLSCOPE_TRACE", "trace.txt"));
+    for kind in ["AT_FIRST_CALL", "IN_CONSTRUCTOR", "ALWAYS"] {
+        let Some(built) = Built::of("allocator.c") else { return };
+        built.cc("-DPLUGIN -shared -o libplugin.so");
+        built.cc(&format!("-D{kind} -shared -o liballocator.so"));
+        // With glibc alone, because there those crash that ask while a library is being opened.
+        let expected = text(&built.cc("-DMAIN -o program").alone(&[]));
+        assert!(expected.ends_with("ok\n"), "{expected}");
+        let check = |with: Output, way: &str| assert_eq!(text(&with), expected, "{kind}, {way}");
+
+        let allocator = built.path("liballocator.so");
+        for order in [format!("{ours}:{allocator}"), format!("{allocator}:{ours}")] {
+            check(built.alone(&[("LD_PRELOAD", &order)]), &order);
+        }
+        built.cc("-DMAIN -o program ./liballocator.so -Wl,--no-as-needed -Wl,-rpath,$ORIGIN");
+        check(built.ours(&[]), "a library that the program needs");
+        check(built.ours(&[trace]), "the same with a trace");
+        let told = fs::read_to_string(built.path("trace.txt")).unwrap();
+        assert!(told.lines().any(|line| line.contains(" publish ")), "{kind}: nothing was told\n{told}");
+        // A program's own functions are called before its constructors.
+        if kind != "IN_CONSTRUCTOR" {
+            built.cc(&format!("-D{kind} -DMAIN -o program"));
+            check(built.ours(&[]), "the program's own");
+        }
+    }
+}
+
+#[test]
+fn what_allocators_and_signal_handlers_call_allocates_nothing() {
+    let Some(built) = Built::of("silent.c") else { return };
+    built.cc("-DPLUGIN -shared -o libplugin.so").cc("-rdynamic -o program");
+    built.same(&[]);
+}
+
+#[test]
+fn dl_iterate_phdr_shows_each_of_many_libraries_once() {
+    let Some(built) = Built::of("many.c") else { return };
+    // More than are copied at a time.
+    for last in [31, 32, 40] {
+        let parts: Vec<String> = (10..=last).map(|part| format!("libpart{part}.so")).collect();
+        parts.iter().for_each(|part| {
+            built.cc(&format!("-DPART={} -shared -nostdlib -o {part}", part.replace('.', "_")));
+        });
+        built.cc(&format!("-o program -Wl,--no-as-needed -Wl,-rpath,$ORIGIN ./{}", parts.join(" ./")));
+        let output = built.same(&[]);
+        assert!(output.contains("libpart31.so"), "{output}");
+    }
+}
+
+#[test]
+fn ld_library_path_counts_when_the_environment_was_overwritten() {
+    let Some(built) = Built::of("title.c") else { return };
+    let folder = built.path("plugins");
+    fs::create_dir(&folder).unwrap();
+    built.cc("-DPLUGIN -shared -o plugins/libplugin.so").cc("-o program");
+    built.same(&[("LD_LIBRARY_PATH", &folder)]);
+    let long = "/nonexistent/".repeat(100);
+    let longest = format!("{}{folder}", format!("{long}:").repeat(100_000 / long.len()));
+    built.same(&[("LD_LIBRARY_PATH", &longest)]);
+}
+
+#[test]
+fn errors_of_threads_that_ended_take_no_memory() {
+    let Some(built) = Built::of("threads.c") else { return };
+    built.cc("-pthread -o program");
+    built.same(&[]);
+}
