@@ -14,11 +14,11 @@ use crate::lookup::scope::{Scope, Unique, ask_in_turn};
 use crate::namespace::{Members, Namespace};
 use crate::policy::{Mode, Policy};
 
-/// Pass 1 of the relocations of a library that was through it before; what it stores, it stored already. The scope is
-/// the library and what it needs.
+/// Runs pass 1 of stage 8 once more over a library that has been through it. Every store writes what is there already.
+/// The scope is the library and what it needs.
 ///
 /// # Errors
-/// As it had then.
+/// Those of pass 1, none of which came up when the library was prepared.
 pub fn relocate(library: &Prepared, probe: Option<&dyn Probe>) -> Result<()> {
     let lock = Lock::acquire();
     let host = host::look_silently(&lock)?;
@@ -30,7 +30,8 @@ pub fn relocate(library: &Prepared, probe: Option<&dyn Probe>) -> Result<()> {
     relocate::first_pass(batch.root(), &scope, &namespace, Mode::default(), report).map(drop)
 }
 
-/// Whether a library or what it needs defines `name`: asked one after the other, without an index.
+/// Whether a library or one of the objects that it needs defines `name`. They are asked one after the other, without an
+/// index.
 pub fn is_there(library: &Library, name: &[u8]) -> bool {
     ask_in_turn(library.scope(), &Wanted::new(name, Want::Newest, Class::Address), &mut ()).1.is_some()
 }

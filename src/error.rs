@@ -251,6 +251,20 @@ pub enum ErrorKind {
         /// Where the file asks for it.
         detail: String,
     },
+    /// A name has a zero byte before its end. No file and no symbol can have such a name.
+    #[error("the name has a zero byte before its end, and no file or symbol can have such a name")]
+    InteriorZeroElements,
+    /// The type that a symbol was asked for as does not have the size of a pointer.
+    #[error(
+        "the type that was asked for does not have the size of a pointer, and a symbol is the address of something"
+    )]
+    IncompatibleSize,
+    /// `RTLD_NOLOAD` was given, and the library is not loaded.
+    #[error("the library is not loaded, and RTLD_NOLOAD asks for none to be")]
+    NotLoaded,
+    /// Nothing is known. dlscope itself never says so.
+    #[error("no reason was given")]
+    Unknown,
     /// The file asks for something that dlscope refuses on purpose.
     #[error("{what}: {found} is refused by policy\n       {reason}")]
     Policy {

@@ -1,5 +1,6 @@
 //! A loaded library: find symbols in it, call them, close it.
 
+use std::ffi::c_void;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -8,19 +9,26 @@ use std::sync::Arc;
 
 use crate::elf::addr::{Addr, Bias};
 use crate::elf::symbol::{SymbolBinding, SymbolType};
-use crate::error::{Error, Result};
-use crate::host;
+use crate::host::{self, Host};
 use crate::load::{Opened, close};
+use crate::lock::Lock;
 use crate::lookup::directory::Directory;
 use crate::lookup::index::Known;
 use crate::namespace::Namespace;
 use crate::object::Object;
 
+mod failure;
 mod lookup;
+mod names;
+pub use failure::{Error, Result};
+use lookup::everybodys;
 pub(crate) use lookup::{address, no_such_symbol};
+pub(crate) use names::filename;
+use names::without_zeros;
+pub use names::{AsFilename, AsSymbolName, library_filename};
 
 /// A library that stays loaded as long as this value lives (or another open of it does). Shaped like
-/// `libloading::Library`.
+/// `libloading::Library`; [`os::unix::Library`](crate::os::unix::Library) has what that crate has there.
 ///
 /// ```
 /// use std::ffi::{CStr, c_char};
@@ -40,27 +48,35 @@ pub struct Library {
     /// The library and its dependencies, breadth first: where symbols are looked for. Held here, so that a
     /// lookup takes no lock.
     scope: Arc<[Arc<Object>]>,
-    /// Makes lookups in the scope fast.
-    directory: Directory,
+    /// Makes lookups in the scope fast. `None` for the program: its scope grows with each library that becomes part of
+    /// everybody's, and is put together for each lookup.
+    directory: Option<Directory>,
 }
 
 impl Library {
     pub(crate) fn of(namespace: Arc<Namespace>, opened: Opened) -> Library {
         let Opened { root, scope } = opened;
-        Library { namespace, root: Some(root), scope, directory: Directory::default() }
+        Library { namespace, root: Some(root), scope, directory: Some(Directory::default()) }
+    }
+
+    /// The program, in which symbols are found that are in everybody's scope: `dlopen(NULL)`.
+    pub(crate) fn program(namespace: Arc<Namespace>, host: &Host) -> Option<Library> {
+        let scope: Arc<[Arc<Object>]> = host.startup().into();
+        Some(Library { namespace, root: Some(scope.first()?.clone()), scope, directory: None })
     }
 
     /// Finds a function or variable by name, in the library and then in its dependencies, as `dlsym` does. A
     /// trailing NUL of the name is ignored. Of a thread-local variable it is the calling thread's.
     ///
     /// # Errors
-    /// [`ErrorKind::NoSuchSymbol`](crate::ErrorKind::NoSuchSymbol).
+    /// [`Error::DlSym`] if there is none; its kind is [`ErrorKind::NoSuchSymbol`](crate::ErrorKind::NoSuchSymbol).
+    /// [`Error::InteriorZeroElements`] if the name has a zero byte before its end. [`Error::IncompatibleSize`] if `T`
+    /// does not have the size of a pointer.
     ///
     /// # Safety
     /// `T` is the symbol's type: a function pointer, or a pointer to its data.
-    pub unsafe fn get<T>(&self, symbol: impl AsRef<[u8]>) -> Result<Symbol<'_, T>> {
-        // SAFETY: the caller's.
-        unsafe { self.get_wanted(symbol.as_ref(), None) }
+    pub unsafe fn get<T>(&self, symbol: impl AsSymbolName) -> Result<Symbol<'_, T>> {
+        self.get_wanted(symbol.name(), None)
     }
 
     /// Finds a symbol of a certain version, default or not, as `dlvsym` does.
@@ -70,9 +86,12 @@ impl Library {
     ///
     /// # Safety
     /// As [`Library::get`].
-    pub unsafe fn get_version<T>(&self, symbol: impl AsRef<[u8]>, version: impl AsRef<[u8]>) -> Result<Symbol<'_, T>> {
-        // SAFETY: the caller's.
-        unsafe { self.get_wanted(symbol.as_ref(), Some(version.as_ref())) }
+    pub unsafe fn get_version<T>(
+        &self,
+        symbol: impl AsSymbolName,
+        version: impl AsSymbolName,
+    ) -> Result<Symbol<'_, T>> {
+        self.get_wanted(symbol.name(), Some(version.name()))
     }
 
     /// Finds a symbol as [`Library::get`] does, for those to whom its absence is no error, only an answer: none is made
@@ -91,8 +110,9 @@ impl Library {
     /// # Safety
     /// As [`Library::get`].
     #[inline]
-    pub unsafe fn find<T>(&self, symbol: impl AsRef<[u8]>) -> Option<Symbol<'_, T>> {
-        let symbol = strip_nul(symbol.as_ref());
+    pub unsafe fn find<T>(&self, symbol: impl AsSymbolName) -> Option<Symbol<'_, T>> {
+        const { assert!(size_of::<T>() == size_of::<*const ()>(), "a symbol is a function pointer or a data pointer") };
+        let symbol = symbol.name();
         match self.known(symbol) {
             Known::At(address, _) => Some(Symbol::at(address)),
             Known::Missing => None,
@@ -100,8 +120,11 @@ impl Library {
         }
     }
 
-    unsafe fn get_wanted<T>(&self, symbol: &[u8], version: Option<&[u8]>) -> Result<Symbol<'_, T>> {
-        let symbol = strip_nul(symbol);
+    fn get_wanted<T>(&self, symbol: &[u8], version: Option<&[u8]>) -> Result<Symbol<'_, T>> {
+        if size_of::<T>() != size_of::<*const ()>() {
+            return Err(Error::IncompatibleSize);
+        }
+        let symbol = without_zeros(symbol)?;
         match version.map_or_else(|| self.known(symbol), |_| Known::NotEnough) {
             Known::At(address, _) => return Ok(Symbol::at(address)),
             Known::Missing => return Err(self.no_such_symbol(symbol, None)),
@@ -114,20 +137,47 @@ impl Library {
     /// What can be said without asking the objects, if nobody listens.
     #[inline]
     fn known(&self, symbol: &[u8]) -> Known {
-        match self.namespace.probe {
-            None => self.directory.known(&self.scope, symbol),
-            Some(_) => Known::NotEnough,
+        match (&self.namespace.probe, &self.directory) {
+            (None, Some(directory)) => directory.known(&self.scope, symbol),
+            _ => Known::NotEnough,
+        }
+    }
+
+    /// What is searched now, and what makes that fast.
+    fn searched<R>(&self, see: impl FnOnce(&[Arc<Object>], &Directory) -> R) -> R {
+        match &self.directory {
+            Some(directory) => see(&self.scope, directory),
+            None => see(&everybodys(&self.scope, &self.namespace, &Lock::acquire()), &Directory::default()),
         }
     }
 
     #[inline(never)]
     fn find_wanted(&self, symbol: &[u8], version: Option<&[u8]>) -> Result<Option<Addr>> {
-        address(&self.namespace, &self.scope, &self.directory, symbol, version, &|| self.root().label())
+        let whose = || self.root().label();
+        let found =
+            self.searched(|scope, directory| address(&self.namespace, scope, directory, symbol, version, &whose));
+        found.map_err(Error::from)
     }
 
     #[cold]
     fn no_such_symbol(&self, symbol: &[u8], version: Option<&[u8]>) -> Error {
-        no_such_symbol(symbol, version, self.root().label(), self.directory.names(&self.scope))
+        let searched = self.searched(|scope, directory| directory.names(scope));
+        no_such_symbol(symbol, version, self.root().label(), searched).into()
+    }
+
+    /// Keeps the library loaded for good, also after it is closed: `RTLD_NODELETE`.
+    ///
+    /// # Errors
+    /// None at present.
+    pub fn pin(&self) -> Result<()> {
+        let id = self.root().tag.id;
+        self.namespace.change(&Lock::acquire(), |members| {
+            // What the process had before is not ours to unload.
+            if let Some(member) = members.get_mut(id) {
+                member.pinned = true;
+            }
+        });
+        Ok(())
     }
 
     /// Ends this use of the library. If nothing else uses it, its destructors run and it is unmapped, with
@@ -140,14 +190,18 @@ impl Library {
     }
 
     fn end(&mut self) -> Result<()> {
-        let Some(root) = self.root.take().map(|o| o.tag.id) else { return Ok(()) };
-        // Before the lock: what is held here must not keep memory alive.
-        self.scope = Arc::new([]);
-        self.directory = Directory::default();
+        let Some(root) = self.let_go().map(|root| root.tag.id) else { return Ok(()) };
         // SAFETY: whoever opened the library promised that its destructors may run; symbols of it cannot outlive the
         // `Library`.
         unsafe { close::close(&self.namespace, root) };
         Ok(())
+    }
+
+    /// Gives up what is held here, so that it keeps no memory alive; but the library stays open.
+    pub(crate) fn let_go(&mut self) -> Option<Arc<Object>> {
+        self.scope = Arc::new([]);
+        self.directory = None;
+        self.root.take()
     }
 
     pub(crate) fn scope(&self) -> &[Arc<Object>] {
@@ -190,11 +244,6 @@ impl Library {
     }
 }
 
-#[inline]
-fn strip_nul(symbol: &[u8]) -> &[u8] {
-    symbol.strip_suffix(b"\0").unwrap_or(symbol)
-}
-
 impl Drop for Library {
     fn drop(&mut self) {
         // What could fail was told to the probe.
@@ -210,11 +259,18 @@ impl fmt::Debug for Library {
 
 /// A symbol of a [`Library`], which it cannot outlive. It derefs to `T`: a function pointer that one calls, or
 /// a data pointer.
-#[derive(Clone, Copy)]
 pub struct Symbol<'lib, T> {
     pointer: *mut (),
     _of: PhantomData<(&'lib Library, T)>,
 }
+
+impl<T> Clone for Symbol<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Symbol<'_, T> {}
 
 // SAFETY: an address of the library, which the lifetime keeps loaded; what may be done with it is `T`'s affair.
 unsafe impl<T: Send> Send for Symbol<'_, T> {}
@@ -222,15 +278,30 @@ unsafe impl<T: Send> Send for Symbol<'_, T> {}
 unsafe impl<T: Sync> Sync for Symbol<'_, T> {}
 
 impl<T> Symbol<'_, T> {
+    /// `T` has the size of a pointer.
     #[inline]
-    fn at(address: Addr) -> Self {
-        const { assert!(size_of::<T>() == size_of::<*const ()>(), "a symbol is a function pointer or a data pointer") };
+    pub(crate) fn at(address: Addr) -> Self {
         Symbol { pointer: std::ptr::with_exposed_provenance_mut(address.0 as usize), _of: PhantomData }
     }
 
     /// The bare address. It is good for as long as the library is loaded; nobody checks.
     pub fn as_raw_ptr(&self) -> *mut () {
         self.pointer
+    }
+
+    /// The bare address, always: libloading's name for [`Symbol::as_raw_ptr`].
+    ///
+    /// # Safety
+    /// None is asked for. The function is `unsafe` because libloading's is.
+    pub unsafe fn try_as_raw_ptr(self) -> Option<*mut c_void> {
+        Some(self.pointer.cast())
+    }
+}
+
+impl<'lib, T> Symbol<'lib, Option<T>> {
+    /// The symbol without the `Option`; `None` if its address is 0.
+    pub fn lift_option(self) -> Option<Symbol<'lib, T>> {
+        (!self.pointer.is_null()).then_some(Symbol { pointer: self.pointer, _of: PhantomData })
     }
 }
 

@@ -1,14 +1,14 @@
 //! [`Loader`]: a namespace with its policy, and the ways to load a library into it.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::capi;
 use crate::elf::addr::{Addr, Bias};
-use crate::error::Result;
 use crate::event::{Asked, Probe};
-use crate::library::{Export, Library, exports};
+use crate::library::{AsFilename, Export, Library, Result, exports, filename};
 use crate::load::batch::{Batch, Bound};
 use crate::load::needed::Target;
 use crate::load::{self};
@@ -105,14 +105,13 @@ impl Loader {
     /// does. A name without a `/` is searched, a path with one is opened as it is.
     ///
     /// # Errors
-    /// Whatever is wrong, as an [`Error`] that names it; then nothing is left behind.
+    /// Whatever is wrong, as an [`Error`](crate::Error) that names it; then nothing is left behind.
     ///
     /// # Safety
     /// Runs code of the library: its constructors now, its destructors later.
     pub unsafe fn open(&self, name: impl AsRef<OsStr>) -> Result<Library> {
-        let name = name.as_ref().to_string_lossy();
-        // SAFETY: the caller's.
-        unsafe { self.open_target(Target::Name(&name), Mode::default()) }
+        // SAFETY: the caller keeps what this function's `# Safety` section asks for.
+        unsafe { self.open_named(name.as_ref(), Mode::default()) }
     }
 
     /// The same, and the library with all that it needs becomes part of everybody's scope: libraries that are
@@ -124,10 +123,9 @@ impl Loader {
     /// # Safety
     /// As [`Loader::open`].
     pub unsafe fn open_global(&self, name: impl AsRef<OsStr>) -> Result<Library> {
-        let name = name.as_ref().to_string_lossy();
         let mode = Mode { global: true, ..Mode::default() };
-        // SAFETY: the caller's.
-        unsafe { self.open_target(Target::Name(&name), mode) }
+        // SAFETY: the caller keeps what this function's `# Safety` section asks for.
+        unsafe { self.open_named(name.as_ref(), mode) }
     }
 
     /// Loads a library from bytes; `name` stands for it in events and errors.
@@ -138,7 +136,7 @@ impl Loader {
     /// # Safety
     /// As [`Loader::open`].
     pub unsafe fn open_bytes(&self, name: &str, bytes: &[u8]) -> Result<Library> {
-        // SAFETY: the caller's.
+        // SAFETY: the caller keeps what this function's `# Safety` section asks for.
         unsafe { self.open_target(Target::Bytes(name, bytes), Mode::default()) }
     }
 
@@ -154,7 +152,7 @@ impl Loader {
     /// # Errors
     /// As [`Loader::open`].
     pub fn prepare(&self, name: impl AsRef<OsStr>) -> Result<Prepared> {
-        let name = name.as_ref().to_string_lossy();
+        let name = text(name.as_ref())?;
         match load::prepare(Asked::Prepare, &self.namespace, &name)? {
             Some(batch) => Ok(Prepared { batch }),
             None => unreachable!("only a load that is inspected goes on after a fault"),
@@ -163,16 +161,28 @@ impl Loader {
 
     /// # Safety
     /// As [`Loader::open`].
+    pub(crate) unsafe fn open_named(&self, name: &OsStr, mode: Mode) -> Result<Library> {
+        let name = text(name)?;
+        // SAFETY: the caller keeps what this function's `# Safety` section asks for.
+        unsafe { self.open_target(Target::Name(&name), mode) }
+    }
+
+    /// # Safety
+    /// As [`Loader::open`].
     unsafe fn open_target(&self, target: Target<'_>, mode: Mode) -> Result<Library> {
-        // SAFETY: the caller's.
+        // SAFETY: the caller keeps what this function's `# Safety` section asks for.
         let opened = unsafe { load::open(&self.namespace, target, mode, None) }?;
         Ok(Library::of(self.namespace.clone(), opened))
     }
 
     /// The loader of the process-wide namespace.
-    fn process_wide() -> Loader {
+    pub(crate) fn process_wide() -> Loader {
         Loader { namespace: namespace::process_wide(capi::STAND_INS).clone() }
     }
+}
+
+fn text(name: &OsStr) -> Result<Cow<'_, str>> {
+    Ok(filename(name)?.to_string_lossy())
 }
 
 impl Library {
@@ -183,21 +193,23 @@ impl Library {
     ///
     /// # Safety
     /// Runs code of the library: its constructors now, its destructors later.
-    pub unsafe fn open(name: impl AsRef<OsStr>) -> Result<Library> {
-        // SAFETY: the caller's.
+    pub unsafe fn open(name: impl AsFilename) -> Result<Library> {
+        // SAFETY: the caller keeps what this function's `# Safety` section asks for.
         unsafe { Loader::process_wide().open(name) }
     }
 
-    /// The same as [`Library::open`], under the name that `libloading` has for it.
+    /// What `libloading` does under this name: as [`Library::open`], but functions are bound at their first call
+    /// (`RTLD_LAZY`). So a library opens although it lacks a function, and only a call of that function ends the process.
     ///
     /// # Errors
     /// See [`Loader::open`].
     ///
     /// # Safety
     /// As [`Library::open`].
-    pub unsafe fn new(name: impl AsRef<OsStr>) -> Result<Library> {
-        // SAFETY: the caller's.
-        unsafe { Library::open(name) }
+    pub unsafe fn new(name: impl AsFilename) -> Result<Library> {
+        let mode = Mode { lazy: true, ..Mode::default() };
+        // SAFETY: the caller keeps what this function's `# Safety` section asks for.
+        unsafe { Loader::process_wide().open_named(name.as_ref(), mode) }
     }
 
     /// Loads a library from bytes into the process-wide namespace; see [`Loader::open_bytes`].
@@ -217,7 +229,7 @@ impl Library {
     /// # Safety
     /// As [`Library::open`].
     pub unsafe fn from_bytes(name: &str, bytes: &[u8]) -> Result<Library> {
-        // SAFETY: the caller's.
+        // SAFETY: the caller keeps what this function's `# Safety` section asks for.
         unsafe { Loader::process_wide().open_bytes(name, bytes) }
     }
 }

@@ -10,13 +10,13 @@ use crate::hash::Map;
 /// What the user decided about a namespace.
 #[derive(Clone, Default)]
 pub(crate) struct Policy {
-    /// `Loader::search_dir`.
+    /// `Loader::search_dir`: directories that are searched before all others.
     pub dirs: Vec<String>,
-    /// `Loader::define`.
+    /// `Loader::define`: symbols that come before the definitions of all objects.
     pub defined: Defined,
-    /// `Loader::bind`.
+    /// `Loader::bind`: when calls into other libraries are bound.
     pub bind: Bind,
-    /// `Loader::inspect`: the list of everything that would end the load.
+    /// `Loader::inspect`: the list of all errors that would have ended the load. `None`: an error ends a load.
     pub faults: Option<Arc<Faults>>,
     /// Functions that loaded libraries get in place of the C library's own.
     pub stand_ins: &'static [StandIn],
@@ -30,11 +30,11 @@ pub(crate) type Defined = Map<Box<[u8]>, Addr>;
 pub(crate) struct StandIn {
     /// The symbol's name.
     pub name: &'static [u8],
-    /// `gnu_hash::hash` of the name.
+    /// The GNU hash of the name.
     pub hash: u32,
     /// The host's objects whose definition it stands in for. A library's own function of the name stays its own.
     pub whose: Whose,
-    /// Its address; `None` if there is no need of it in this process.
+    /// Gives the address of the function; `None` if this process has no need of it.
     pub address: fn() -> Option<*const ()>,
 }
 
@@ -61,17 +61,17 @@ pub enum Bind {
 /// The bits of `dlopen`'s second argument, for one load.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Mode {
-    /// `RTLD_GLOBAL`: the library with all that it needs enters everybody's scope.
+    /// `RTLD_GLOBAL`: the library and all that it needs enter the global scope.
     pub global: bool,
     /// `RTLD_NODELETE`: the library is never unloaded.
     pub pinned: bool,
-    /// `RTLD_DEEPBIND`: the new objects look in their own scope before everybody's.
+    /// `RTLD_DEEPBIND`: the references of the new objects ask the local scope before the global one.
     pub deep: bool,
     /// `RTLD_LAZY`: calls into other libraries are bound when they are made for the first time.
     pub lazy: bool,
 }
 
-/// Everything that would have ended a load that is only inspected, in the order in which it was met.
+/// The errors of a load that is only inspected, each of which would have ended it, in the order in which they were met.
 #[derive(Default)]
 pub(crate) struct Faults(Mutex<Vec<Arc<Error>>>);
 
@@ -82,22 +82,23 @@ impl Faults {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(error);
     }
 
-    /// The first of them.
+    /// The first error, if there is one.
     pub(crate) fn first(&self) -> Option<Arc<Error>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).first().cloned()
     }
 
-    /// All of them; none are left.
+    /// Takes all errors out of the list.
     pub(crate) fn take(&self) -> Vec<Arc<Error>> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Policy {
-    /// Here a load ends. A load that is only inspected notes the error, and goes on without what it could not have.
+    /// Ends a load with `error`. A load that is only inspected notes the error instead, and goes on without the thing
+    /// that it could not have.
     ///
     /// # Errors
-    /// `error`, unless the load is inspected.
+    /// `error`, unless the load is only inspected.
     #[cold]
     pub(crate) fn fault(&self, error: Error, report: Report<'_>) -> Result<()> {
         let Some(faults) = &self.faults else { return Err(error) };

@@ -11,6 +11,10 @@ use std::cell::Cell;
 use std::ffi::c_void;
 use std::ptr;
 
+use nix::libc;
+
+use crate::elf::addr::PAGE;
+
 /// The words of one thread. Each belongs to the file named with it.
 #[repr(C)]
 pub(crate) struct Words {
@@ -78,4 +82,22 @@ pub(crate) fn pointer() -> u64 {
 
 impl Buffer {
     pub(crate) const NONE: Buffer = Buffer { at: ptr::null_mut(), room: 0 };
+
+    /// So many bytes, or a few more; `NONE` if there is no memory. By the system call itself: `mmap` may be a function of
+    /// the program that is asking for the real one.
+    pub(crate) fn map(room: usize) -> Buffer {
+        let room = room.next_multiple_of(PAGE as usize);
+        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: new memory, at an address that the kernel chooses.
+        let at = unsafe { libc::syscall(libc::SYS_mmap, 0, room, protection, flags, -1, 0) };
+        if at == -1 { Buffer::NONE } else { Buffer { at: ptr::with_exposed_provenance_mut(at as usize), room } }
+    }
+
+    /// Gives them back. Nobody uses them any more.
+    pub(crate) fn unmap(self) {
+        if !self.at.is_null() {
+            // SAFETY: made by `map`; the caller has the only copy.
+            unsafe { libc::syscall(libc::SYS_munmap, self.at, self.room) };
+        }
+    }
 }

@@ -10,7 +10,7 @@ use nix::libc;
 use crate::elf::addr::{Addr, Bias};
 use crate::elf::symbol::SymbolTable;
 use crate::host;
-use crate::host::startup::{self, Startup};
+use crate::host::startup;
 use crate::lock::{Lock, is_borrowing};
 use crate::namespace::find_object_now;
 use crate::object::{LinkMap, Object};
@@ -24,11 +24,11 @@ const LINKMAP: c_int = 2;
 /// # Safety
 /// `info` has room for a `Dl_info`.
 pub unsafe extern "C" fn dladdr(address: *const c_void, info: *mut libc::Dl_info) -> c_int {
-    // SAFETY: the caller's.
+    // SAFETY: the caller has room for a `Dl_info`, and flags 0 ask for nothing more.
     unsafe { dladdr1(address, info, ptr::null_mut(), 0) }
 }
 
-/// `dladdr1`: the same, and by `flags` the symbol table's entry or the `link_map`.
+/// `dladdr1`: as [`dladdr`], and as `flags` asks, `extra` gets the symbol table's entry or the object's `link_map`.
 ///
 /// # Safety
 /// `info` has room for a `Dl_info`, and `extra` for a pointer if `flags` asks for one.
@@ -42,19 +42,17 @@ pub unsafe extern "C" fn dladdr1(
     // An allocator that asks for its caller must not wait for anything, and allocates nothing.
     let own = |object: &Arc<Object>| object.memory.contains(address).then(|| object.clone());
     if let Some(object) = if is_borrowing() { None } else { find_object_now(own) } {
-        // SAFETY: the caller's.
+        // SAFETY: the caller keeps what this function's `# Safety` section asks for.
         unsafe { tell(Place::of(&object), object.symbols(), address, info, extra, flags) };
         return 1;
     }
-    if let Some((map, start)) = startup::owner(address)
-        && let Some(object) = Startup::of(map, start)
-    {
-        let is_program = startup::maps().next().is_some_and(|program| ptr::eq(program, map));
+    if let Some(object) = startup::owner(address) {
+        let is_program = startup::all().first().is_some_and(|program| ptr::eq(program, object));
         // SAFETY: captured at start-up, or null.
         let argv_0 = unsafe { host::arguments().argv.as_ref() }.filter(|_| is_program);
-        let name = argv_0.copied().unwrap_or(map.l_name);
-        let place = Place { map, name, start: object.start, bias: object.bias };
-        // SAFETY: the caller's.
+        let name = argv_0.copied().unwrap_or(object.map.l_name);
+        let place = Place { map: object.map, name, start: object.start, bias: object.bias };
+        // SAFETY: the caller keeps what this function's `# Safety` section asks for.
         unsafe { tell(place, &object.symbols, address, info, extra, flags) };
         return 1;
     }
@@ -64,7 +62,7 @@ pub unsafe extern "C" fn dladdr1(
     // What glibc opened later.
     let lock = Lock::acquire();
     let Some(object) = host::look_silently(&lock).ok().and_then(|host| host.owner(address).cloned()) else { return 0 };
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps what this function's `# Safety` section asks for.
     unsafe { tell(Place::of(&object), object.symbols(), address, info, extra, flags) };
     1
 }
@@ -114,8 +112,8 @@ unsafe fn tell(
     }
 }
 
-/// The symbol that holds `address`, or one without a size that is exactly there; the first of the highest. glibc
-/// `determine_info`.
+/// The name, address and entry of the symbol nearest below `address`: one that reaches up to it, or one without a size
+/// that is exactly there. Of symbols at the same address the first counts. glibc `determine_info`.
 fn nearest(symbols: &SymbolTable<'_>, bias: Bias, address: Addr) -> Option<(*const c_char, Addr, *const Sym)> {
     let at = bias.vaddr(address);
     let holds = |value: u64, size: u64| value == at.0 || value < at.0 && at.0 - value < size;

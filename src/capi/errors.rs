@@ -6,7 +6,6 @@ use std::sync::OnceLock;
 
 use nix::libc;
 
-use crate::elf::addr::PAGE;
 use crate::error::{Error, ErrorKind};
 use crate::lock::made_once;
 use crate::thread::{Buffer, words};
@@ -54,25 +53,6 @@ fn reserve(room: usize) -> Option<*mut u8> {
         unsafe { libc::pthread_setspecific(key, ptr::without_provenance(1)) };
     }
     (!new.at.is_null()).then_some(new.at)
-}
-
-impl Buffer {
-    /// So many bytes, or a few more; `NONE` if there is no memory. By the system call itself: `mmap` may be a function of
-    /// the program that is asking for the real one.
-    fn map(room: usize) -> Buffer {
-        let room = room.next_multiple_of(PAGE as usize);
-        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: new memory, at an address that the kernel chooses.
-        let at = unsafe { libc::syscall(libc::SYS_mmap, 0, room, protection, flags, -1, 0) };
-        if at == -1 { Buffer::NONE } else { Buffer { at: ptr::with_exposed_provenance_mut(at as usize), room } }
-    }
-
-    fn unmap(self) {
-        if !self.at.is_null() {
-            // SAFETY: made by `map`, and whoever calls has taken it out of the thread's words.
-            unsafe { libc::syscall(libc::SYS_munmap, self.at, self.room) };
-        }
-    }
 }
 
 /// The key whose destructor frees a thread's buffers; `None` if no key is left.

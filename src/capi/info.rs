@@ -16,7 +16,7 @@ use crate::namespace::namespaces;
 use crate::object::{LinkMap, Object};
 use crate::runtime::tls;
 
-/// The requests of `<dlfcn.h>`.
+/// The requests `RTLD_DI_…` of `<dlfcn.h>`.
 const LMID: c_int = 1;
 const LINKMAP: c_int = 2;
 const SERINFO: c_int = 4;
@@ -33,20 +33,21 @@ struct SerPath {
     flags: c_uint,
 }
 
-/// `Dl_serinfo`: so many paths stand behind it, then their strings.
+/// The head of a `Dl_serinfo`. `count` entries [`SerPath`] stand behind it, then their strings. `size` is the whole
+/// size in bytes.
 #[repr(C)]
 struct SerInfo {
     size: usize,
     count: c_uint,
 }
 
-/// `dlinfo`: 0, or the number of program headers for `RTLD_DI_PHDR`; −1 with a word for `dlerror`.
+/// `dlinfo`: 0, or the number of program headers for `RTLD_DI_PHDR`. An error is −1, with a message for `dlerror`.
 ///
 /// # Safety
 /// `argument` is what `request` wants it to be: see dlinfo(3).
 pub unsafe extern "C" fn dlinfo(handle: *mut c_void, request: c_int, argument: *mut c_void) -> c_int {
     forget();
-    // SAFETY: the caller's.
+    // SAFETY: the caller says that `argument` is what `request` wants.
     let result = not_meanwhile().map_err(String::from).and_then(|()| unsafe {
         let lock = Lock::acquire();
         info(handle, request, argument, &lock)
@@ -92,12 +93,12 @@ unsafe fn info(handle: *mut c_void, request: c_int, argument: *mut c_void, lock:
     Ok(0)
 }
 
-/// The id of the object's thread-local storage.
+/// The TLS module of the object, by the number that dlscope or glibc gave it.
 fn module(object: &Object, host: &Host) -> Option<u64> {
     object.tls_module.or_else(|| host.tls_module(object))
 }
 
-/// The calling thread's block, if it has one already.
+/// The calling thread's TLS block of the object; null if the thread has none yet.
 fn block(object: &Object, host: &Host) -> *mut c_void {
     match object.tls_module {
         Some(module) => tls::existing(module).cast(),
@@ -108,7 +109,7 @@ fn block(object: &Object, host: &Host) -> *mut c_void {
     }
 }
 
-/// What glibc tells about a library that it opened itself: null before the thread's first use of the block.
+/// The calling thread's TLS block of a library that glibc opened itself; null before the thread's first use of it.
 fn block_of_glibc(module: usize) -> *mut c_void {
     unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, wanted: *mut c_void) -> c_int {
         // SAFETY: glibc passes a valid `info`, and the caller below its pair.
@@ -125,7 +126,7 @@ fn block_of_glibc(module: usize) -> *mut c_void {
     wanted.1
 }
 
-/// The directories that are searched for what the object needs, in order. glibc `_dl_rtld_di_serinfo`.
+/// The directories in which files that the object needs are searched for, in order. glibc `_dl_rtld_di_serinfo`.
 fn search_path(object: &Arc<Object>, host: &Host) -> Vec<String> {
     let paths = search_paths(object);
     let executable = host.startup().first().map(|o| search_paths(o));
@@ -145,15 +146,15 @@ fn search_path(object: &Arc<Object>, host: &Host) -> Vec<String> {
     found
 }
 
-/// Writes a `Dl_serinfo`: only its size and count, or the paths as well.
+/// Writes a `Dl_serinfo`: only its size and its count, or with `all` the paths as well.
 ///
 /// # Safety
-/// There is room for what is written: for all of it the size that the first call gave.
+/// `info` has room for the head of a `Dl_serinfo`; with `all`, for as many bytes as the size that was written before.
 unsafe fn search_info(paths: &[String], all: bool, info: *mut SerInfo) {
     let strings: usize = paths.iter().map(|p| p.len() + 1).sum();
     let size = size_of::<SerInfo>() + paths.len() * size_of::<SerPath>() + strings;
     if !all {
-        // SAFETY: the caller's.
+        // SAFETY: the caller has room for the head.
         unsafe { info.write(SerInfo { size, count: paths.len() as c_uint }) };
         return;
     }

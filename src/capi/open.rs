@@ -23,18 +23,19 @@ use crate::policy::Mode;
 const BASE: c_long = 0;
 const NEW: c_long = -1;
 
-/// The namespaces that `dlmopen` made: the first has the number 1.
+/// The namespaces that `dlmopen` made. The first has the number 1, because 0 is `LM_ID_BASE`.
 static MORE: Guarded<Vec<Arc<Namespace>>> = Guarded::new(Vec::new());
 
-/// How often each of the host's objects was opened and not closed here, by handle.
+/// How often each of the host's objects was opened through dlscope and not closed, by handle.
 static USES_OF_HOST: Guarded<BTreeMap<usize, usize>> = Guarded::new(BTreeMap::new());
 
-/// `dlopen`, with the return address of the caller.
+/// `dlopen`. `from` is the return address of the call: it tells which library is calling. Null is an error, with a
+/// message for `dlerror`. With `RTLD_NOLOAD`, null without a message is a library that is not loaded.
 ///
 /// # Safety
 /// As `dlopen`: `file` is null or a C string, and the library's constructors may run.
 pub unsafe extern "C" fn dlopen_from(file: *const c_char, mode: c_int, from: *const c_void) -> *mut c_void {
-    // SAFETY: the caller's.
+    // SAFETY: the caller passes null or a C string.
     let name = unsafe { c_name(file) }.map(String::from_utf8_lossy);
     forget();
     if let Err(message) = not_meanwhile() {
@@ -45,8 +46,8 @@ pub unsafe extern "C" fn dlopen_from(file: *const c_char, mode: c_int, from: *co
     answer(open(&namespace, name.as_deref().unwrap_or_default(), mode, Addr(from as u64), &lock))
 }
 
-/// `dlmopen`, with the return address of the caller. A new namespace shares the host's objects with all others: a
-/// second libc, which glibc would load into it, is what dlscope never does.
+/// `dlmopen`. `from` is the return address of the call. A new namespace shares the host's objects with all others:
+/// glibc would load a second libc into it, which dlscope never does.
 ///
 /// # Safety
 /// As [`dlopen_from`].
@@ -56,7 +57,7 @@ pub unsafe extern "C" fn dlmopen_from(
     mode: c_int,
     from: *const c_void,
 ) -> *mut c_void {
-    // SAFETY: the caller's.
+    // SAFETY: the caller passes null or a C string.
     let name = unsafe { c_name(file) }.map(String::from_utf8_lossy);
     forget();
     if let Err(message) = not_meanwhile() {
@@ -91,7 +92,7 @@ fn open_in(space: c_long, name: &str, mode: c_int, from: Addr, lock: &Lock) -> R
     if space == NEW {
         let (policy, probe) = (process_wide().policy.clone(), process_wide().probe.clone());
         let namespace = Arc::new(Namespace::new(policy, probe));
-        // Before its constructors, which may ask for its number.
+        // The namespace is noted before constructors run, which may ask for its number.
         MORE.borrow(lock).push(namespace.clone());
         return open(&namespace, name, mode, from, lock).inspect_err(|_| {
             MORE.borrow(lock).retain(|n| !Arc::ptr_eq(n, &namespace));
@@ -102,13 +103,13 @@ fn open_in(space: c_long, name: &str, mode: c_int, from: Addr, lock: &Lock) -> R
     open(&namespace, name, mode, from, lock)
 }
 
-/// The number of a namespace: `RTLD_DI_LMID`.
+/// The number of a namespace, as `RTLD_DI_LMID` gives it.
 pub(super) fn number_of(namespace: &Arc<Namespace>, lock: &Lock) -> c_long {
     let at = MORE.borrow(lock).iter().position(|n| Arc::ptr_eq(n, namespace));
     at.map_or(BASE, |at| at as c_long + 1)
 }
 
-/// `Err(None)`: not there, and with `RTLD_NOLOAD` that is no error.
+/// `dlopen` into `namespace`. `Err(None)`: the library is not loaded, and with `RTLD_NOLOAD` that is no error.
 fn open(
     namespace: &Arc<Namespace>,
     name: &str,
@@ -122,7 +123,7 @@ fn open(
     }
     let host = host::look_silently(lock).map_err(|e| wording(&e))?;
     if name.is_empty() {
-        // `dlopen(NULL)`: the program, and so everybody's scope.
+        // `dlopen(NULL)` opens the program, whose scope is the global scope.
         let program = host.startup().first().ok_or_else(|| Some("the program is not known".into()))?;
         used(program, &host, lock);
         return Ok(program.handle());
@@ -147,7 +148,7 @@ fn open(
     Ok(handle)
 }
 
-/// The namespace of the calling library; of anyone else, the process-wide one.
+/// The namespace of the calling library. For any other caller it is the process-wide one.
 pub(super) fn namespace_of(from: Addr, lock: &Lock) -> Arc<Namespace> {
     let has_caller = |n: &Arc<Namespace>| n.members(lock).iter().any(|m| m.object.memory.contains(from));
     namespaces(lock).into_iter().find(has_caller).unwrap_or_else(|| process_wide().clone())
@@ -175,7 +176,7 @@ fn close(handle: *mut c_void, lock: &Lock) -> Result<(), String> {
         let members = namespace.members(lock);
         let Some(member) = members.iter().find(|m| is(&m.object, handle)) else { continue };
         return match member.opens {
-            // There for good: closing it means nothing.
+            // The library is never unloaded (RTLD_NODELETE), so closing it once too often changes nothing.
             0 if member.pinned => Ok(()),
             0 => Err(not_open(&member.object)),
             _ => {
@@ -189,7 +190,7 @@ fn close(handle: *mut c_void, lock: &Lock) -> Result<(), String> {
     }
     let host = host::look_silently(lock).map_err(|error| wording(&error))?;
     let object = host.objects.iter().find(|o| is(o, handle)).ok_or("shared object not open")?;
-    // The host's: never unloaded by us. But a use that nobody began cannot be ended.
+    // dlscope never unloads an object of the host. But a use that did not begin here cannot be ended here.
     let mut uses = USES_OF_HOST.borrow(lock);
     let uses = uses.entry(handle.addr()).or_insert_with(|| begun_by_the_system(object, &host));
     *uses = uses.checked_sub(1).ok_or_else(|| not_open(object))?;
@@ -202,7 +203,8 @@ fn used(object: &Object, host: &Host, lock: &Lock) {
     *uses.entry(object.handle().addr()).or_insert_with(|| begun_by_the_system(object, host)) += 1;
 }
 
-/// The program itself counts as opened once; its libraries came along.
+/// How often the system opened an object of the host: the program once. The libraries that came with it count as not
+/// opened.
 fn begun_by_the_system(object: &Object, host: &Host) -> usize {
     usize::from(host.startup().first().is_some_and(|program| program.tag == object.tag))
 }

@@ -29,7 +29,7 @@ use crate::thread::words;
 /// # Safety
 /// As `dlsym`: `name` is a C string.
 pub unsafe extern "C" fn dlsym_from(handle: *mut c_void, name: *const c_char, from: *const c_void) -> *mut c_void {
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps what this function's `# Safety` section asks for.
     unsafe { dlvsym_from(handle, name, ptr::null(), from) }
 }
 
@@ -43,7 +43,7 @@ pub unsafe extern "C" fn dlvsym_from(
     version: *const c_char,
     from: *const c_void,
 ) -> *mut c_void {
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps what this function's `# Safety` section asks for.
     let (name, version) = unsafe { (c_name(name).unwrap_or_default(), c_name(version)) };
     forget();
     if version.is_none()
@@ -73,23 +73,28 @@ fn at_once(handle: *mut c_void, name: &[u8], version: Option<&[u8]>, from: Addr)
     if anyone_listens() && !is_nested {
         return None;
     }
-    let program = startup::maps().next()?;
-    let (behind, whose) = match handle {
-        handle if ptr::eq(handle.cast(), program) => (None, program),
-        libc::RTLD_DEFAULT => (None, startup::owner(from)?.0),
-        libc::RTLD_NEXT => startup::owner(from).map(|(caller, _)| (Some(caller), caller))?,
+    let all = startup::all();
+    let program = all.first()?;
+    let (scope, whose) = match handle {
+        handle if ptr::eq(handle.cast(), program.map) => (all, program),
+        libc::RTLD_DEFAULT => (all, startup::owner(from)?),
+        libc::RTLD_NEXT => {
+            let caller = startup::owner(from)?;
+            let at = all.iter().position(|object| ptr::eq(object, caller))?;
+            (&all[at + 1..], caller)
+        }
         _ => return None,
     };
-    match startup::find(name, version, behind) {
-        Answer::At { address, is_ifunc, map } => {
-            let ours = replacement_of(name, startup::is_c_library(map));
+    match startup::find(name, version, scope) {
+        Answer::At { address, is_ifunc, object } => {
+            let ours = replacement_of(name, startup::is_c_library(object.map));
             let report = Report::silent();
             // SAFETY: glibc has relocated all start-up objects, so their resolvers may be called.
             let resolve = || unsafe { ifunc::resolve(address, &NothingAround, &mut Watch::default(), report) };
             Some(handles::pointer(ours.unwrap_or_else(|| if is_ifunc { resolve() } else { address })))
         }
         Answer::Missing if is_nested || nothing_is_loaded() => {
-            let whose = if ptr::eq(whose, program) { program_name_bytes() } else { startup::name(whose) };
+            let whose = if ptr::eq(whose, program) { program_name_bytes() } else { startup::name(whose.map) };
             let (comma, version) = version.map_or((&b""[..], &b""[..]), |version| (b", version ", version));
             fail_with(&[whose, b": undefined symbol: ", name, comma, version]);
             Some(ptr::null_mut())

@@ -26,7 +26,7 @@ type Register = unsafe extern "C" fn(Destructor, *mut c_void, *const c_void) -> 
 static OF_GLIBC: Real = Real::named(b"__cxa_thread_atexit_impl");
 
 /// One registered destructor of a loaded library.
-struct Registered {
+struct AtThreadEnd {
     destructor: Destructor,
     argument: *mut c_void,
     /// Counted up while this waits. Holding the object also keeps it mapped.
@@ -52,7 +52,7 @@ pub unsafe extern "C" fn thread_atexit_impl(
     };
     if object.is_none() {
         // The host's own: what glibc counts for itself is left to it.
-        // SAFETY: the caller's.
+        // SAFETY: the caller keeps what this function's `# Safety` section asks for.
         return unsafe {
             std::mem::transmute::<*mut (), Register>(OF_GLIBC.must_be_there())(destructor, argument, dso)
         };
@@ -60,7 +60,7 @@ pub unsafe extern "C" fn thread_atexit_impl(
     if let Some(object) = &object {
         object.thread_destructors.fetch_add(1, Ordering::SeqCst);
     }
-    let registered = Box::new(Registered { destructor, argument, object });
+    let registered = Box::new(AtThreadEnd { destructor, argument, object });
     let own = (&raw const HERE).cast();
     // SAFETY: a function and its argument, which glibc calls once; the DSO is dlscope's own, which is in glibc's
     // list (or, unknown to it, counts as the program's).
@@ -74,7 +74,7 @@ pub unsafe extern "C" fn thread_atexit_impl(
 /// # Safety
 /// As [`thread_atexit_impl`].
 pub unsafe extern "C" fn thread_atexit(destructor: Destructor, argument: *mut c_void, dso: *const c_void) -> c_int {
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps what this function's `# Safety` section asks for.
     unsafe { thread_atexit_impl(destructor, argument, dso) }
 }
 
@@ -83,7 +83,7 @@ static HERE: u8 = 0;
 
 unsafe extern "C-unwind" fn run(registered: *mut c_void) {
     // SAFETY: what `thread_atexit_impl` gave to glibc, which calls this once.
-    let Registered { destructor, argument, object } = *unsafe { Box::from_raw(registered.cast::<Registered>()) };
+    let AtThreadEnd { destructor, argument, object } = *unsafe { Box::from_raw(registered.cast::<AtThreadEnd>()) };
     // SAFETY: as the library registered it; the object is mapped, `object` holds it.
     unsafe { destructor(argument) };
     let Some(object) = object else { return };

@@ -1,4 +1,4 @@
-//! What this processor can do, as far as the choice between builds of a library goes.
+//! Which level of x86_64 this processor has: that decides between builds of a library.
 //!
 //! psABI, "Micro-Architecture Levels"; glibc `sysdeps/x86/dl-hwcap_subdirs.c`.
 
@@ -12,6 +12,7 @@ pub(crate) enum Level {
 }
 
 impl Level {
+    /// The subdirectories of `glibc-hwcaps`, the highest level first.
     pub(crate) const DIRECTORIES: [(Level, &'static str); 3] =
         [(Level::V4, "x86-64-v4"), (Level::V3, "x86-64-v3"), (Level::V2, "x86-64-v2")];
 
@@ -36,7 +37,7 @@ unsafe extern "C" {
     fn __x86_get_cpuid_feature_leaf(leaf: u32) -> *const CpuidLeaf;
 }
 
-/// One leaf, by glibc's number for it. Numbers that it does not know are tables of zeros.
+/// One leaf of `CPUID`, by glibc's number for it. A number that glibc does not know gives zeros.
 fn leaf(number: u32) -> CpuidLeaf {
     // SAFETY: glibc answers every number with a table of zeros or its own, which never changes after start-up.
     unsafe { __x86_get_cpuid_feature_leaf(number).read() }
@@ -55,13 +56,13 @@ pub(crate) fn cpu_level() -> Level {
     // glibc's numbers of the leaves 1, 7 and 0x8000_0001.
     let [[_, _, c1, _], [_, b7, _, _], [_, _, cx, _]] = [active(0), active(1), active(2)];
     let all = |register: u32, bits: &[u32]| bits.iter().all(|bit| register >> bit & 1 == 1);
-    // SSE3, SSSE3, CMPXCHG16B, SSE4.1, SSE4.2, POPCNT; LAHF.
+    // x86-64-v2 has SSE3, SSSE3, CMPXCHG16B, SSE4.1, SSE4.2, POPCNT; LAHF.
     if !all(c1, &[0, 9, 13, 19, 20, 23]) || !all(cx, &[0]) {
         Level::Base
-    // FMA, MOVBE, AVX, F16C; BMI1, AVX2, BMI2; LZCNT.
+    // x86-64-v3 has FMA, MOVBE, AVX, F16C; BMI1, AVX2, BMI2; LZCNT.
     } else if !all(c1, &[12, 22, 28, 29]) || !all(b7, &[3, 5, 8]) || !all(cx, &[5]) {
         Level::V2
-    // AVX512F, DQ, CD, BW, VL.
+    // x86-64-v4 has AVX512F, DQ, CD, BW, VL.
     } else if !all(b7, &[16, 17, 28, 30, 31]) {
         Level::V3
     } else {

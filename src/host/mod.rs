@@ -174,11 +174,11 @@ impl<'k> Walk<'k> {
             }
             self.found.reserve(self.known.map_or(16, |host| host.objects.len() + 1));
         }
-        // SAFETY: the caller's.
+        // SAFETY: the caller keeps what this function's `# Safety` section asks for.
         let shown = unsafe { Shown::of(info) };
         // The list has no program headers; glibc gives them here. The dynamic section tells which is whose.
         let Some(dynamic) = shown.headers.iter().find(|h| h.p_type == PT_DYNAMIC) else { return 0 };
-        // SAFETY: the caller's.
+        // SAFETY: the caller keeps what this function's `# Safety` section asks for.
         let Some(map) = (unsafe { self.element(shown.bias.0.wrapping_add(dynamic.p_vaddr)) }) else { return 0 };
         // The kernel's object has no file, and programs reach it through libc.
         if shown.name.starts_with(b"linux-vdso.so") {
@@ -205,7 +205,7 @@ impl<'k> Walk<'k> {
     /// # Safety
     /// glibc's lock is held.
     unsafe fn element(&mut self, section: u64) -> Option<*mut LinkMap> {
-        // SAFETY: the caller's.
+        // SAFETY: the caller keeps what this function's `# Safety` section asks for.
         let head = unsafe { list_head() }?;
         for from in [self.next, head] {
             let mut at = from;

@@ -109,7 +109,7 @@ unsafe fn note(argc: usize, argv: *mut *const c_char, envp: *const *const c_char
     }
     ARGC.store(argc, Ordering::Relaxed);
     ARGV.store(argv, Ordering::Relaxed);
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps what this function's `# Safety` section asks for.
     unsafe {
         let mut at = envp;
         while !at.is_null() && !(*at).is_null() {

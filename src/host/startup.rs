@@ -5,6 +5,7 @@
 //! that run before all others ask, too. Start-up objects never go away, so their part of the list stands still.
 
 use std::ffi::CStr;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use goblin::elf64::dynamic::{
     DT_GNU_HASH, DT_HASH, DT_STRSZ, DT_STRTAB, DT_SYMTAB, DT_VERDEF, DT_VERDEFNUM, DT_VERNEED, DT_VERNEEDNUM,
@@ -20,6 +21,7 @@ use crate::elf::symbol::{Bytes, Class, Symbol, SymbolTable, Want, Wanted};
 use crate::elf::sysv_hash;
 use crate::elf::version::{Name, name_of};
 use crate::object::LinkMap;
+use crate::thread::Buffer;
 
 /// The list of the start-up objects, the executable first.
 pub(crate) fn maps() -> impl Iterator<Item = &'static LinkMap> {
@@ -49,25 +51,73 @@ pub(crate) fn is_c_library(map: &LinkMap) -> bool {
     [&b"libc.so.6"[..], b"ld-linux-x86-64.so.2", b"libdl.so.2"].contains(&file)
 }
 
-/// The start-up object that `address` lies in, and where its first segment begins.
-pub(crate) fn owner(address: Addr) -> Option<(&'static LinkMap, u64)> {
+/// The start-up objects with their tables, the executable first. Found out once, into pages of their own. None are known
+/// where there is no memory, or where one is not as usual.
+pub(crate) fn all() -> &'static [Startup] {
+    static ALL: AtomicPtr<Startup> = AtomicPtr::new(std::ptr::null_mut());
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let known = ALL.load(Ordering::Acquire);
+    if !known.is_null() {
+        // SAFETY: `COUNT` of them were written before `ALL` said so, and they stay for good.
+        return unsafe { std::slice::from_raw_parts(known, COUNT.load(Ordering::Relaxed)) };
+    }
+    // Without that, objects that are not of start-up would count.
+    if last_at_start().is_null() {
+        return &[];
+    }
+    let count = maps().count();
+    let pages = Buffer::map(count * size_of::<Startup>());
+    if pages.at.is_null() {
+        return &[];
+    }
+    let start = pages.at.cast::<Startup>();
+    for (index, map) in maps().enumerate() {
+        let Some(object) = start_of(map).and_then(|start| Startup::of(map, start)) else {
+            pages.unmap();
+            return &[];
+        };
+        // SAFETY: there is room for `count`, on whole pages.
+        unsafe { start.add(index).write(object) };
+    }
+    // Whoever comes at the same time finds out the same.
+    COUNT.store(count, Ordering::Relaxed);
+    if ALL.compare_exchange(std::ptr::null_mut(), start, Ordering::AcqRel, Ordering::Acquire).is_err() {
+        pages.unmap();
+    }
+    all()
+}
+
+/// The start-up object that `address` lies in.
+pub(crate) fn owner(address: Addr) -> Option<&'static Startup> {
+    let (map, _) = find_object(address)?;
+    all().iter().find(|object| std::ptr::from_ref(object.map).addr() as u64 == map)
+}
+
+/// Where the first segment of an object begins.
+fn start_of(map: &LinkMap) -> Option<u64> {
+    let (own, start) = find_object(Addr(map.l_ld))?;
+    (own == std::ptr::from_ref(map).addr() as u64).then_some(start)
+}
+
+/// The `link_map` of the host's object that `address` lies in, and where its first segment begins.
+fn find_object(address: Addr) -> Option<(u64, u64)> {
     let mut found = DlFindObject::default();
     // SAFETY: room for the answer.
     let result = unsafe { real::find_object(std::ptr::with_exposed_provenance_mut(address.0 as usize), &mut found) };
-    let DlFindObject { dlfo_map_start: start, dlfo_link_map: map, .. } = found;
-    let owner = if result == 0 { maps().find(|m| std::ptr::from_ref(*m).addr() as u64 == map) } else { None };
-    owner.map(|map| (map, start))
+    (result == 0).then_some((found.dlfo_link_map, found.dlfo_map_start))
 }
 
 /// One of them, with its tables.
 pub(crate) struct Startup {
+    pub map: &'static LinkMap,
     pub bias: Bias,
     /// The address of its first segment.
     pub start: Addr,
     /// Without versions: they take memory.
     pub symbols: SymbolTable<'static>,
     segments: Segments,
-    dynamic: Dynamic,
+    /// `DT_VERDEF` and `DT_VERNEED`, and how many entries they have.
+    versions: [Option<(Vaddr, u64)>; 2],
 }
 
 impl Startup {
@@ -90,7 +140,8 @@ impl Startup {
         let pointer = host_pointer(segments.bias, segments.span());
         let dynamic = Dynamic::new(entries, Vaddr(0), &pointer).ok()?;
         let symbols = SymbolTable::without_versions(&dynamic, &segments).ok()?;
-        Some(Startup { bias: segments.bias, start: Addr(start), symbols, segments, dynamic })
+        let versions = [dynamic.verdef, dynamic.verneed];
+        Some(Startup { map, bias: segments.bias, start: Addr(start), symbols, segments, versions })
     }
 
     /// The definition that an unversioned `dlsym`, or `dlvsym` with a version, gets of this object.
@@ -104,9 +155,9 @@ impl Startup {
     fn has_version(&self, index: u32, wanted: &Name<'_>) -> bool {
         let Some(own) = self.symbols.version_index(index) else { return true };
         let table = |place: Option<(Vaddr, u64)>| place.and_then(|(at, count)| Some((self.segments.tail(at)?, count)));
+        let [definitions, needs] = self.versions.map(table);
         let strings = |offset| self.symbols.string(offset);
-        name_of(own, table(self.dynamic.verdef), table(self.dynamic.verneed), strings)
-            .is_some_and(|has| has.same(wanted))
+        name_of(own, definitions, needs, strings).is_some_and(|has| has.same(wanted))
     }
 }
 
@@ -157,41 +208,26 @@ impl Bytes<'static> for Segments {
 /// What is known of a name.
 pub(crate) enum Answer {
     /// Its address, or that of its resolver.
-    At { address: Addr, is_ifunc: bool, map: &'static LinkMap },
+    At { address: Addr, is_ifunc: bool, object: &'static Startup },
     /// No start-up object of the scope defines it.
     Missing,
-    /// What it means, or whether it is there, takes more to find out.
+    /// What it means takes more to find out.
     NotEnough,
 }
 
-/// Looks `symbol` up in the start-up objects behind `behind`, or in all of them.
-pub(crate) fn find(symbol: &[u8], version: Option<&[u8]>, behind: Option<&LinkMap>) -> Answer {
+/// Looks `symbol` up in these objects, the end of [`all`] of them.
+pub(crate) fn find(symbol: &[u8], version: Option<&[u8]>, scope: &'static [Startup]) -> Answer {
     let wanted = Wanted::new(symbol, Want::Newest, Class::Address);
     let version = version.map(|text| Name { text, hash: sysv_hash::hash(text), hidden: true });
-    let mut maps = maps();
-    if let Some(behind) = behind {
-        maps.find(|map| std::ptr::eq(*map, behind));
-    }
-    for map in maps {
-        let Some(object) = owner_of_section(map).and_then(|start| Startup::of(map, start)) else {
-            return Answer::NotEnough;
-        };
+    for object in scope {
         match object.find(&wanted, version.as_ref()) {
             None => {}
             // One in each thread.
             Some(symbol) if symbol.is_tls() => return Answer::NotEnough,
             Some(symbol) => {
-                return Answer::At { address: symbol.address(object.bias), is_ifunc: symbol.is_ifunc(), map };
+                return Answer::At { address: symbol.address(object.bias), is_ifunc: symbol.is_ifunc(), object };
             }
         }
     }
     Answer::Missing
-}
-
-/// Where the first segment of an object begins, by its dynamic section.
-fn owner_of_section(map: &'static LinkMap) -> Option<u64> {
-    let mut found = DlFindObject::default();
-    // SAFETY: room for the answer.
-    let result = unsafe { real::find_object(std::ptr::with_exposed_provenance_mut(map.l_ld as usize), &mut found) };
-    (result == 0 && found.dlfo_link_map == std::ptr::from_ref(map).addr() as u64).then_some(found.dlfo_map_start)
 }

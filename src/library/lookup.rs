@@ -31,6 +31,11 @@ pub(crate) fn no_such_symbol(
     ErrorKind::NoSuchSymbol { symbol: text(symbol), version: version.map(text), searched }.of(object, Stage::Lookup)
 }
 
+/// Everybody's scope: the start-up objects, then what was opened with `RTLD_GLOBAL`.
+pub(crate) fn everybodys(startup: &[Arc<Object>], namespace: &Namespace, lock: &Lock) -> Vec<Arc<Object>> {
+    startup.iter().chain(namespace.members(lock).global()).cloned().collect()
+}
+
 /// The address of `symbol` in the first object of `scope` that defines it; `None` where no object does. `whose`: whose
 /// scope it is, for an error.
 #[inline(never)] // a stage: see docs/gdb.md

@@ -1,7 +1,16 @@
 //! The objects of one load, on their way from "mapped" to "published".
 //!
-//! The stage is a type, and it is the stage of the *batch*: symbols cross objects and dependencies may form
-//! cycles, so no object is ready before all are. Until stage 10, publish, dropping a batch undoes everything.
+//! The stage is a type, and it is the stage of the *batch*: symbols cross objects and dependencies may form cycles, so
+//! no object is ready before all are.
+//!
+//! | stage | what holds for every new object | who leads to the next stage |
+//! |---|---|---|
+//! | [`Mapped`] | in memory, its tables are checked, nothing is patched | `relocate::bind`: stage 8, pass 1 |
+//! | [`Bound`] | relocated, but for the answers of new IFUNC resolvers | `relocate::resolve`: stage 8, pass 2 |
+//! | [`Relocated`] | every relocation is applied | `seal::seal`: stage 9 |
+//! | [`Sealed`] | its `PT_GNU_RELRO` is read-only | `publish::publish`: stage 10, which takes the batch apart |
+//!
+//! Until stage 10, dropping a batch unmaps its new objects, and so undoes the load.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -13,7 +22,7 @@ use crate::namespace::order::{opened_last, search_order};
 use crate::namespace::{Kept, OneOfAKind};
 use crate::object::Object;
 
-/// An object of a load: mapped by it, or here before.
+/// An object of a load: mapped by this load, or loaded before it.
 pub(crate) enum Held {
     New(Arc<Object>),
     Known(Arc<Object>),
@@ -36,16 +45,17 @@ impl Deref for Held {
     }
 }
 
-/// One object of a load with its place among the others.
+/// One object of a load, and how it is tied to the others.
 pub(crate) struct Node {
-    /// What the chapters keep for a new object. Dropped before the object, whose memory it may refer to.
+    /// What the chapters of `runtime/` keep for a new object. It may refer to the object's memory, so it is dropped
+    /// first.
     pub kept: Kept,
     pub object: Held,
-    /// The names by which it was asked for.
+    /// The names by which this load asked for the object.
     pub names: Vec<Arc<str>>,
-    /// Its direct dependencies, as indices of nodes, in the order of `DT_NEEDED`; then what it filters.
+    /// The nodes of its direct dependencies, in the order of `DT_NEEDED`, then those of `filtees`.
     pub needs: Vec<usize>,
-    /// `DT_FILTER` and `DT_AUXILIARY`: the objects that are asked before it is.
+    /// `DT_FILTER` and `DT_AUXILIARY`: the nodes that are asked for symbols before this one.
     pub filtees: Vec<usize>,
 }
 
@@ -55,27 +65,28 @@ impl Node {
     }
 }
 
-/// Every object is mapped, nothing is patched.
+/// The stage of a batch that is mapped.
 pub(crate) struct Mapped;
-/// Pass 1 is done: only what needs resolvers of new objects is missing. One `Linked` for each node.
+/// The stage of a batch that has been through pass 1 of stage 8.
 pub(crate) struct Bound(pub Links);
-/// Every relocation is done.
+/// The stage of a batch that has been through pass 2 of stage 8.
 pub(crate) struct Relocated(pub Links);
-/// `PT_GNU_RELRO` is read-only.
+/// The stage of a batch that is sealed.
 pub(crate) struct Sealed(pub Links);
 
-/// What relocating leaves to be remembered: for each node, and the unique symbols that were chosen.
+/// What relocating leaves to be remembered: one [`Linked`] for each node, and the definitions of unique symbols that
+/// were chosen.
 pub(crate) struct Links {
     pub nodes: Vec<Linked>,
     pub unique: Vec<OneOfAKind>,
 }
 
-/// The objects of one load, new ones and those that were here, in the order of the local scope.
+/// The objects of one load in the order of their discovery: the opened library first, then breadth first.
 pub(crate) struct Batch<S> {
     pub nodes: Vec<Node>,
-    /// Their places in the order in which they are asked for symbols.
+    /// Indices of all nodes in the order of the local scope, in which they are asked for symbols.
     pub asked: Vec<usize>,
-    /// The places of the new ones, dependencies first.
+    /// Indices of the new nodes, dependencies first.
     pub order: Vec<usize>,
     pub stage: S,
 }
@@ -91,7 +102,7 @@ impl<S> Batch<S> {
         self.asked.iter().map(|&at| &*self.nodes[at].object)
     }
 
-    /// The same, to keep.
+    /// Every object, in the order of the local scope, to be kept.
     pub(crate) fn scope(&self) -> Arc<[Arc<Object>]> {
         self.asked.iter().map(|&at| self.nodes[at].object.shared()).collect()
     }
@@ -101,7 +112,7 @@ impl<S> Batch<S> {
         self.nodes.iter().filter(|n| n.is_new()).map(|n| &*n.object)
     }
 
-    /// The tags of all objects.
+    /// The tags of all objects, in the order of the nodes.
     pub(crate) fn ids(&self) -> Vec<u32> {
         self.nodes.iter().map(|n| n.object.tag.id).collect()
     }
@@ -123,7 +134,7 @@ impl Batch<Mapped> {
             false => search_order(nodes.len(), |at| &nodes[at].filtees),
         };
         let mut order: Vec<usize> = (0..nodes.len()).filter(|&at| nodes[at].is_new()).collect();
-        // One alone is in order.
+        // A single new object needs no sorting.
         if order.len() > 1 {
             order = opened_last(nodes.len(), |at| &nodes[at].needs);
             order.retain(|&at| nodes[at].is_new());
@@ -131,13 +142,13 @@ impl Batch<Mapped> {
         Batch { nodes, asked, order, stage: Mapped }
     }
 
-    /// Whether nothing was mapped: the library was here before.
+    /// Whether nothing was mapped, because the library and everything that it needs were loaded before.
     pub(crate) fn is_empty(&self) -> bool {
         !self.nodes.iter().any(Node::is_new)
     }
 }
 
-/// What a resolver may change, for those who watch.
+/// The memory that an IFUNC resolver may change: that of the new objects.
 impl Around for [Node] {
     fn each(&self, see: &mut dyn FnMut(&Memory)) {
         self.iter().filter(|n| n.is_new()).for_each(|n| see(&n.object.memory));

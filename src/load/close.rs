@@ -11,10 +11,11 @@ use crate::namespace::{self, Life, Members, Namespace};
 use crate::object::Object;
 use crate::runtime::unwind;
 
-/// Ends one use of the object `root`: what closing a library and `dlclose` have in common.
+/// Ends one use of the library whose tag is `root`: what `Library::close` and `dlclose` have in common. Once nothing
+/// uses it any more, its destructors run, and it is unmapped with everything that only it needs.
 ///
 /// # Safety
-/// Nothing of the library is used by the caller any more, and its destructors may run.
+/// The caller uses nothing of the library any more, and its destructors may run.
 pub(crate) unsafe fn close(namespace: &Namespace, root: u32) {
     let lock = Lock::acquire();
     let request = Request::begin();
@@ -24,12 +25,12 @@ pub(crate) unsafe fn close(namespace: &Namespace, root: u32) {
         let name = members.get(root).map_or(String::new(), |m| m.object.label());
         Kind::Begin { request: Asked::Close, name, caller: None }
     });
-    // SAFETY: the caller's.
+    // SAFETY: the caller uses nothing of the library any more.
     unsafe { release(namespace, root, &lock, report) };
     report.tell(|| Kind::End { error: None });
 }
 
-/// One use less; then unloads what nothing needs any more: destructors in order, then memory.
+/// Counts one use less, then unloads every object that nothing needs any more: destructors in order, then memory.
 ///
 /// # Safety
 /// As [`close`].
@@ -40,21 +41,22 @@ unsafe fn release(namespace: &Namespace, root: u32, lock: &Lock, report: Report<
         member.opens = member.opens.saturating_sub(1);
         Some((member.object.clone(), member.opens))
     });
-    // A host object is not ours to close.
+    // A tag that is no member's is that of a host object, which only the system's loader may close.
     let Some((object, opens)) = released else { return };
     report.about(&object.tag).tell(|| Kind::Release { opens });
     drop(object);
-    // SAFETY: the caller's; what is unneeded is used by nobody.
+    // SAFETY: the caller uses nothing of the library any more, and what is unneeded is used by nobody else.
     unsafe { sweep(namespace, lock, report) };
 }
 
-/// Unloads what nothing needs any more.
+/// Unloads every object that nothing needs any more, and looks again until there is none.
 ///
 /// # Safety
 /// Whoever opened a library and closed it uses nothing of it any more.
 unsafe fn sweep(namespace: &Namespace, lock: &Lock, report: Report<'_>) {
-    // A destructor that closes a library only notes it; whoever sweeps looks again. As in glibc. One who swept in another
-    // hold of the lock without coming to an end is not in this process: it was forked meanwhile.
+    // A destructor may close a library, and so come here in the middle of a sweep. It returns at once, and the sweep
+    // that is under way looks again, as glibc's `_dl_close_worker` does. A sweep that began in another hold of the lock
+    // and did not come to its end is not in this process: the process was forked meanwhile.
     let this = Some(lock.hold());
     if namespace.change(lock, |members| std::mem::replace(&mut members.sweeping, this)) == this {
         return;
@@ -73,42 +75,44 @@ unsafe fn sweep(namespace: &Namespace, lock: &Lock, report: Report<'_>) {
     }
 }
 
-/// The same in every namespace: after the last thread-local destructor of a library that was closed before.
+/// Sweeps every namespace. The last thread-local destructor of a library that was closed before is what makes this
+/// necessary.
 pub(crate) fn sweep_everywhere(lock: &Lock) {
     for namespace in namespace::namespaces(lock) {
         let request = Request::begin();
-        // SAFETY: closed by its users, and the last code that had to run in it did.
+        // SAFETY: its users closed the library, and its last thread-local destructor, which kept it, has returned.
         unsafe { sweep(&namespace, lock, request.report(namespace.probe.as_deref(), Stage::Close)) };
     }
 }
 
-/// Destructors in order, then memory.
+/// Runs the destructors of the members `unneeded` in order, then unmaps them.
 unsafe fn unload(namespace: &Namespace, unneeded: &[u32], lock: &Lock, report: Report<'_>) {
     report.tell(|| Kind::Unneeded { objects: tags(namespace, unneeded, lock) });
-    // SAFETY: the caller's.
+    // SAFETY: `sweep` found that nothing which stays needs these members, and put users before what they use.
     unsafe { finish(namespace, unneeded, Life::Closing, lock, report) };
     unwind::publish_without(unneeded, lock);
     for &id in unneeded {
         let member = namespace.change(lock, |members| members.remove(id));
-        // Here the memory goes, unless a library that is being closed on another thread still holds it.
+        // Dropping the member unmaps the object, unless another thread, which is closing the library too, still holds
+        // it.
         drop(member);
     }
 }
 
-/// `DT_FINI_ARRAY` in reverse, then `DT_FINI`.
+/// Runs the destructors of one object: `DT_FINI_ARRAY` in reverse, then `DT_FINI`.
 unsafe fn destruct(object: &Object, around: &impl Around, watch: &mut Watch, report: Report<'_>) {
     for (index, address) in functions(object, object.dynamic.fini_array).rev() {
         // SAFETY: the relocated word of the object's own list of destructors, whose constructors ran.
         unsafe { memory::call_fini(address, Purpose::FiniArray(index), around, watch, report) };
     }
     if let Some(fini) = object.dynamic.fini {
-        // SAFETY: as for `DT_INIT`.
+        // SAFETY: as for `DT_INIT`: `Object::new` saw that it lies in executable memory of the object.
         unsafe { memory::call_fini(object.bias() + fini, Purpose::Fini, around, watch, report) };
     }
 }
 
-/// Runs the destructors of `order`. All are marked first with their new state `life`, so that a destructor which opens
-/// a library does not get one that is going away.
+/// Runs the destructors of the members `order`. All of them enter the state `life` first, so that a destructor which
+/// opens a library does not get one that is going away.
 unsafe fn finish(namespace: &Namespace, order: &[u32], life: Life, lock: &Lock, report: Report<'_>) {
     let ready: Vec<_> = order.iter().filter_map(|&id| advance(namespace, lock, id, Life::Ready, life)).collect();
     let mut watch = Watch::default();
@@ -120,8 +124,8 @@ unsafe fn finish(namespace: &Namespace, order: &[u32], life: Life, lock: &Lock, 
 
 // ── the end of the process ───────────────────────────────────────────────────────────────────────────────
 
-/// Runs after the program's own `atexit` handlers, as ld.so's `_dl_fini` does for its libraries. A handler of
-/// ours, registered at the first open, would run before those of the program that were registered earlier.
+/// [`at_exit`] runs after the program's own `atexit` handlers, as ld.so's `_dl_fini` does for its libraries. A handler
+/// that dlscope registered at the first open would run before those that the program had registered earlier.
 #[used]
 #[unsafe(link_section = ".fini_array")]
 static AT_EXIT: extern "C" fn() = at_exit;
@@ -133,7 +137,8 @@ extern "C" fn at_exit() {
     }
 }
 
-/// The destructors of everything that is still open. The memory stays: other exit code may use it.
+/// Runs the destructors of every object that is still loaded. The memory stays mapped, because other exit code may use
+/// it.
 fn finish_all(namespace: &Namespace, lock: &Lock) {
     let request = Request::begin();
     let report = request.report(namespace.probe.as_deref(), Stage::Close);

@@ -17,10 +17,11 @@ use crate::namespace::Kept;
 use crate::object::{Object, dynamic_entries};
 use crate::runtime::{gdb, tls};
 
-/// The mapped file as an object whose tables are checked, and what the chapters keep for it.
+/// Turns the mapped file into an object whose tables are checked. It comes with what the chapters of `runtime/` keep
+/// for it: its TLS module, and what a debugger was told. `loaded_by` is the object whose search paths it inherits.
 ///
 /// # Errors
-/// [`ErrorKind::Malformed`] with the tag whose value no loader can work with.
+/// [`ErrorKind::Malformed`] with the dynamic tag, or the field of `PT_TLS`, whose value no loader can work with.
 #[inline(never)] // a stage: see docs/gdb.md
 pub(crate) fn object(
     file: Headers,
@@ -44,7 +45,7 @@ pub(crate) fn object(
     Ok(Brought::New { object: Arc::new(object), kept })
 }
 
-/// Checks `PT_TLS`.
+/// Checks `PT_TLS`: every thread's block will be allocated and filled by it.
 fn check_thread_locals(segment: &Segment, object: &Object) -> Result<(), ErrorKind> {
     let rule = "ELF Handling For Thread-Local Storage, \"Program Header\"";
     let bad = |field: &str, found: String, expected: &str| {
@@ -70,7 +71,7 @@ fn check_thread_locals(segment: &Segment, object: &Object) -> Result<(), ErrorKi
     Ok(())
 }
 
-/// Tells of every entry of the dynamic section, and of the tables, to those who listen.
+/// Tells probes of every entry of the dynamic section, and of the tables that the entries lead to.
 fn tell_tables(object: &Object, report: Report<'_>) {
     let symbols = object.symbols();
     let section = object.image.dynamic().map_or(Vaddr(0), |segment| segment.vaddr);

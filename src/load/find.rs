@@ -1,8 +1,8 @@
 //! Stage 1, find: from a name to an open file.
 //!
-//! ld.so(8), "DESCRIPTION"; glibc `_dl_map_object` and `open_verify`, musl `load_library`. Each rule gives a
-//! list of directories; each directory is tried with the `glibc-hwcaps` subdirectories of this processor first.
-//! A file for another machine is passed over, as ld.so does; a damaged one ends the search.
+//! ld.so(8), "DESCRIPTION"; glibc `_dl_map_object` and `open_verify`, musl `load_library`. Each rule of ld.so(8) gives
+//! a list of directories. In each directory the `glibc-hwcaps` subdirectories of this processor are tried first. A file
+//! for another machine is passed over, as ld.so does; a damaged file ends the search.
 
 use std::cell::RefCell;
 use std::ffi::OsString;
@@ -31,10 +31,12 @@ pub(crate) mod tokens;
 pub(crate) use paths::{note_search_paths, search_paths};
 use tokens::{directory, expand};
 
-/// Stage 2, which is asked about every file that is found: one that was made for another machine is passed over.
+/// Stage 2, read, as a function. The search calls it for every file that is there, and passes over a file that was made
+/// for another machine.
 pub(crate) type Read = fn(OsString, OwnedFd, Report<'_>) -> Result<OpenFile>;
 
-/// The directories built into ld.so, which are nowhere written down for others: Debian's, or everybody else's.
+/// The directories that are built into ld.so, and that are searched last. Nothing in the file system names them: these
+/// are Debian's, or else those of most other systems.
 pub(crate) fn default_dirs() -> &'static [&'static str] {
     static DIRS: OnceLock<&[&str]> = OnceLock::new();
     made_once::<&[&str]>(&DIRS, || {
@@ -46,21 +48,21 @@ pub(crate) fn default_dirs() -> &'static [&'static str] {
     })
 }
 
-/// What is searched for, and on whose behalf.
+/// The name that is searched for, and on whose behalf.
 pub(crate) struct Search<'a> {
     /// The name, as in `DT_NEEDED` or as the user wrote it.
     pub name: &'a str,
-    /// `Loader::search_dir`, before all others.
+    /// The directories of `Loader::search_dir`, which come before all others.
     pub dirs: &'a [String],
-    /// The object that needs it, whose paths count.
+    /// The object whose `DT_RPATH` or `DT_RUNPATH` counts: the one that needs the file, or the caller.
     pub of: Option<&'a Object>,
-    /// The executable: its `DT_RPATH` counts for all.
+    /// The program. Its `DT_RPATH` counts for all objects.
     pub executable: Option<&'a Object>,
-    /// The object that needs it, unless the user asks.
+    /// The name of the object that needs the file, for an error. `None` if the user asks for the file.
     pub needed_by: Option<&'a str>,
-    /// The object that `of` belongs to, by name.
+    /// The name of the object `of`, for events.
     pub whose: &'a str,
-    /// What this load knows about directories.
+    /// The directories that this load knows to have no `glibc-hwcaps`.
     pub absent: &'a Absent,
 }
 
@@ -93,8 +95,8 @@ impl Search<'_> {
         {
             return Ok(Some(file));
         }
-        // DT_RPATH is older than LD_LIBRARY_PATH and cannot be overridden by it; DT_RUNPATH was made to mend
-        // that, and an object that has one has no say by DT_RPATH, neither its own nor its loaders'.
+        // DT_RPATH comes before LD_LIBRARY_PATH, so users cannot override it. DT_RUNPATH was made to mend that. For an
+        // object that has a DT_RUNPATH, no DT_RPATH counts: neither its own, nor one of the objects that led to it.
         if of.runpath.is_none() {
             let own = of.rpath.iter();
             let executable = paths::that_count(self.executable).rpath.iter();
@@ -106,7 +108,7 @@ impl Search<'_> {
             }
         }
         {
-            // Empty is as good as not set; only an empty element is the current directory.
+            // An empty LD_LIBRARY_PATH counts as not set. In a longer list, an empty element is the current directory.
             let list = host::ld_library_path().filter(|list| !list.is_empty());
             let program = self.executable.filter(|_| list.as_ref().is_some_and(|list| list.contains('$')));
             let origin = program.map_or("", |e| search_paths(e).origin());
@@ -124,7 +126,7 @@ impl Search<'_> {
         let cached = ldcache::lookup(lock, self.name, report);
         report.tell_each(|| Kind::Rule { rule: Rule::Cache, dirs: cached.clone() });
         for path in cached {
-            // DF_1_NODEFLIB forbids what the cache found in a default directory, too.
+            // DF_1_NODEFLIB forbids the default directories, and so also what the cache found in one of them.
             let parent = Path::new(&path).parent().unwrap_or(Path::new(""));
             if of.no_default_dirs && default_dirs().iter().any(|dir| Path::new(dir) == parent) {
                 continue;
@@ -171,22 +173,23 @@ impl Search<'_> {
     }
 }
 
-/// Directories without a `glibc-hwcaps` in them, as far as one load found out: it need not look there again for each of
-/// a thousand dependencies. glibc keeps the same for the life of the process.
+/// Directories that have no `glibc-hwcaps` in them, as far as one load found out. So it need not look there again for
+/// each of a thousand dependencies. glibc keeps the same knowledge for the life of the process.
 pub(crate) type Absent = RefCell<Set<Box<str>>>;
 
-/// The paths that were tried, for the error.
+/// What a search has tried so far, for the error in case that nothing is found.
 struct Tried {
     read: Read,
     paths: Vec<String>,
-    /// What the kernel said to the last of them.
+    /// Why the kernel could not open the last of these paths.
     errno: Errno,
-    /// Why the last file that exists was passed over.
+    /// Why the last file that exists was passed over: it was made for another machine.
     last: Option<Error>,
 }
 
 impl Tried {
-    /// `None`: not this one, go on.
+    /// Opens `path` and reads its headers. `None`: there is no such file, or it was made for another machine, and the
+    /// search goes on.
     fn attempt(&mut self, path: &str, rule: Rule, report: Report<'_>) -> Result<Option<OpenFile>> {
         let opened = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
         report.tell(|| Kind::Open {
@@ -217,7 +220,7 @@ impl Tried {
     }
 
     fn pass_over(&mut self, path: &str, rule: &Rule, outcome: Outcome, why: &str, report: Report<'_>) {
-        // The absence of a hwcaps directory is the normal case and says nothing to the reader of an error.
+        // A glibc-hwcaps directory is rarely there. Its absence says nothing to the reader of an error.
         if !path.contains("/glibc-hwcaps/") {
             self.paths.push(format!("{path} ({rule}): {why}"));
         }
@@ -226,7 +229,7 @@ impl Tried {
 
     fn refusal(self, search: &Search<'_>) -> Error {
         match self.last {
-            // The only file there is, and not for us: that is the thing to know.
+            // A file of that name exists, but for another machine: that says more than "not found".
             Some(error) => error,
             None => {
                 let needed_by = search.needed_by.map(Into::into);
@@ -236,7 +239,8 @@ impl Tried {
     }
 }
 
-/// A 32-bit library, or one of another processor: legitimate on a machine that runs both.
+/// Whether the file is a 32-bit library, or one for another processor. Both are legitimate on a machine that runs
+/// programs of several kinds.
 fn is_for_another_machine(error: &Error) -> bool {
     matches!(&error.kind, ErrorKind::Unsuitable { field, .. } if field == "e_ident[EI_CLASS]" || field == "e_machine")
 }

@@ -1,7 +1,8 @@
 //! Stage 11, init: the constructors of the new objects, dependencies first.
 //!
-//! gABI "Initialization and Termination Functions"; glibc `_dl_init`, musl `do_init_fini`. This is where the library's own code runs. It may open and close libraries itself, so no
-//! borrow of the namespace is held; the process-wide lock is, as in glibc.
+//! gABI "Initialization and Termination Functions"; glibc `_dl_init`, musl `do_init_fini`. This is where the library's
+//! own code runs. A constructor may open and close libraries itself, so no borrow of the namespace is held meanwhile.
+//! The process-wide lock is held, as in glibc.
 
 use std::sync::Arc;
 
@@ -16,16 +17,16 @@ use crate::namespace::{Life, Members, Namespace};
 use crate::object::Object;
 use crate::runtime::unwind;
 
-/// Stage 11: runs the constructors of the new objects, which stand in `order`, and of what else `root` needs and waits for
-/// its turn: this may be an open in the middle of another one.
+/// Stage 11: runs the constructors of the new members `order`, which are tags, and those of other members that `root`
+/// needs and that are still [`Life::Fresh`]. There are such members if a constructor of an earlier open opens `root`.
 ///
 /// # Safety
-/// They are relocated and published, and stand in the right order.
+/// These members are relocated and published, and dependencies come first in `order`.
 #[inline(never)] // a stage: see docs/gdb.md
 pub(crate) unsafe fn run(namespace: &Namespace, root: &Object, order: Vec<u32>, lock: &Lock, report: Report<'_>) {
     let report = report.at(Stage::Init);
     if !order.is_empty() {
-        // Once for all of them: their code may throw from now on.
+        // Unwind tables are published once for all new objects, and before their code runs: it may throw.
         unwind::publish(order.len(), lock);
     }
     let order = with_pending(&namespace.members(lock), root, order);
@@ -35,19 +36,19 @@ pub(crate) unsafe fn run(namespace: &Namespace, root: &Object, order: Vec<u32>, 
     report.tell(|| Kind::Order { objects: tags(namespace, &order, lock) });
     let mut watch = Watch::default();
     for id in order {
-        // A nested open in an earlier constructor may have been here before us.
+        // Constructors run once: they are not for an object that is past `Life::Fresh`.
         let Some(object) = advance(namespace, lock, id, Life::Fresh, Life::Initialising) else { continue };
         if let Some(frames) = unwind::register(&object, report.about(&object.tag)) {
             keep(namespace, lock, id, Arc::new(frames));
         }
-        // SAFETY: the caller's.
+        // SAFETY: the caller promises that the members are relocated, and that dependencies come first.
         unsafe { construct(&object, &(namespace, lock), &mut watch, report.about(&object.tag)) };
         advance(namespace, lock, id, Life::Initialising, Life::Ready);
     }
 }
 
-/// The same order with what `root` needs of an open that is not over: its constructors did not run yet. glibc `_dl_init`
-/// goes through all dependencies each time.
+/// `order` with those dependencies of `root` that an open which is not over has published, and whose constructors did not
+/// run yet. glibc `_dl_init` goes through all dependencies each time.
 fn with_pending(members: &Members, root: &Object, order: Vec<u32>) -> Vec<u32> {
     let is_fresh = |id: u32| members.get(id).is_some_and(|member| member.life == Life::Fresh);
     if members.iter().filter(|member| member.life == Life::Fresh).count() == order.len() {
@@ -68,14 +69,14 @@ fn with_pending(members: &Members, root: &Object, order: Vec<u32>) -> Vec<u32> {
     opened_last(ids.len(), |at| &needs[at]).into_iter().map(|at| ids[at]).filter(|&id| is_fresh(id)).collect()
 }
 
-/// What constructors and destructors may change, for those who watch.
+/// The memory that constructors and destructors may change: that of every member.
 impl Around for (&Namespace, &Lock) {
     fn each(&self, see: &mut dyn FnMut(&Memory)) {
         self.0.members(self.1).iter().for_each(|m| see(&m.object.memory));
     }
 }
 
-/// Moves a member from one state of life to the next; `None` if it is in another.
+/// Moves the member `id` from one [`Life`] to the next. `None`: it was not in the state `from`, and stays as it is.
 pub(super) fn advance(namespace: &Namespace, lock: &Lock, id: u32, from: Life, to: Life) -> Option<Arc<Object>> {
     namespace.change(lock, |members| {
         let member = members.get_mut(id).filter(|m| m.life == from)?;
@@ -84,15 +85,15 @@ pub(super) fn advance(namespace: &Namespace, lock: &Lock, id: u32, from: Life, t
     })
 }
 
-/// Keeps something for a member as long as it is mapped.
+/// Keeps `kept` for as long as the member `id` is mapped.
 fn keep(namespace: &Namespace, lock: &Lock, id: u32, kept: Arc<dyn Send + Sync>) {
     namespace.change(lock, |members| members.get_mut(id).into_iter().for_each(|member| member.kept.push(kept.clone())));
 }
 
-/// `DT_INIT`, then `DT_INIT_ARRAY` in order.
+/// Runs the constructors of one object: `DT_INIT`, then `DT_INIT_ARRAY` in order.
 unsafe fn construct(object: &Object, around: &impl Around, watch: &mut Watch, report: Report<'_>) {
     if let Some(init) = object.dynamic.init {
-        // SAFETY: `Object::build` saw that it lies in executable memory of the object.
+        // SAFETY: `Object::new` saw that it lies in executable memory of the object.
         unsafe { memory::call_init(object.bias() + init, Purpose::Init, host::arguments(), around, watch, report) };
     }
     for (index, address) in functions(object, object.dynamic.init_array) {
@@ -101,14 +102,15 @@ unsafe fn construct(object: &Object, around: &impl Around, watch: &mut Watch, re
     }
 }
 
-/// The addresses in an array of functions, each read when its turn comes: one may change the next.
+/// The function addresses in `array` with their indices. Each is read when its turn comes, because a constructor may
+/// change the address of the next one.
 pub(super) fn functions(object: &Object, array: Option<Table>) -> impl DoubleEndedIterator<Item = (usize, Addr)> + '_ {
     let (at, count) = array.map_or((Vaddr(0), 0), |table| (table.at, table.length as usize / 8));
     let word = move |index: usize| object.memory.word(Vaddr(at.0 + index as u64 * 8));
     (0..count).filter_map(move |index| Some((index, Addr(word(index)?))))
 }
 
-/// The names of members in events.
+/// The tags of the members `ids`, which name them in events.
 pub(super) fn tags(namespace: &Namespace, ids: &[u32], lock: &Lock) -> Vec<Tag> {
     let members = namespace.members(lock);
     ids.iter().filter_map(|&id| members.get(id)).map(|m| m.object.tag.clone()).collect()

@@ -1,4 +1,4 @@
-//! Stage 4, map: the plan's steps, carried out.
+//! Stage 4, map: the steps of the plan, carried out.
 //!
 //! mmap(2); glibc `_dl_map_segments`, musl `map_library`. Every effect on memory is in [`Memory`].
 
@@ -11,10 +11,10 @@ use crate::event::{Probe, Report, Stage, Tag};
 use crate::load::read::OpenFile;
 use crate::memory::Memory;
 
-/// Maps the file as the plan says. `probe` is told when the memory is unmapped again.
+/// Maps the file as the plan says. The memory keeps `probe`, to tell it when the object is unmapped.
 ///
 /// # Errors
-/// A call that the kernel refuses; then nothing stays mapped.
+/// The first call that the kernel refuses. Nothing stays mapped then.
 #[inline(never)] // a stage: see docs/gdb.md
 pub(crate) fn map(
     plan: &Plan,

@@ -1,7 +1,24 @@
 //! The story: what `dlopen` does, from the first line to the last.
 //!
-//! [`load`] and [`bring`] name the eleven stages in their order. Each stage is a file of its name in this folder, a
-//! chapter in `docs/chapters/`, a group of events, and a breakpoint (`docs/gdb.md`).
+//! A load has eleven stages. Three functions call them in their order:
+//!
+//! | function | calls the stages | how often |
+//! |---|---|---|
+//! | [`bring`] | 1 find, 2 read, 3 plan, 4 map, 5 dynamic | for each name that no loaded object has |
+//! | [`gather`] | 6 needed, which calls `bring` for one name after the other | once a load |
+//! | [`load`] | 7 versions, 8 relocate, 9 seal, 10 publish, 11 init | once a load, each for all new objects together |
+//!
+//! Each stage is a file of its name in this folder, a chapter in `docs/chapters/`, a group of events, and a breakpoint
+//! (`docs/gdb.md`). The objects of one load are a [`Batch`], whose type says how far they have come. An error up to
+//! stage 10 drops the batch, and that unmaps every new object: a failed load leaves nothing behind. Two stages run code
+//! of a new library: pass 2 of stage 8 calls its IFUNC resolvers, and stage 11 its constructors.
+//!
+//! An *object* is one mapped ELF file with its tables. The *host's* objects are those that the system's loader mapped:
+//! the program, libc, ld.so and others. A *namespace* has the objects that one [`Loader`](crate::Loader) has loaded. A
+//! load happens [`Here`]: in a namespace, beside the host's objects, under the process-wide lock. Its [`Report`] tells
+//! each step to a probe, if one listens.
+//!
+//! dlopen(3); glibc `_dl_open` and `dl_open_worker`, musl `dlopen`.
 
 use std::sync::Arc;
 
@@ -32,17 +49,20 @@ pub(crate) mod versions;
 use batch::{Batch, Bound, Mapped};
 use needed::{Brought, Here, Needed, Target, Wanted};
 
-/// An opened library and the scope of its symbols: itself and what it needs, in the order in which they are asked.
+/// What a load returns: the opened library `root`, and the `scope` of its handle. The scope is the library itself and
+/// everything that it needs, in the order in which a lookup by name asks them.
 pub(crate) struct Opened {
     pub root: Arc<Object>,
     pub scope: Arc<[Arc<Object>]>,
 }
 
-/// `dlopen`. Every way to open a library ends here. `caller` is an address in the code on whose behalf files are
-/// searched; without one, it is the program or library that dlscope is linked into.
+/// Opens a library and runs its constructors: glibc `_dl_open`, musl `dlopen`. Every way to open a library ends here.
+///
+/// `caller` is an address inside the code that asks for the library. The object that holds this address gives its
+/// `DT_RPATH` or `DT_RUNPATH` to the search. `None` stands for the program or library that dlscope is linked into.
 ///
 /// # Errors
-/// Whatever is wrong; then nothing is left behind.
+/// The error of the stage that failed. Every new object is unmapped then, and nothing is left behind.
 ///
 /// # Safety
 /// Runs code of the library: its IFUNC resolvers and constructors now, its destructors later.
@@ -57,14 +77,15 @@ pub(crate) unsafe fn open(
     let report = request.report(namespace.probe.as_deref(), Stage::Find);
     let result = begin(Asked::Open, namespace, target, caller, &lock, report).and_then(|(host, caller)| {
         let here = Here { namespace, members: &namespace.members(&lock), host: &host, lock: &lock };
-        // SAFETY: the caller's.
+        // SAFETY: the caller agreed to run the library's code.
         unsafe { load(target, mode, caller, &here, report) }
     });
     report.tell(|| Kind::End { error: result.as_ref().err().map(Error::first_line) });
     result
 }
 
-/// One load, stage by stage.
+/// One load, stage by stage. If the library and everything that it needs are loaded already, nothing is left to do
+/// after stage 6 but to count the use.
 ///
 /// # Safety
 /// As [`open`].
@@ -89,12 +110,14 @@ unsafe fn load(
     let relocated = unsafe { relocate::resolve(bound, report) }?; // 8 relocate, pass 2
     let sealed = seal::seal(relocated, report)?; // 9 seal
     let (root, order) = publish::publish(sealed, mode, here, report)?; // 10 publish
-    // SAFETY: as above; everything is relocated and published, and no borrow is held.
+    // SAFETY: the caller agreed to run the library's code. Every object is relocated and published, in the order of
+    // dependencies, and no borrow of the namespace is held.
     unsafe { init::run(here.namespace, &root, order, here.lock, report) }; // 11 init
     Ok(Opened { root, scope })
 }
 
-/// Stages 1 to 6: the opened library and everything that it needs, breadth first.
+/// Stages 1 to 6: maps the opened library and everything that it needs, breadth first. What is loaded already is part
+/// of the batch, but is not mapped again.
 fn gather(
     target: Target<'_>,
     caller: Option<Arc<Object>>,
@@ -113,7 +136,8 @@ fn gather(
     Ok(batch)
 }
 
-/// Stages 1 to 5: from one name to an object in memory whose tables are checked.
+/// Stages 1 to 5: from one name to an object in memory whose tables are checked. If the file that is found is that of a
+/// loaded object, this object is the answer, and nothing is mapped.
 fn bring(wanted: &Wanted<'_>, needed: &Needed<'_>, report: Report<'_>) -> Result<Brought> {
     let file = needed.find(wanted, read::headers, report)?; // 1 find; 2 read, of each file that is found
     if let Some(known) = needed.known_by_file(wanted, &file, report) {
@@ -128,11 +152,11 @@ fn bring(wanted: &Wanted<'_>, needed: &Needed<'_>, report: Report<'_>) -> Result
     dynamic::object(file, &tag, memory?, needed.loaded_by(wanted), report) // 5 dynamic
 }
 
-/// [`load`] as far as it goes without running code of the library: up to pass 1 of stage 8. `None`: the load was only
-/// inspected, and ended before there was anything to show.
+/// As much of a load as runs no code of the library: stages 1 to 7, and pass 1 of stage 8. `Ok(None)`: the load was
+/// only inspected, and it ended before there was an object to show.
 ///
 /// # Errors
-/// As [`open`], unless the load is only inspected.
+/// As [`open`]. A load that is only inspected returns `Ok` instead, and notes its errors in `Policy::faults`.
 pub(crate) fn prepare(asked: Asked, namespace: &Arc<Namespace>, name: &str) -> Result<Option<Batch<Bound>>> {
     let lock = Lock::acquire();
     let request = Request::begin();
@@ -144,7 +168,8 @@ pub(crate) fn prepare(asked: Asked, namespace: &Arc<Namespace>, name: &str) -> R
         versions::check(&batch, here.policy(), report)?;
         relocate::bind(batch, Mode::default(), &here, report)
     });
-    // Without a file, or with a table that makes no sense, even an inspection ends.
+    // An inspection goes on after most errors. A missing file or a table that makes no sense ends it: that error comes
+    // here.
     let result = result.map(Some).or_else(|error| namespace.policy.fault(error, report).map(|()| None));
     report.tell(|| {
         let noted = namespace.policy.faults.as_ref().and_then(|faults| faults.first());
@@ -154,7 +179,8 @@ pub(crate) fn prepare(asked: Asked, namespace: &Arc<Namespace>, name: &str) -> R
     result
 }
 
-/// What every request does first: it looks at the host's objects, and at who is asking.
+/// What every load does first. It unmaps what the kernel refused to unmap before, looks at the objects of the host, and
+/// finds the object that is asking.
 fn begin(
     asked: Asked,
     namespace: &Namespace,
@@ -174,10 +200,10 @@ fn begin(
     Ok((host, caller))
 }
 
-/// Whether `name` means an object that is here already: `RTLD_NOLOAD`.
+/// Whether `name` means an object that is loaded already, by its name or by its file: the question of `RTLD_NOLOAD`.
 ///
 /// # Errors
-/// Where no such file can be found.
+/// If no loaded object goes by the name, and stage 1 finds no file for it.
 pub(crate) fn is_here(
     namespace: &Arc<Namespace>,
     name: &str,
@@ -189,11 +215,12 @@ pub(crate) fn is_here(
     needed::is_here(name, object_at(caller, namespace, host, lock), &here)
 }
 
-/// The object that holds the calling code; for Rust callers, the one that dlscope is linked into.
+/// The object whose memory holds `address`, which lies in the calling code. Callers from Rust give no address: for them
+/// it is the object that dlscope is linked into.
 fn object_at(address: Option<Addr>, namespace: &Namespace, host: &Host, lock: &Lock) -> Option<Arc<Object>> {
     let here = Addr(open as *const () as u64);
     let address = address.unwrap_or(here);
-    // It belongs to one of them; the host's are few.
+    // At most one object holds the address. The host's objects are few, so they are asked first.
     let own = || namespace.members(lock).objects().find(|o| o.memory.contains(address));
     host.owner(address).cloned().or_else(own)
 }

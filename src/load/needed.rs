@@ -1,8 +1,8 @@
 //! Stage 6, needed: the opened library and all its dependencies, breadth first, each once.
 //!
-//! gABI "Shared Object Dependencies"; glibc `_dl_map_object_deps` and `_dl_map_object`, musl `load_deps`. A
-//! dependency is the same as an object that is already here if it has the same name, the same `DT_SONAME`, or
-//! is the same file (device and inode). What the host has is adopted and never mapped a second time.
+//! gABI "Shared Object Dependencies"; glibc `_dl_map_object_deps` and `_dl_map_object`, musl `load_deps`. A dependency
+//! is the same as an object that is loaded already if it has the same name or the same `DT_SONAME`, or if it is the
+//! same file (device and inode). An object that the host has is adopted, and never mapped a second time.
 
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -21,10 +21,10 @@ use crate::namespace::{Kept, Members, Namespace};
 use crate::object::{FileId, Object};
 use crate::policy::Policy;
 
-/// What to open.
+/// The library that a load opens.
 #[derive(Clone, Copy)]
 pub(crate) enum Target<'a> {
-    /// A name to search, or a path.
+    /// A name to search for, or a path.
     Name(&'a str),
     /// A library in memory, and a name for it.
     Bytes(&'a str, &'a [u8]),
@@ -38,7 +38,7 @@ impl Target<'_> {
     }
 }
 
-/// Where a load takes place: its namespace, and what is in the process already.
+/// Where a load takes place: its namespace, and the objects that are in the process already.
 pub(crate) struct Here<'a> {
     pub namespace: &'a Arc<Namespace>,
     /// The namespace's members when the load began.
@@ -53,29 +53,31 @@ impl Here<'_> {
     }
 }
 
-/// A name that means no object which is here: a file has to be found for it.
+/// A name that no loaded object goes by, so that a file has to be found for it.
 pub(crate) struct Wanted<'a> {
     name: Arc<str>,
-    /// The bytes of a library that has no file.
+    /// The contents of a library that is given as bytes.
     bytes: Option<&'a [u8]>,
     why: Why,
 }
 
-/// Who wants a name, by the index of a node.
+/// Why a name is wanted, and by which node (its index).
 #[derive(Clone, Copy)]
 enum Why {
-    /// The user: it is the library to open.
+    /// The user opens the library of this name.
     Opened,
-    /// `DT_NEEDED`.
+    /// It is a `DT_NEEDED` of the node.
     Needed(usize),
-    /// `DT_FILTER`: the object is only a list of names, and another one implements them. gABI "Dynamic Section".
+    /// It is the `DT_FILTER` of the node, which is only a list of symbols: the object of this name implements them.
+    /// gABI "Dynamic Section".
     Filters(usize),
-    /// `DT_AUXILIARY`: another object implements some of them better, if it is there.
+    /// It is the `DT_AUXILIARY` of the node: the object of this name, if it can be found, implements some symbols
+    /// better.
     FiltersIfThere(usize),
 }
 
 impl Why {
-    /// The node that wants it.
+    /// The node that wants the name; `None` for the user.
     fn node(self) -> Option<usize> {
         match self {
             Why::Opened => None,
@@ -84,32 +86,32 @@ impl Why {
     }
 }
 
-/// What came of a name that was wanted.
+/// The object that a wanted name turned out to mean.
 pub(crate) enum Brought {
-    /// A new object, and what the chapters keep for it.
+    /// A new object, and what the chapters of `runtime/` keep for it.
     New { object: Arc<Object>, kept: Kept },
-    /// The file of an object that was here before the load.
+    /// An object that was loaded before: the file that was found is its file.
     Known(Arc<Object>),
-    /// The file of the node with this index.
+    /// The node with this index: the file that was found is its file.
     Node(usize),
 }
 
-/// The objects of a load as they are found, and the names that are still to be looked at.
+/// The objects of a load as far as they are found, and the names that are still to be looked at.
 pub(crate) struct Needed<'a> {
     here: &'a Here<'a>,
-    /// What the user asked for, until that was looked at.
+    /// What the user opens, until it is looked at.
     target: Option<Target<'a>>,
-    /// On whose behalf the target is searched.
+    /// The object on whose behalf the target is searched for.
     caller: Option<Arc<Object>>,
     nodes: Vec<Node>,
-    /// The node whose names are being looked at, and which of its names comes next.
+    /// The node whose names are being looked at. `next` is the one of its names that comes next.
     at: usize,
     next: usize,
     /// Every name and soname that means one of the nodes.
     names: Map<Arc<str>, u32>,
-    /// The new ones by their files.
+    /// The new nodes by their files.
     files: Map<FileId, u32>,
-    /// Those that were here before, by tag.
+    /// The nodes of objects that were loaded before, by tag.
     known: Map<u32, usize>,
     absent: Absent,
 }
@@ -130,13 +132,14 @@ impl<'a> Needed<'a> {
         }
     }
 
-    /// The next name for which a file has to be found. Names that mean an object which is here are settled on the way.
+    /// The next name for which a file has to be found. A name that a loaded object goes by is settled on the way.
     /// `None`: every name of every object is settled.
     #[inline(never)] // a stage: see docs/gdb.md
     pub(crate) fn next(&mut self, report: Report<'_>) -> Option<Wanted<'a>> {
         while let Some(wanted) = self.next_name() {
             if let Some(at) = wanted.why.node().filter(|&at| !self.nodes[at].is_new()) {
-                // An object that is complete has its dependencies around; a host's may be gone again.
+                // An object of the namespace has its dependencies in the process. The host may have closed one of its
+                // own: then the scope goes without.
                 if let Some(known) = self.need_of_known(at, &wanted.name) {
                     let index = self.hold(known, &wanted.name);
                     self.nodes[at].needs.push(index);
@@ -175,7 +178,7 @@ impl<'a> Needed<'a> {
         None
     }
 
-    /// Stage 1, and through `read` stage 2: the file that is wanted.
+    /// Stage 1, and stage 2 by `read`: the file that is wanted.
     pub(crate) fn find(&self, wanted: &Wanted<'_>, read: Read, report: Report<'_>) -> Result<OpenFile> {
         let (report, name) = (report.at(Stage::Find), &*wanted.name);
         if let Some(bytes) = wanted.bytes {
@@ -196,7 +199,7 @@ impl<'a> Needed<'a> {
         .run(read, self.here.lock, report)
     }
 
-    /// The object that is this file already, if there is one.
+    /// The loaded object or the node that was mapped from this file, if there is one.
     pub(crate) fn known_by_file(&self, wanted: &Wanted<'_>, file: &OpenFile, report: Report<'_>) -> Option<Brought> {
         if let Some(&index) = file.id.and_then(|id| self.files.get(&id)) {
             return Some(Brought::Node(index as usize));
@@ -215,10 +218,10 @@ impl<'a> Needed<'a> {
         self.here.namespace.probe.as_ref()
     }
 
-    /// Notes what came of a name that was wanted.
+    /// Notes the object that a wanted name means, or does without it.
     ///
     /// # Errors
-    /// Where nothing came of it, and it must be there.
+    /// The error of a name that brought no object, unless it is a `DT_AUXILIARY`, which need not be there.
     pub(crate) fn settle(&mut self, wanted: Wanted<'_>, brought: Result<Brought>, report: Report<'_>) -> Result<()> {
         let (index, is_new) = match brought {
             Ok(Brought::New { object, kept }) => (self.push_new(&wanted.name, object, kept), true),
@@ -244,7 +247,7 @@ impl<'a> Needed<'a> {
         }
     }
 
-    /// Notes that a name means the node `index`, which came with it or was there before.
+    /// Notes that the wanted name means the node `index`. `is_new`: this name brought the node.
     fn settled(&mut self, wanted: &Wanted<'_>, index: usize, is_new: bool, report: Report<'_>) {
         let Some(at) = wanted.why.node() else { return };
         self.nodes[at].needs.push(index);
@@ -265,7 +268,7 @@ impl<'a> Needed<'a> {
         });
     }
 
-    /// The node that a name means: one that is there, or one for an object of the namespace or of the host.
+    /// The node that a name means: one that is there already, or a new one for a loaded object that goes by the name.
     fn here_by_name(&mut self, wanted: &Wanted<'_>, report: Report<'_>) -> Option<usize> {
         if wanted.bytes.is_some() {
             return None;
@@ -278,7 +281,7 @@ impl<'a> Needed<'a> {
         Some(self.hold(object, &wanted.name))
     }
 
-    /// What `name` means to the complete object at `at`.
+    /// The object that `name`, a `DT_NEEDED`, means to the object at `at`, which was loaded before.
     fn need_of_known(&self, at: usize, name: &str) -> Option<Arc<Object>> {
         let object = &self.nodes[at].object;
         if object.is_host() {
@@ -291,7 +294,7 @@ impl<'a> Needed<'a> {
         members.object(id).or_else(|| self.here.host.objects.iter().find(|o| o.tag.id == id).cloned())
     }
 
-    /// Notes an object that is already here as a node.
+    /// Makes a node of an object that was loaded before, unless there is one, and returns its index.
     fn hold(&mut self, object: Arc<Object>, name: &Arc<str>) -> usize {
         let index = match self.known.get(&object.tag.id) {
             Some(&index) => index,
@@ -330,16 +333,16 @@ impl<'a> Needed<'a> {
         self.nodes.len() - 1
     }
 
-    /// The objects: the opened library first, then in the order of the local scope.
+    /// The nodes in the order of their discovery: the opened library first, then breadth first.
     pub(crate) fn into_nodes(self) -> Vec<Node> {
         self.nodes
     }
 }
 
-/// Whether `name`, searched on behalf of `caller`, means an object that is here already.
+/// Whether `name`, searched for on behalf of `caller`, means an object that is loaded already.
 ///
 /// # Errors
-/// Where no such file can be found.
+/// If no loaded object goes by the name, and stage 1 finds no file for it.
 pub(crate) fn is_here(name: &str, caller: Option<Arc<Object>>, here: &Here<'_>) -> Result<bool> {
     if object_of_name(name, here).is_some() {
         return Ok(true);
@@ -364,7 +367,8 @@ fn object_of_file(file: &OpenFile, here: &Here<'_>) -> Option<Arc<Object>> {
     let id = file.id?;
     let own = here.members.by_file(id);
     own.or_else(|| {
-        // The same file has the same program headers, which are in memory: only then is a `stat` worth it.
+        // A `stat` of each host object would be slow. The program headers are in memory, and those of the same file are
+        // equal.
         let alike = here.host.objects.iter().filter(|o| o.image.segments == file.image.segments);
         alike.into_iter().find(|o| file_id(o.path()) == Some(id)).cloned()
     })
@@ -387,7 +391,7 @@ fn file_id(path: &OsStr) -> Option<FileId> {
     Some(FileId { device: stat.st_dev, inode: stat.st_ino })
 }
 
-/// `DF_1_NOOPEN`: a library that must not be opened by hand, only needed.
+/// Refuses a library with `DF_1_NOOPEN`, which must not be opened by hand, but only be needed.
 pub(crate) fn refuse_noopen(root: &Object) -> Result<()> {
     if root.is_host() || root.dynamic.flags_1 & DF_1_NOOPEN == 0 {
         return Ok(());
@@ -400,7 +404,7 @@ pub(crate) fn refuse_noopen(root: &Object) -> Result<()> {
     Err(kind.of(root.label(), Stage::Needed))
 }
 
-/// A program that is linked position-independent is `ET_DYN` too, but it is no library.
+/// Refuses a position-independent program: it is `ET_DYN` like a library, but it is none.
 pub(crate) fn refuse_program(root: &Object) -> Result<()> {
     if root.is_host() || root.dynamic.flags_1 & DF_1_PIE == 0 {
         return Ok(());

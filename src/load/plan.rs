@@ -1,6 +1,7 @@
 //! Stage 3, plan: which mappings the file asks for, before the first of them is made.
 //!
-//! gABI "Program Loading". The steps themselves are worked out in [`Plan`], which touches no memory.
+//! gABI "Program Loading"; glibc `_dl_map_segments`, musl `map_library`. [`Plan::new`] works out the steps, and touches
+//! no memory.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use crate::elf::plan::Plan;
 use crate::error::{ErrorKind, Result};
 use crate::event::{Kind, Report, Stage, Tag};
 
-/// The steps that put the file's segments into memory.
+/// The steps that put the file's `PT_LOAD` segments into memory.
 ///
 /// # Errors
 /// [`ErrorKind::Malformed`] for segments that cannot be mapped as they say, [`ErrorKind::Policy`] for what dlscope

@@ -1,4 +1,4 @@
-//! Stage 10, publish: the new objects enter the namespace, and are everybody's from then on.
+//! Stage 10, publish: the new objects enter the namespace, where later loads and lookups find them.
 //!
 //! dlopen(3); glibc `update_scopes`.
 
@@ -15,12 +15,12 @@ use crate::object::Object;
 use crate::policy::Mode;
 use crate::runtime::tls;
 
-/// Enters the new objects into the namespace. From here on nested opens may hold them, and nothing is undone any more.
+/// Enters the new objects into the namespace. From here on a nested open may hold them, so nothing is undone any more.
 /// Returns the opened library, and the order of the constructors: tags of new objects, dependencies first.
 ///
 /// # Errors
-/// Where initial-exec thread-local variables cannot be given their values in every thread; everything is unmapped
-/// again.
+/// If an initial-exec thread-local variable cannot get its initial value in every thread. Every new object is unmapped
+/// then.
 #[inline(never)] // a stage: see docs/gdb.md
 pub(crate) fn publish(
     batch: Batch<Sealed>,
@@ -34,7 +34,8 @@ pub(crate) fn publish(
     let root = batch.nodes[0].object.shared();
     let ids = batch.ids();
     let mut order = batch.order;
-    // DF_1_INITFIRST: before all others. A stable sort, so the others keep their order.
+    // Constructors of an object with DF_1_INITFIRST run before all others. The sort is stable, so the others keep their
+    // order.
     order.sort_by_key(|&at| batch.nodes[at].object.dynamic.flags_1 & DF_1_INITFIRST == 0);
     let init_order = order.iter().map(|&at| ids[at]).collect();
     here.namespace.change(here.lock, |members| {
@@ -59,8 +60,8 @@ pub(crate) fn publish(
     Ok((root, init_order))
 }
 
-/// Gives thread-local variables at fixed places their initial values in every thread, now that the initial image is
-/// relocated and before any code uses them.
+/// Gives initial-exec thread-local variables, which lie at the same place in every thread, their initial values. By now
+/// the initial image is relocated, and no code has used it yet.
 fn install_tls(batch: &Batch<Sealed>, host: &Host, report: Report<'_>) -> Result<()> {
     for (object, module) in batch.new_objects().filter_map(|object| Some((object, object.tls_module?))) {
         let installed = tls::install(module, host, report.about(&object.tag));
@@ -69,7 +70,7 @@ fn install_tls(batch: &Batch<Sealed>, host: &Host, report: Report<'_>) -> Result
     Ok(())
 }
 
-/// The library was loaded before: this is one more use of it.
+/// Counts one more use of a library that was loaded before, and returns it. `mode` may add to how it is used.
 pub(crate) fn already_here(batch: Batch<Mapped>, mode: Mode, here: &Here<'_>) -> Arc<Object> {
     let (ids, root) = (batch.ids(), batch.nodes[0].object.shared());
     here.namespace.change(here.lock, |members| members.opened(root.tag.id, &ids, mode));

@@ -16,7 +16,7 @@ use crate::error::{ErrorKind, Result};
 use crate::event::{Kind, Report, Stage};
 use crate::object::FileId;
 
-/// A library file with its headers checked.
+/// An open library file whose ELF header and program headers are checked.
 pub(crate) struct OpenFile {
     pub path: OsString,
     pub fd: OwnedFd,
@@ -24,7 +24,7 @@ pub(crate) struct OpenFile {
     pub image: Image,
 }
 
-/// What is left of a library file once it is mapped.
+/// What stays of an [`OpenFile`] once its segments are mapped and its descriptor is closed.
 pub(crate) struct Headers {
     pub path: OsString,
     pub id: Option<FileId>,
@@ -32,7 +32,7 @@ pub(crate) struct Headers {
 }
 
 impl OpenFile {
-    /// Closes the file: its mappings hold it.
+    /// Closes the descriptor. The mappings keep the file alive.
     pub(crate) fn without_descriptor(self, report: Report<'_>) -> Headers {
         let OpenFile { path, fd, id, image } = self;
         close(fd, report);
@@ -40,10 +40,11 @@ impl OpenFile {
     }
 }
 
-/// Stage 2: the length and identity of the file, its header and its program headers.
+/// Stage 2: reads the length and identity of the file, its ELF header and its program headers. An error closes `fd`.
 ///
 /// # Errors
-/// What the kernel or the headers say.
+/// [`ErrorKind::System`] for a call that the kernel refuses; otherwise what [`check_header`] or [`Image::new`] says of
+/// the field that is wrong.
 #[inline(never)] // a stage: see docs/gdb.md
 pub(crate) fn headers(path: OsString, fd: OwnedFd, report: Report<'_>) -> Result<OpenFile> {
     match read_headers(&fd, report) {
@@ -109,10 +110,11 @@ fn read_at(fd: &OwnedFd, buffer: &mut [u8], offset: FileOffset, report: Report<'
     Ok(got)
 }
 
-/// A library given as bytes becomes a file without a name, so that everything else stays the same.
+/// Writes a library that is given as bytes into a file without a name (memfd_create(2)). So every later stage can treat
+/// it like any other file.
 ///
 /// # Errors
-/// What the kernel or the headers say.
+/// [`ErrorKind::System`] for a call that the kernel refuses, and those of [`headers`].
 pub(crate) fn from_bytes(name: &str, bytes: &[u8], report: Report<'_>) -> Result<OpenFile> {
     let failed = |call: &str| {
         let call = call.to_string();
@@ -129,12 +131,12 @@ pub(crate) fn from_bytes(name: &str, bytes: &[u8], report: Report<'_>) -> Result
     }
     report.tell(|| Kind::MemoryFile { name: name.into(), fd: fd.as_raw_fd(), length: bytes.len() as u64 });
     let mut file = headers(OsString::from(name), fd, report.at(Stage::Read))?;
-    // Nobody can open the same file a second time.
+    // No name leads to a memfd, so no later load can mean this very file.
     file.id = None;
     Ok(file)
 }
 
-/// `close(2)`, told.
+/// Closes a file by close(2), and tells of it.
 pub(crate) fn close(fd: OwnedFd, report: Report<'_>) {
     let raw = fd.as_raw_fd();
     drop(fd);

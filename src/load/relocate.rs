@@ -1,9 +1,9 @@
-//! Stage 8, relocate: patch every word that depends on where things are.
+//! Stage 8, relocate: fill in every pointer that was unknown until now.
 //!
-//! psABI "Relocation"; glibc `_dl_relocate_object` and `elf_machine_rela`, musl `do_relocs`. Each entry is
-//! computed by [`RelocKind::compute`] and carried out by `Memory::store`. Pass 1 does everything that needs no
-//! code of a newly loaded library; what needs the answer of an IFUNC resolver is put off to pass 2, when every
-//! object that the resolver may use has been through pass 1.
+//! psABI "Relocation"; glibc `_dl_relocate_object` and `elf_machine_rela`, musl `do_relocs`. [`RelocKind::compute`]
+//! works out the formula of an entry, and `Memory::store` stores the result. Pass 1 does everything that needs no code
+//! of a new object. What needs the answer of an IFUNC resolver waits for pass 2: by then every object that the resolver
+//! may use has been through pass 1.
 
 use std::fmt;
 use std::ptr;
@@ -39,14 +39,14 @@ pub(crate) use resolve::resolve;
 /// `r_info` of `R_X86_64_RELATIVE`, which has no symbol.
 const RELATIVE: u64 = R_X86_64_RELATIVE as u64;
 
-/// What pass 1 of one object leaves to be done and to be remembered.
+/// What pass 1 over one object leaves to be done and to be remembered.
 #[derive(Default)]
 pub(crate) struct Linked {
-    /// For pass 2.
+    /// The relocations that wait for pass 2.
     deferred: Vec<Deferred>,
-    /// The objects (by tag) whose definitions this one uses: they stay mapped as long as it does.
+    /// The tags of the objects whose definitions this object uses. They stay mapped as long as it does.
     pub bound: Vec<u32>,
-    /// What first calls and TLS descriptors of the object point to.
+    /// What `GOT[1]` and the TLS descriptors of this object point to. It stays as long as the object is mapped.
     pub kept: Kept,
 }
 
@@ -58,13 +58,13 @@ impl Linked {
     }
 }
 
-/// Pass 1: every object of the batch, dependencies first.
+/// Pass 1: relocates every new object of the batch, dependencies first, as far as that runs no code of one.
 ///
 /// # Errors
-/// The first relocation that cannot be applied; everything is unmapped again.
+/// The first relocation that cannot be applied. Every new object is unmapped then.
 pub(crate) fn bind(batch: Batch<Mapped>, mode: Mode, here: &Here<'_>, report: Report<'_>) -> Result<Batch<Bound>> {
     let Here { namespace, host, lock, .. } = *here;
-    // Where first calls will look for the host's objects.
+    // A first call may not wait for the lock, so it cannot look at the host: it takes what this load saw of it.
     namespace.change(lock, |members| members.host = Some(host.clone()));
     let members = &*namespace.members(lock);
     let report = report.at(Stage::Relocate);
@@ -89,32 +89,34 @@ pub(crate) fn bind(batch: Batch<Mapped>, mode: Mode, here: &Here<'_>, report: Re
     Ok(batch.then(|Mapped| Bound(Links { nodes, unique })))
 }
 
-/// RelaEntry object in pass 1.
+/// Pass 1 over one object: what it needs, and what it has found out so far.
 struct Pass<'a, 'r> {
     object: &'a Object,
     scope: ScopeOf<'r, 'a>,
     host: &'r Host,
     policy: &'r Policy,
-    /// Its data segment, where nearly all relocations go.
+    /// The words of the object's data segment, into which nearly all relocations store.
     data: DataWords<'r>,
-    /// Its calls are left for their first time.
+    /// Whether `R_X86_64_JUMP_SLOT`s are left for the first call of their function: lazy binding.
     lazy: bool,
     report: Report<'r>,
     linked: Linked,
     last: Last<'a>,
-    /// How often a symbol was asked for, and how long the answers took, if someone wants to know.
+    /// How many symbols were looked up, and how long that took, if a probe wants to know.
     symbols: u64,
     looking_up: Duration,
 }
 
-/// The last symbol that was bound. Linkers sort relocations so that those of one symbol follow each other.
+/// The last symbol that was bound, and its definition. Linkers sort relocations so that those of one symbol follow each
+/// other: then one lookup serves all of them.
 struct Last<'a> {
-    /// The symbol's index; 0, which is no symbol, before the first.
+    /// The symbol's index. Index 0 is no symbol: it stands for "none yet".
     symbol: u32,
     class: Class,
-    /// What it is bound to, unless that is its own object and only the address was asked for.
+    /// The definition. `None` if nothing defines the symbol, or if `own_address` found it in the object itself: that
+    /// gives the address alone.
     definition: Option<Definition<'a>>,
-    /// `S`, where it is simply an address: not for IFUNCs and thread-local variables.
+    /// `S`, if it is simply an address. `None` for an IFUNC or a thread-local variable: those go to [`Pass::special`].
     address: Option<Addr>,
 }
 
@@ -134,7 +136,7 @@ struct RelaTable<'a> {
     all: &'a [Rela],
 }
 
-/// One entry of a table.
+/// One entry of a [`RelaTable`], by its index.
 #[derive(Clone, Copy)]
 struct RelaEntry<'e> {
     table: &'e RelaTable<'e>,
@@ -158,10 +160,10 @@ impl fmt::Display for RelaEntry<'_> {
     }
 }
 
-/// Pass 1 for one object.
+/// Pass 1 over one object. `mode` or the namespace's policy may ask for lazy binding.
 ///
 /// # Errors
-/// The first relocation that cannot be applied; the object is then useless and must be unmapped.
+/// The first relocation that cannot be applied. The object is useless then, and must be unmapped.
 #[inline(never)] // a stage: see docs/gdb.md
 pub(crate) fn first_pass<'a>(
     object: &'a Object,
@@ -205,14 +207,14 @@ pub(crate) fn first_pass<'a>(
     Ok(linked)
 }
 
-/// Asks for all pages that relocations will write to at once, where they are many and lie close together. The linker
-/// sorts `R_X86_64_RELATIVE`s by place, so the first and the last tell where; if it did not, nothing is lost but time.
-/// Where they are sparse, most of those pages would be copied for nothing. Most segments were populated when they were
-/// mapped.
+/// Asks the kernel at once for all pages that relocations will write to, if they are many and lie close together. The
+/// linker sorts `R_X86_64_RELATIVE`s by place, so the first and the last say where; if it did not, nothing is lost but
+/// time. Where relocations are sparse, most of those pages would be copied for nothing. Most segments were populated
+/// when they were mapped.
 fn populate(object: &Object, report: Report<'_>) {
-    /// So many words a page, which has room for 512: then nearly every page has some.
+    /// At least so many relocated words a page, of 512: then nearly every page has some.
     const DENSE: u64 = 32;
-    /// Fewer pages are not worth a call.
+    /// Fewer pages are not worth the system call.
     const PAGES: u64 = 4;
     let count = (object.dynamic.relative_count as usize).min(object.rela().len());
     let [first, .., last] = &object.rela()[..count] else { return };
@@ -225,7 +227,7 @@ fn populate(object: &Object, report: Report<'_>) {
 }
 
 impl<'a> Pass<'a, '_> {
-    /// `DT_RELR`: words that hold an address inside the library, packed.
+    /// Applies `DT_RELR`, the packed form of `R_X86_64_RELATIVE`: each of these words gets the load bias added.
     fn relr(&mut self) -> Result<(), ErrorKind> {
         let (b, kind) = (self.object.bias(), RelocKind::Relative);
         let table = RelaTable { tag: "DT_RELR", at: self.object.dynamic.relr, all: &[] };
@@ -239,7 +241,7 @@ impl<'a> Pass<'a, '_> {
         Ok(())
     }
 
-    /// `DT_RELA` or `DT_JMPREL`, entry by entry.
+    /// Applies `DT_RELA` or `DT_JMPREL`, entry by entry.
     fn table(&mut self, table: &RelaTable<'_>) -> Result<(), ErrorKind> {
         let mut index = 0;
         while let Some(rela) = table.all.get(index) {
@@ -253,8 +255,9 @@ impl<'a> Pass<'a, '_> {
         Ok(())
     }
 
-    /// A run of `R_X86_64_RELATIVE`: `B + A`. Most entries of most libraries are, and the linker puts them together.
-    /// What the loop needs stands in local variables, which a store through a raw pointer cannot change.
+    /// Applies a run of `R_X86_64_RELATIVE` (`B + A`) from entry `start` on, and returns the index behind it. Most
+    /// entries of most libraries are of this type, and the linker puts them together. The loop keeps what it needs in
+    /// local variables: a store through a raw pointer cannot change those, so they stay in registers.
     #[inline(never)]
     fn relatives(&self, table: &RelaTable<'_>, start: usize) -> Result<usize, ErrorKind> {
         let (object, data, report, kind) = (self.object, self.data, self.report, RelocKind::Relative);
@@ -271,7 +274,8 @@ impl<'a> Pass<'a, '_> {
         Ok(table.all.len())
     }
 
-    /// Any other entry: what its symbol is bound to, the formula, the store.
+    /// Applies an entry of any other type: binds its symbol, computes the formula, stores the result. An entry that
+    /// needs more than the address of its symbol goes to [`Pass::special`].
     #[inline(always)]
     fn relocate(&mut self, at: RelaEntry<'_>, rela: &Rela) -> Result<(), ErrorKind> {
         let relocation = Relocation::from(rela);
@@ -287,7 +291,7 @@ impl<'a> Pass<'a, '_> {
         self.apply(at, kind, relocation, Value { address: address.0, ..Value::default() })
     }
 
-    /// Applies the formula, and stores the result.
+    /// Computes the formula of an entry, and stores the result.
     #[inline(always)]
     fn apply(&self, at: RelaEntry<'_>, kind: RelocKind, relocation: Relocation, value: Value) -> Result<(), ErrorKind> {
         let Relocation { place, addend, .. } = relocation;
@@ -300,13 +304,13 @@ impl<'a> Pass<'a, '_> {
         stored.ok_or_else(|| outside(at.table.tag, at.index, kind.name(), place))
     }
 
-    /// Leaves a slot of the PLT for its first call, if that is possible.
+    /// Leaves the slot of a `DT_JMPREL` entry for the first call of its function. `false`: it must be bound now.
     #[cold]
     fn leave(&self, at: RelaEntry<'_>) -> bool {
         at.table.tag == "DT_JMPREL" && lazy::leave(self.object, at.index, &at.relocation(), self.report)
     }
 
-    /// Makes `last` this symbol, and what it is bound to.
+    /// Binds a symbol, and notes it in `last`. If it is the last one already, nothing is looked up.
     #[inline(always)]
     fn look_up(&mut self, at: RelaEntry<'_>, symbol: u32, class: Class) -> Result<(), ErrorKind> {
         if self.last.is(symbol, class) {
@@ -319,7 +323,7 @@ impl<'a> Pass<'a, '_> {
         Ok(())
     }
 
-    /// The same where the object itself cannot say.
+    /// Binds a symbol by asking the scope, and notes it in `last`.
     #[inline(never)]
     fn ask_scope(&mut self, at: RelaEntry<'_>, symbol: u32, class: Class) -> Result<(), ErrorKind> {
         let start = self.report.times_lookups().then(Instant::now);
@@ -350,8 +354,8 @@ impl<'a> Pass<'a, '_> {
         Ok(())
     }
 
-    /// Relocating waits for memory more than for anything else: symbols and names lie all over the file. So those of a
-    /// few entries ahead are asked for now.
+    /// Asks the processor for the symbols and names of a few entries ahead, without waiting for them. They lie all over
+    /// the file, so relocating waits for memory more than for anything else.
     #[inline(always)]
     fn fetch_ahead(&self, entries: &[Rela]) {
         let symbol = |ahead: usize| entries.get(ahead).map(|rela| Relocation::from(rela).symbol);
@@ -363,7 +367,7 @@ impl<'a> Pass<'a, '_> {
         }
     }
 
-    /// The end of the load; if it is only inspected, it goes on without a value.
+    /// Ends the load with an error. A load that is only inspected notes the error, and goes on without a value: `None`.
     #[cold]
     fn fault<T>(&self, kind: ErrorKind) -> Result<Option<T>, ErrorKind> {
         let error = kind.of(self.object.label(), Stage::Relocate);
@@ -371,7 +375,7 @@ impl<'a> Pass<'a, '_> {
     }
 }
 
-/// Tells of one entry.
+/// Tells probes of one entry.
 #[inline(always)]
 #[track_caller]
 fn tell(
@@ -415,7 +419,8 @@ fn store(object: &Object, place: Vaddr, write: Write, report: Report<'_>) -> Opt
             object.memory.store(place, first, report)?;
             object.memory.store(Vaddr(place.0.wrapping_add(8)), second, report)
         }
-        // Both passes turn an indirect relocation into the resolver's answer before they come here.
+        // Both passes ask the resolver of an indirect relocation, and store its answer as a word: a call never comes
+        // here.
         Write::Call(_) => None,
     }
 }

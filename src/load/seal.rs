@@ -9,7 +9,7 @@ use crate::load::batch::{Batch, Relocated, Sealed};
 /// Makes the `PT_GNU_RELRO` range of every new object read-only.
 ///
 /// # Errors
-/// A range that is not the object's own, or a refusal of the kernel; everything is unmapped again.
+/// A range that does not lie in the object, or a call that the kernel refuses. Every new object is unmapped then.
 #[inline(never)] // a stage: see docs/gdb.md
 pub(crate) fn seal(batch: Batch<Relocated>, report: Report<'_>) -> Result<Batch<Sealed>> {
     let report = report.at(Stage::Seal);

@@ -1,6 +1,6 @@
-//! Stage 7, versions: every version that a library needs is there, before anything is patched.
+//! Stage 7, versions: whether every version that a new object needs is defined, before any relocation is applied.
 //!
-//! LSB "Symbol Versioning", "Startup Sequence"; glibc `_dl_check_map_versions`. It is an early and readable
+//! LSB "Symbol Versioning", "Startup Sequence"; glibc `_dl_check_map_versions`. The check gives an early and readable
 //! refusal: "needs GLIBC_2.38" says more than the first symbol that would be missing.
 
 use crate::elf::version::Need;
@@ -10,20 +10,21 @@ use crate::load::batch::{Batch, Mapped, Node};
 use crate::object::Object;
 use crate::policy::Policy;
 
-/// Checks every new object of a load.
+/// Checks the `DT_VERNEED` of every new object against the `DT_VERDEF` of the objects that it names.
 ///
 /// # Errors
-/// [`ErrorKind::MissingVersion`] for the first version that is needed and not there.
+/// [`ErrorKind::MissingVersion`] for the first version that its provider does not define, unless the need is weak.
+/// [`ErrorKind::Malformed`] for a `vn_file` that names none of the dependencies.
 #[inline(never)] // a stage: see docs/gdb.md
 pub(crate) fn check(batch: &Batch<Mapped>, policy: &Policy, report: Report<'_>) -> Result<()> {
     let (nodes, report) = (&batch.nodes, report.at(Stage::Versions));
     for node in nodes.iter().filter(|n| n.is_new()) {
         let object = &*node.object;
         for need in &object.symbols().versions.needs {
-            // A version may be needed from an object that another dependency brought in; glibc looks among all.
+            // The provider need not be a direct dependency of the object: glibc looks among all objects, too.
             let direct = node.needs.iter().map(|&at| &nodes[at]);
             let Some(provider) = direct.chain(nodes).find(|n| is_called(n, need.file)) else {
-                // One that is needed and not there was a fault of its own.
+                // A `DT_NEEDED` object that is missing is a fault of its own, which stage 6 has noted.
                 if !object.wants().needed.iter().any(|name| name.as_bytes() == need.file) {
                     policy.fault(nobody_called(object, need), report.about(&object.tag))?;
                 }

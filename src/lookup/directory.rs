@@ -1,7 +1,8 @@
 //! What a library's handle remembers of its scope, so that lookups by name are fast.
 //!
-//! `dlsym` asks one object after the other: a few memory accesses for each that says "no", and with ninety dependencies
-//! most of the time goes there. Who looks up many names gets an [`Index`] over all exports of the scope.
+//! A lookup by name, such as `dlsym`, asks one object of the scope after the other. Each "no" costs a few memory
+//! accesses, and with ninety dependencies most of the time goes there. A handle that looks up many names gets an
+//! [`Index`] over all exports of its scope.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -13,19 +14,20 @@ use crate::lookup::index::{Index, Known};
 use crate::lookup::scope::{Definition, ask_in_turn};
 use crate::object::Object;
 
-/// One for each handle. The scope that its functions are given is always the same.
+/// There is one for each handle. Every call must pass the scope of that handle, which never changes.
 #[derive(Default)]
 pub(crate) struct Directory {
-    /// How many objects were asked so far, and at how many the index is made.
+    /// How many objects were asked so far by lookups without the index.
     asked: AtomicUsize,
+    /// How many may be asked before the index is made.
     enough: OnceLock<usize>,
-    /// `None` inside: there can be none.
+    /// The index, once it is made. An inner `None`: there can be no index over this scope.
     index: OnceLock<Option<Index>>,
     names: OnceLock<Arc<[Arc<str>]>>,
 }
 
 impl Directory {
-    /// What the index alone knows of a name without a version.
+    /// What the index alone knows of a name without a version. No object is asked.
     #[inline]
     pub(crate) fn known(&self, scope: &[Arc<Object>], name: &[u8]) -> Known {
         match self.index.get() {
@@ -34,7 +36,7 @@ impl Directory {
         }
     }
 
-    /// The definition of `wanted` in `scope`: what `find_by_name` says.
+    /// The definition of `wanted` in `scope`: the one that [`ask_in_turn`] finds.
     pub(crate) fn find<'o>(&self, scope: &'o [Arc<Object>], wanted: &Wanted<'_>) -> Option<Definition<'o>> {
         if let Some(Some(index)) = self.index.get() {
             let place = index.first_place(wanted.hash)?;
@@ -47,15 +49,16 @@ impl Directory {
         found
     }
 
-    /// An index takes about as long to make as it takes to ask as many objects as they have exports. Once that was spent
-    /// on asking, it will pay, if lookups go on as before; who looks up few names never gets there.
+    /// Counts `asked` more objects, and makes the index when it is about to pay. To make it takes about as long as to
+    /// ask as many objects as the scope has exports. Once that time was spent on asking, the index will pay if lookups
+    /// go on as before. A handle that looks up few names never gets there.
     fn make_index_in_time(&self, scope: &[Arc<Object>], asked: usize) {
         let before = self.asked.fetch_add(asked, Ordering::Relaxed);
-        // Linkers make a bucket for one or two symbols.
+        // The exports are not counted, but estimated: linkers make a bucket of .gnu.hash for one or two symbols.
         let buckets =
             || scope.iter().filter_map(|o| o.symbols().gnu_hash()).map(|gnu| gnu.bucket_count()).sum::<usize>();
         let enough = *made_once(&self.enough, || 2 * buckets());
-        // One thread makes it; the others go on without.
+        // Only the thread that crosses the threshold makes the index. The others go on without.
         if before < enough && before + asked >= enough {
             let _ = self.index.set(Index::over(scope));
         }

@@ -1,19 +1,20 @@
-//! Who may be the first to have a name: one small table over the exports of many objects.
+//! The first object that may have a name: one small table over the exports of many objects.
 //!
-//! Nearly every question of a relocation has a dull answer. A name that the library defines itself is not defined by
-//! the program or by anything that it started with; a name that it lacks is defined by one object of a scope, and by
-//! none of the twenty before that one. The bloom filters say so one by one, each at the price of a memory access. This
-//! table says it at once: for each hash, the first of its objects that has an export with it. Those before that one
-//! need not be asked.
+//! Nearly every object that is asked for a symbol says "no". A name that the library defines itself is not defined by
+//! the program or by anything that the program started with. A name that the library lacks is defined by one object of
+//! the scope, and by none of the twenty before that one. Bloom filters say so one by one, each at the price of a memory
+//! access. This table says it at once: for each hash it has the first object that exports a name with that hash. The
+//! objects before that one need not be asked.
 //!
-//! It covers the scope up to the last object for which that pays: where all those do not have a name, the others are
-//! asked. If these are everybody's objects only, it is kept for the next load.
+//! The table covers the scope up to the last object for which that pays. Where no covered object has a name, the
+//! objects behind them are asked. A table over objects of the global scope alone is kept for the next load.
 //!
-//! It is filled from the chains of `.gnu.hash`, which hold the hashes of all exports: not a name is read. Different
-//! hashes may share a slot; then the table names an object too early, never one too late, and the filters of those from
-//! there on are asked as without it. So a slot is one byte, and the table stays in the cache of the processor.
+//! It is filled from the chains of `.gnu.hash`, which hold the hashes of all exports, so no name is read. Different
+//! hashes may share a slot. Then the table gives an object that comes too early, but never one that comes too late, and
+//! the Bloom filters from there on are asked as without a table. So a slot can be one byte, and the table stays in the
+//! cache of the processor.
 //!
-//! The key is a GNU hash without its lowest bit, which the chains use for something else.
+//! The key is a GNU hash without its lowest bit: in the chains, that bit marks the end of a chain.
 
 use std::sync::Arc;
 
@@ -22,31 +23,31 @@ use memmap2::{MmapMut, MmapOptions};
 use crate::lock::{Guarded, Lock};
 use crate::object::Object;
 
-/// The first object for each hash.
+/// For each hash, the first object of a scope that may export a name with it.
 pub(crate) struct First {
-    /// One more than the object's place in the scope, in groups; 0: nobody has it.
+    /// A slot is 0 if no covered object has the hash; otherwise it is 1 + the number of the object's group.
     slots: MmapMut,
     shift: u32,
-    /// So many objects share a number that it fits into a byte: 2 to the power of this.
+    /// The objects of a scope are numbered in groups of 2 to the power of this, so that a number fits into a byte.
     group: u32,
-    /// How many objects it covers: the first ones of a scope.
+    /// How many objects the table covers, from the beginning of the scope.
     covers: usize,
 }
 
-/// So many slots are enough for few objects, unless there are more exports.
+/// A table over few objects has at most this many slots, unless there are more exports.
 const ENOUGH: usize = 1 << 16;
 
-/// The last one that was built over everybody's objects, and which these are, by tag.
+/// The last table over objects of the global scope, and the tags of the objects that it was built over.
 static KEPT: Guarded<Option<(Vec<u32>, Arc<First>)>> = Guarded::new(None);
 
 impl First {
-    /// The table over the objects of a scope in order. `None` if it is not worth it for so many `references`, or one of
-    /// the objects has only the older hash table, which keeps no hashes.
+    /// The table over `objects`, which are those of a scope in order. `None` if so many `references` do not pay for it,
+    /// or if one of the objects has only the older hash table `DT_HASH`, which keeps no hashes.
     pub(crate) fn over<'o>(objects: impl Iterator<Item = &'o Object>, references: usize) -> Option<First> {
         let objects: Vec<(&[u32], usize)> =
             objects.map(|object| Some((chains(object)?, object.reference_count()))).collect::<Option<_>>()?;
-        // To note an export takes about a fourth of what it takes to ask a filter, and an object's own references do
-        // not ask its filter. Those at the end are left out if they are not worth it.
+        // To enter an export takes about a fourth of the time that it takes to ask a Bloom filter, and an object's own
+        // references do not ask its filter. Objects at the end of the scope that do not pay are left out.
         let pays = |(exports, own): &(&[u32], usize)| (references - own.min(&references)) * 4 >= exports.len();
         let covers = objects.iter().rposition(pays)? + 1;
         let chains: Vec<&[u32]> = objects[..covers].iter().map(|(chains, _)| *chains).collect();
@@ -54,7 +55,7 @@ impl First {
         (references * covers * 4 >= exports).then(|| First::new(&chains))?
     }
 
-    /// The same over everybody's objects: the last one, if they are still the same.
+    /// The table over `objects` of the global scope. If they are those of the last table, it is used again.
     pub(crate) fn kept<'o>(
         objects: impl Iterator<Item = &'o Object> + Clone,
         references: usize,
@@ -70,18 +71,19 @@ impl First {
         Some(first)
     }
 
-    /// `None` if there is no memory for it. It has a mapping of its own, which goes with it: pages of the heap would stay.
+    /// `None` if there is no memory for the table. The table has a mapping of its own, which is unmapped with it: freed
+    /// pages of the heap might stay in the process.
     fn new(chains: &[&[u32]]) -> Option<First> {
         let exports: usize = chains.iter().map(|words| words.len()).sum();
-        // Room enough that few share a slot: who does is asked about in vain, the more often the more objects there are.
-        // But each page of it costs as much as a thousand exports.
+        // Enough room that few hashes share a slot. An object is asked in vain for a hash that shares a slot, and the
+        // more objects there are, the more often. But each page of the table costs as much time as a thousand exports.
         let enough = ENOUGH.max(chains.len() * 2048);
         let room = (exports * 4).min(enough).max(exports * 3 / 2);
         let bits = room.next_power_of_two().trailing_zeros().clamp(6, 31);
         let group = (0_u32..).find(|group| chains.len() >> group < usize::from(u8::MAX)).unwrap_or(0);
         let mut slots = MmapOptions::new().len(1 << bits).populate().map_anon().ok()?;
         let (shift, table) = (32 - bits, &mut slots[..]);
-        // The first comes last and stays.
+        // From the last object to the first: so the first one with a hash overwrites the others.
         for (place, words) in chains.iter().enumerate().rev() {
             let number = (place >> group) as u8 + 1;
             words.iter().for_each(|&word| table[slot(word, shift)] = number);
@@ -89,7 +91,8 @@ impl First {
         Some(First { slots, shift, group, covers: chains.len() })
     }
 
-    /// Nobody before this place in the scope has a name with this hash; its lowest bit does not count.
+    /// The place in the scope before which no object has a name with this hash. The lowest bit of `hash` does not
+    /// count.
     #[inline(always)]
     pub(crate) fn place(&self, hash: u32) -> usize {
         match self.slots[slot(hash, self.shift)] {
@@ -101,11 +104,11 @@ impl First {
 
 #[inline(always)]
 fn slot(hash: u32, shift: u32) -> usize {
-    // An odd number, whose product spreads what is alike.
+    // Hashes that are alike would share a slot. The product with this odd number spreads them.
     ((hash >> 1).wrapping_mul(0x9e37_79b1) >> shift) as usize
 }
 
-/// The words of an object's hash chains; `None` if it has names, but not there.
+/// The words of an object's hash chains. None of them if the object has no names; `None` if it has only `DT_HASH`.
 fn chains(object: &Object) -> Option<&[u32]> {
     match object.gnu_hash() {
         Some(gnu) => Some(gnu.words()),

@@ -1,13 +1,15 @@
 //! An index over all exports of a scope: from the hash of a name to its address.
 //!
-//! For each name it has the first object in the scope with a symbol of that name, under the hash that the object's own
-//! table keeps. So one cache line answers "nobody has it". If somebody may have it, one more line says where its name and
-//! its address are, and the name is compared. Everything else that decides whether `dlsym` takes a symbol (glibc
-//! `check_match`) depends on the symbol alone, and was looked at when the index was made; where that did not say "yes"
-//! plainly, the objects are asked in turn from the first one with that hash on, as without an index.
+//! For each name the index has the first object of the scope with a symbol of that name, under the hash that the
+//! object's own `.gnu.hash` keeps. One cache line of hashes answers "no object has it". If an object may have the name,
+//! one more line says where its name and its address are, and the name is compared.
 //!
-//! It takes 19 bytes an export, in private memory: 4 for a hash and 8 for a [`Place`], and three slots of eight are
-//! free.
+//! Everything else that decides whether `dlsym` takes a symbol (glibc `check_match`) depends on the symbol alone, and
+//! is looked at when the index is made. Where that did not give a plain "yes", the objects are asked in turn as without
+//! an index, from the first one with that hash on.
+//!
+//! The index takes 19 bytes an export, in private memory: 4 for a hash and 8 for a [`Place`], and three slots of eight
+//! are free.
 
 use std::arch::x86_64::{
     __m128i, _mm_cmpeq_epi32, _mm_load_si128, _mm_movemask_epi8, _mm_packs_epi16, _mm_packs_epi32, _mm_set1_epi32,
@@ -20,44 +22,46 @@ use crate::object::Object;
 
 /// What the index knows of a name.
 pub(crate) enum Known {
-    /// Nobody defines it.
+    /// No object of the scope defines the name.
     Missing,
-    /// It is here, in the object at this place of the scope.
+    /// The address of the definition, and the place in the scope of the object that has it.
     At(Addr, usize),
-    /// The objects must be asked.
+    /// The index does not tell: the objects must be asked.
     NotEnough,
 }
 
-/// Plain numbers: it keeps nothing mapped. Whoever has it keeps its scope.
+/// The index is made of numbers only, so it keeps no object mapped. Its owner keeps the scope.
 pub(crate) struct Index {
-    /// Where the string table of each object begins.
+    /// Where the string table of each object begins, if the tables of all objects stood one behind the other.
     starts: Box<[u32]>,
     groups: Box<[Group]>,
-    /// [`SLOTS`] for each group.
+    /// [`SLOTS`] places for each group, in the order of its hashes.
     places: Box<[Place]>,
 }
 
-/// A cache line of hashes, without their lowest bit, as the chains have them; 0 is a free slot. What finds no room in
-/// its group is in the next one.
+/// A cache line of hashes without their lowest bit, as the chains have them; 0 is a free slot. A hash that finds no
+/// free slot in its group goes into the next group.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 struct Group([u32; SLOTS]);
 
 const SLOTS: usize = 16;
-/// How many slots of a group are in use on average: one group in twenty is full.
+/// How many slots of a group are in use on average. With so many, one group in twenty is full.
 const FILLED: usize = 10;
 
-/// Where the name and the address of the first symbol with a name are.
+/// Where the name and the address of the first symbol with this name are.
 #[derive(Clone, Copy)]
 struct Place {
-    /// `st_name`, as if the string tables of all objects stood one behind the other. So it says as well whose it is.
+    /// `st_name`, counted from the beginning of the first string table (`Index::starts`). So it also says whose symbol
+    /// it is.
     name: u32,
-    /// How far behind the load bias it lies; [`Place::ASK`] where more decides than the name.
+    /// The symbol's address less the load bias. [`Place::ASK`] if more than the name decides whether the symbol counts.
     value: u32,
 }
 
 impl Index {
-    /// `None` where the objects' tables do not allow one: those of the older kind keep no hashes.
+    /// The index over the exports of `scope`. `None` if the tables of its objects do not allow one: `DT_HASH`, the
+    /// older kind of hash table, keeps no hashes.
     pub(crate) fn over(scope: &[Arc<Object>]) -> Option<Index> {
         let mut starts = Vec::with_capacity(scope.len());
         let (mut end, mut count) = (0, 0);
@@ -89,11 +93,11 @@ impl Index {
                 })?;
             }
         }
-        // That hash means a free slot.
+        // A name whose hash is 0 cannot be in an index, because 0 marks a free slot.
         (zeros == 0).then_some(index)
     }
 
-    /// Adds a symbol of the object whose strings begin at `start`, unless one before it has its name.
+    /// Adds a symbol of the object whose strings begin at `start`, unless the index has its name already.
     fn add(&mut self, scope: &[Arc<Object>], hash: u32, start: u32, place: Place) {
         let mut at = self.group_of(hash);
         loop {
@@ -104,9 +108,11 @@ impl Index {
                     self.places[slot] = place;
                     return;
                 }
-                // Names that differ in the lowest bit of their last letter have the same hash here.
+                // The same hash is not yet the same name: names that differ only in the lowest bit of their last letter
+                // share one here.
                 if known == hash && self.string(scope, self.places[slot].name) == self.string(scope, place.name) {
-                    // The second in its object: now other versions count, and the order in the chain.
+                    // The object itself has this name twice, with different versions. Which of the two counts depends
+                    // on the versions and on their order in the chain, so the object must be asked.
                     if self.places[slot].name >= start {
                         self.places[slot].value = Place::ASK;
                     }
@@ -122,7 +128,7 @@ impl Index {
         scope.get(owner)?.symbols().string((name - self.starts[owner]).into())
     }
 
-    /// What is known of `name`, whose hash is `hash`; `scope` is the one that the index is over.
+    /// What the index knows of `name`, whose GNU hash is `hash`. `scope` is the scope that the index is over.
     #[inline]
     pub(crate) fn look_up(&self, scope: &[Arc<Object>], name: &[u8], hash: u32) -> Known {
         let mut found = Known::Missing;
@@ -152,10 +158,10 @@ impl Index {
         first
     }
 
-    /// The place of the object that has the string at `name`.
+    /// The place in the scope of the object whose string table has the string at `name`.
     #[inline]
     fn owner(&self, name: u32) -> usize {
-        // It is mostly the library itself.
+        // Most names are found in the opened library itself, which is the first object of the scope.
         if self.starts.get(1).is_none_or(|second| name < *second) {
             return 0;
         }
@@ -170,7 +176,7 @@ impl Index {
             return;
         }
         let mut at = self.group_of(hash);
-        // Most likely one of these is needed next; so it comes together with the group.
+        // Most likely one of these places is read next, so they are fetched together with the group.
         let places = &self.places[at * SLOTS..][..SLOTS];
         memory::prefetch(&raw const places[0]);
         memory::prefetch(&raw const places[SLOTS / 2]);
@@ -192,7 +198,8 @@ impl Index {
 
     #[inline]
     fn group_of(&self, hash: u32) -> usize {
-        // The lower bits of a short name's hash differ more than the upper ones.
+        // The upper bits choose the group. Hashes of short names differ mostly in their lower bits: the product spreads
+        // those.
         let spread = hash.wrapping_mul(0x9e37_79b1);
         ((u64::from(spread) * self.groups.len() as u64) >> 32) as usize
     }
@@ -204,8 +211,8 @@ impl Index {
 }
 
 impl Group {
-    /// A bit for each slot with this hash. All sixteen at once and without a branch, since nobody can foretell which
-    /// it is.
+    /// A bit for each slot that has this hash. All sixteen slots are compared at once and without a branch, because the
+    /// processor could not foretell which slot it is.
     #[inline]
     fn same(&self, hash: u32) -> u32 {
         let hashes: *const __m128i = self.0.as_ptr().cast();
@@ -222,7 +229,8 @@ impl Group {
 impl Place {
     const ASK: u32 = u32::MAX;
 
-    /// The place of symbol `index` of `object`, whose strings begin at `start`; `None` if its name is not there.
+    /// The [`Place`] of symbol `index` of `object`, whose strings begin at `start`. `None` if `st_name` lies outside
+    /// the string table.
     fn of(index: u32, object: &Object, start: u32) -> Option<Place> {
         let symbols = object.symbols();
         let name = symbols.get(index)?.0.st_name;

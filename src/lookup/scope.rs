@@ -1,7 +1,9 @@
 //! Which definition a reference binds to.
 //!
-//! ld.so(8) and gABI "Shared Object Dependencies"; glibc `_dl_lookup_symbol_x`, musl `find_sym`. A scope is a
-//! list of objects, asked in order; the first definition wins, weak or not.
+//! ld.so(8) and gABI "Shared Object Dependencies"; glibc `_dl_lookup_symbol_x`, musl `find_sym`. A scope is a list of
+//! objects, which are asked in order. The first definition counts, weak or not. The *global scope* comes first: the
+//! start-up objects, then those opened with `RTLD_GLOBAL`. The *local scope* follows: the opened library and its
+//! dependencies, breadth first.
 
 use std::cell::RefCell;
 use std::ffi::CStr;
@@ -21,53 +23,55 @@ use crate::namespace::{Members, OneOfAKind};
 use crate::object::Object;
 use crate::policy::{Defined, Policy, StandIn, Whose};
 
-/// Where the references of a batch are looked for.
+/// The definitions that the references of a batch can be bound to.
 pub(crate) struct Scope<'a> {
-    /// Given by the user: before everything else.
+    /// Definitions that the user gave with `Loader::define`. They come before every object.
     defined: &'a Defined,
-    /// Functions of dlscope in place of the C library's.
+    /// Functions of dlscope that stand in for some of the C library's.
     stand_ins: &'static [StandIn],
-    /// The objects in the order in which they are asked, each once: everybody's (start-up objects, then those
-    /// opened with `RTLD_GLOBAL`), then the opened library and its dependencies, breadth first.
+    /// The objects in the order in which they are asked, each once: the global scope, then the local scope. With
+    /// `RTLD_DEEPBIND` it is the other way round.
     asked: Vec<InScope<'a>>,
-    /// Where each stands among them, by tag.
+    /// The place of each object in `asked`, by tag.
     places: Map<u32, usize>,
-    /// Says who is the first to have a name, where there is enough to ask.
+    /// The table that says which object may be the first to have a name. `None` if it does not pay.
     first: Option<Arc<First>>,
-    /// `STB_GNU_UNIQUE` definitions that were chosen so far.
+    /// The `STB_GNU_UNIQUE` definitions that were chosen so far.
     pub unique: Unique<'a>,
-    /// What is known of the host.
+    /// The objects of the host.
     pub host: &'a Host,
 }
 
-/// So few references are not worth a thought about tables.
+/// With fewer references than this, no table is considered.
 const FEW: usize = 300;
 
-/// One object of a scope, with the table that says "no" for it: side by side, since most answers are "no".
+/// One object of a scope beside its hash table. The two stand side by side because the table alone says "no" most of
+/// the time.
 struct InScope<'a> {
     gnu: Option<GnuHash<'a>>,
     object: &'a Object,
 }
 
 impl InScope<'_> {
-    /// Whether the object may define a name with this hash.
+    /// Whether the object may define a name with this GNU hash. "No" is certain.
     #[inline(always)]
     fn may_have(&self, hash: u32) -> bool {
         self.gnu.as_ref().is_none_or(|gnu| gnu.may_have(hash))
     }
 
-    /// The same for a hash of which the lowest bit is not known, and more exactly.
+    /// [`InScope::may_have`] for a hash whose lowest bit is not known. It looks into the hash chain, too, and so says
+    /// "yes" in vain less often.
     fn may_have_half(&self, hash: u32) -> bool {
         self.gnu.as_ref().is_none_or(|gnu| gnu.has_half(hash))
     }
 }
 
-/// The table of `STB_GNU_UNIQUE` symbols: one definition for the whole namespace, the first that anyone bound to,
-/// whatever its version. It fills while a batch is relocated. glibc `do_lookup_unique`.
+/// The table of `STB_GNU_UNIQUE` symbols. Each name has one definition in the whole namespace: the first that any
+/// reference was bound to, whatever its version. The table fills while a batch is relocated. glibc `do_lookup_unique`.
 pub(crate) struct Unique<'a> {
     members: &'a Members,
     host: &'a Host,
-    /// Chosen by this batch.
+    /// The definitions that this batch chose. The namespace does not know them yet.
     fresh: RefCell<Chosen<'a>>,
 }
 
@@ -79,14 +83,14 @@ impl<'a> Unique<'a> {
         Unique { members, host, fresh: RefCell::default() }
     }
 
-    /// The definition that counts, when this one was found.
+    /// The definition that counts where symbol `index` of `object` was found: the first one of its name.
     fn first(&self, object: &'a Object, index: u32, symbol: &Symbol<'_>) -> (&'a Object, u32) {
         let name = object.symbols().name(symbol);
         let known = self.members.unique(name, self.host);
         known.unwrap_or_else(|| *self.fresh.borrow_mut().entry(name).or_insert((object, index)))
     }
 
-    /// What this batch chose.
+    /// The definitions that this batch chose, for the namespace to remember.
     pub(crate) fn chosen(self) -> Vec<OneOfAKind> {
         let chosen = self.fresh.into_inner().into_iter();
         chosen.map(|(name, (object, index))| OneOfAKind { name: name.into(), object: object.tag.id, index }).collect()
@@ -96,20 +100,21 @@ impl<'a> Unique<'a> {
 /// What a reference is bound to.
 #[derive(Clone, Copy)]
 pub(crate) struct Definition<'a> {
-    /// The object that has it; `None` for one that the user or dlscope itself gives.
+    /// The object that has the definition. `None` for an address that the user or dlscope itself gives.
     pub object: Option<&'a Object>,
-    /// Its index in that object's symbol table.
+    /// The symbol's index in the symbol table of `object`.
     pub index: u32,
-    /// The entry there; for a given one, that of the reference.
+    /// The symbol's entry there. For a given address: the entry of the reference, or of the definition that is
+    /// replaced.
     pub symbol: Symbol<'a>,
-    /// `S`: where it lies. For an IFUNC, its resolver.
+    /// `S`: the address of the definition. For an IFUNC, the address of its resolver.
     pub address: Addr,
 }
 
-/// Keeps the objects asked and what each said; `()` does not.
+/// Keeps the objects that were asked, and what each of them said. `()` keeps nothing.
 pub(crate) trait Witness {
     type Trail: Trail + Default;
-    /// Whether every object that is asked must be seen to be asked.
+    /// Whether every object must be asked, even where a table or a Bloom filter says "no" beforehand.
     const WATCHES: bool;
     fn asked(&mut self, object: &Object, trail: Self::Trail);
 }
@@ -130,7 +135,8 @@ impl Witness for Vec<Candidate> {
 }
 
 impl<'a> Scope<'a> {
-    /// Everybody's objects, then the local ones; or the other way round, if the batch is opened with `RTLD_DEEPBIND`.
+    /// The scope of `everybodys`, the objects of the global scope, and then the local ones. `deep`: the batch is opened
+    /// with `RTLD_DEEPBIND`, and it is the other way round.
     pub(crate) fn new(
         policy: &'a Policy,
         everybodys: Vec<&'a Object>,
@@ -146,13 +152,13 @@ impl<'a> Scope<'a> {
         Scope { defined, stand_ins, asked, places, first: None, host: unique.host, unique }
     }
 
-    /// Makes a table over several objects that answers most questions at once, where so many `references` are worth it.
-    /// `everybodys`: so many objects of the scope are everybody's.
+    /// Makes a [`First`] table over the scope, if so many `references` pay for it. The first `everybodys` objects are
+    /// those of the global scope.
     pub(crate) fn make_table(&mut self, references: usize, everybodys: usize, lock: &Lock) {
         if references < FEW {
             return;
         }
-        // Where all others do not have a name, the last one is asked.
+        // The last object is asked for every name that all others do not have, so the table need not cover it.
         let others = self.asked.len().saturating_sub(1);
         let objects = self.asked.iter().map(|asked| asked.object).take(others);
         self.first = match others <= everybodys {
@@ -163,7 +169,8 @@ impl<'a> Scope<'a> {
 
     /// The scope as `from`, one of its objects, asks it.
     pub(crate) fn of<'s>(&'s self, from: &'a Object, report: Report<'s>) -> ScopeOf<'s, 'a> {
-        // What the user gave comes before all objects. Who watches asks every object.
+        // Two things forbid every short cut: definitions of the user, which come before all objects, and a probe that
+        // wants to see every object asked.
         let asks_all = !self.defined.is_empty() || report.closely();
         let place = self.places.get(&from.tag.id).copied().filter(|_| !asks_all);
         let before = place.map(|place| if from.dynamic.symbolic { 0 } else { place });
@@ -172,31 +179,31 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// What a reference is bound to. [`ScopeOf::refusal`] words the last two as errors.
+/// The answer to a reference. [`ScopeOf::refusal`] words the last two as errors.
 pub(crate) enum Answer<'a> {
     To(Definition<'a>),
-    /// Undefined, and weak: that is no error, and its address is 0.
+    /// No object defines the symbol, and the reference is weak. That is no error: its address is 0.
     ToNothing,
-    /// Undefined, and not weak.
+    /// No object defines the symbol, and the reference is not weak.
     Undefined,
-    /// The index is none of the symbol table.
+    /// The index lies outside the symbol table.
     NoSuchIndex,
 }
 
-/// A scope as one of its objects asks it, with what most questions need at hand.
+/// A scope as one of its objects, `from`, asks it. It has at hand what most questions need.
 pub(crate) struct ScopeOf<'s, 'a> {
     scope: &'s Scope<'a>,
     from: &'a Object,
-    /// Its own symbol table.
+    /// The symbol table of `from`.
     symbols: &'a SymbolTable<'a>,
-    /// The objects that are asked before it, and its own hash table. `None`: nothing can be said without asking.
+    /// The objects that are asked before `from`, and the hash table of `from`. `None`: every object must be asked.
     before: Option<(&'s [InScope<'a>], GnuHash<'a>)>,
     first: Option<&'s First>,
     report: Report<'s>,
 }
 
 impl<'a> ScopeOf<'_, 'a> {
-    /// Binds the reference that symbol `index` is.
+    /// Binds the reference that symbol `index` of the object is.
     #[inline(always)]
     pub(crate) fn bind(&self, index: u32, class: Class) -> Answer<'a> {
         let Some(reference) = self.symbols.get(index) else { return Answer::NoSuchIndex };
@@ -213,23 +220,25 @@ impl<'a> ScopeOf<'_, 'a> {
         }
     }
 
-    /// The address of symbol `index`, if it is a plain definition of the object itself, and nobody can have its name
-    /// before. Most symbols of C++ libraries are. Who watches sees every object say "no" by itself: there it is `None`.
+    /// The address of symbol `index`, if the object itself defines it plainly, and no object that is asked before can
+    /// have its name. Most symbols of C++ libraries are like that. `None` where a probe wants to see every object
+    /// asked.
     #[inline(always)]
     pub(crate) fn own_address(&self, index: u32) -> Option<Addr> {
         let symbol = self.symbols.get(index).filter(|symbol| symbol.is_plain())?;
         self.is_first(index).then(|| self.from.bias() + symbol.value())
     }
 
-    /// Whether nobody before the object can have the name of symbol `index`, which the object defines. No name is read
-    /// for that, because the object's own hash chain has all but the lowest bit of the hash.
+    /// Whether no object that is asked before this one can have the name of symbol `index`, which this one defines. No
+    /// name is read for that, because the object's own hash chain has all but the lowest bit of the hash.
     #[inline(always)]
     fn is_first(&self, index: u32) -> bool {
         let Some((before, gnu)) = &self.before else { return false };
         gnu.half_hash(index).is_some_and(|hash| nobody_has(before, self.first, hash))
     }
 
-    /// Asks the objects of the scope in order. Who watches sees every object say "no" by itself.
+    /// Asks the objects of the scope in order. If a probe wants to see it, no object is passed over, and each answer is
+    /// kept.
     #[inline(never)]
     fn search(&self, index: u32, reference: Symbol<'a>, class: Class) -> Option<Definition<'a>> {
         let wanted = self.symbols.wanted(index, &reference, class);
@@ -248,13 +257,14 @@ impl<'a> ScopeOf<'_, 'a> {
         memory::prefetch(self.symbols.address_of(index));
     }
 
-    /// The same for what it will read next; the symbol itself should have arrived.
+    /// Asks the processor for what [`ScopeOf::bind`] reads next: the symbol's word in the hash chain, or its name. The
+    /// symbol itself should have arrived by now.
     #[inline(always)]
     pub(crate) fn fetch_key(&self, index: u32) {
         memory::prefetch(self.symbols.key_place(index));
     }
 
-    /// The error for a reference that is bound to nothing. `wanted_by`: the relocation, for people.
+    /// The error for a reference that is bound to nothing. `wanted_by` is the relocation, in words for people.
     #[cold]
     pub(crate) fn refusal(&self, bound: &Answer<'_>, index: u32, class: Class, wanted_by: String) -> ErrorKind {
         let reference = self.symbols.get(index).filter(|_| matches!(bound, Answer::Undefined));
@@ -274,7 +284,7 @@ impl<'a> ScopeOf<'_, 'a> {
 }
 
 impl<'a> Scope<'a> {
-    /// The objects that were asked, for an error.
+    /// The names of the objects that were asked, for an error.
     fn searched(&self, from: &Object) -> Vec<String> {
         let first = from.dynamic.symbolic.then_some(from);
         first.into_iter().chain(self.asked.iter().map(|a| a.object)).map(|o| o.tag.short().into()).collect()
@@ -295,8 +305,9 @@ impl<'a> Scope<'a> {
             return Some(Definition { object: None, address, ..own });
         }
         let found = self.find(from, wanted, witness);
-        // A protected symbol is its own object's business. But if the program has a canonical PLT entry for
-        // it, that entry *is* the function's address for everyone, or pointers to it would not be equal.
+        // A reference to a protected symbol binds to the object's own definition. But if the program has a canonical
+        // PLT entry for the function, that entry *is* the function's address for everyone, or pointers to it would not
+        // be equal.
         if own.symbol.is_protected() && !own.symbol.is_undefined() && found.is_some_and(|f| !is_of(&f, from)) {
             let real = Wanted::new(wanted.name, wanted.version, Class::Plt);
             let elsewhere =
@@ -317,7 +328,7 @@ impl<'a> Scope<'a> {
             return Some(found);
         }
         let start = match &self.first {
-            // Who watches sees every object say "no" by itself.
+            // A probe wants to see every object asked.
             Some(table) if !W::WATCHES => table.place(wanted.hash).min(self.asked.len()),
             _ => 0,
         };
@@ -339,7 +350,7 @@ impl<'a> Scope<'a> {
         found.map(|(index, symbol)| self.found(object, index, symbol))
     }
 
-    /// What the symbol that was found means: itself, or the first of its name if there may be only one.
+    /// The definition that a found symbol stands for: itself, or the first of its name if it is `STB_GNU_UNIQUE`.
     #[inline(always)]
     fn found(&self, object: &'a Object, index: u32, symbol: Symbol<'a>) -> Definition<'a> {
         if symbol.is_unique() { self.only_one(object, index, symbol) } else { definition(object, index, symbol) }
@@ -352,7 +363,8 @@ impl<'a> Scope<'a> {
     }
 }
 
-/// dlscope's own function for a name that `object`, one of the host's, defines.
+/// The address of dlscope's own function for a name that `object` defines. `None` if there is none, or if `object` is
+/// not one of the host's.
 #[inline]
 pub(crate) fn stand_in(table: &[StandIn], object: &Object, name: &[u8], hash: u32) -> Option<Addr> {
     if !object.is_host() {
@@ -364,8 +376,8 @@ pub(crate) fn stand_in(table: &[StandIn], object: &Object, name: &[u8], hash: u3
     address.map(|address| Addr(address.expose_provenance() as u64))
 }
 
-/// Whether none of these objects, the first of a scope, can have a name with this hash, of which the lowest bit is not
-/// known. No name is read for that.
+/// Whether none of `objects`, the first ones of a scope, can have a name with this hash, whose lowest bit is not known.
+/// No name is read for that.
 #[inline(always)]
 fn nobody_has(objects: &[InScope<'_>], first: Option<&First>, hash: u32) -> bool {
     let start = match first {
@@ -375,7 +387,7 @@ fn nobody_has(objects: &[InScope<'_>], first: Option<&First>, hash: u32) -> bool
     start >= objects.len() || !objects[start..].iter().any(|asked| asked.may_have_half(hash))
 }
 
-/// The objects in this order without repetitions: whoever was asked before would say no again.
+/// The objects in this order without repetitions: an object that was asked before would say "no" again.
 fn each_once<'a>(objects: impl Iterator<Item = &'a Object>) -> (Vec<InScope<'a>>, Map<u32, usize>) {
     let count = objects.size_hint().0;
     let mut asked = Vec::with_capacity(count);
@@ -398,7 +410,8 @@ fn is_of(definition: &Definition<'_>, object: &Object) -> bool {
     definition.object.is_some_and(|o| std::ptr::eq(o, object))
 }
 
-/// How many were asked, and what the last one had.
+/// Asks the objects in order. Returns how many were asked, and the definition that the last one of them has, if any.
+/// glibc `do_lookup_x`, musl `find_sym2`.
 pub(crate) fn ask_in_turn<'o, W: Witness>(
     objects: &'o [Arc<Object>],
     wanted: &Wanted<'_>,
@@ -415,7 +428,7 @@ pub(crate) fn ask_in_turn<'o, W: Witness>(
     (objects.len(), None)
 }
 
-/// Tells of a lookup, with every object that was asked.
+/// Tells probes of a lookup, with every object that was asked.
 #[inline(always)]
 #[track_caller]
 pub(crate) fn tell(
@@ -439,11 +452,11 @@ pub(crate) fn tell(
     });
 }
 
-/// A name from C.
+/// The bytes of a C string without its NUL; `None` for null.
 ///
 /// # Safety
-/// `name` is null or a C string.
+/// `name` is null or a C string that stays as it is for `'c`.
 pub(crate) unsafe fn c_name<'c>(name: *const std::ffi::c_char) -> Option<&'c [u8]> {
-    // SAFETY: the caller's.
+    // SAFETY: the caller says that a name which is not null is a C string.
     (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) }.to_bytes())
 }

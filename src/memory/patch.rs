@@ -1,4 +1,4 @@
-//! Stores of single words into an object's memory, and its pages that are populated for them.
+//! Stores of single words into an object's memory, and the populating of pages for many such stores.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,17 +14,17 @@ pub(crate) trait Storable: Copy + Into<u64> {}
 impl Storable for u64 {}
 impl Storable for u32 {}
 
-/// The words of an object's data segment. The bounds of the segment are kept at hand, so that a loop which stores many
-/// words checks each with one comparison.
+/// The words of an object's data segment. A copy of the segment's bounds is kept here, so that a loop which stores many
+/// words checks each of them with one comparison.
 #[derive(Clone, Copy)]
 pub(crate) struct DataWords<'m> {
     memory: &'m Memory,
     report: Report<'m>,
-    /// `B`.
+    /// `B`, the load bias.
     bias: u64,
     start: u64,
-    /// How many places from the start of the segment on have room for a whole word. 0 if every store is told: then
-    /// [`Memory::store`] does all of them.
+    /// How many places, from the start of the segment on, have room for a whole word. It is 0 if probes are told of
+    /// every store: then [`Memory::store`] does all of them.
     room: u64,
 }
 
@@ -44,8 +44,7 @@ impl DataWords<'_> {
 }
 
 impl Memory {
-    /// Stores `value` at `place`: 4 or 8 bytes. `None`, and nothing is stored, if that is not inside a writable
-    /// segment.
+    /// Stores `value`, 4 or 8 bytes, at `place`. `None`: that is not inside a writable segment, and nothing is stored.
     #[track_caller]
     #[inline(never)]
     pub(crate) fn store<V: Storable>(&self, place: Vaddr, value: V, report: Report<'_>) -> Option<()> {
@@ -110,13 +109,13 @@ impl Memory {
         Some(())
     }
 
-    /// Whether the word at `place` lies in a writable segment of an object that we mapped.
+    /// Whether the 8 bytes at `place` lie in a writable segment of an object that dlscope mapped.
     pub(crate) fn is_writable(&self, place: Vaddr) -> bool {
         let holds = |r: &Region| r.prot.writable() && fits(&r.range, place, 8);
         self.owned.is_some() && self.regions.iter().any(holds)
     }
 
-    /// Whether `size` bytes at `place` may be written in some segment other than the last writable one.
+    /// Whether `size` bytes at `place` may be written in a segment other than the last writable one, which `data` is.
     #[cold]
     fn may_store(&self, place: Vaddr, size: u64) -> bool {
         let text_open = self.text_open.load(Ordering::Relaxed);

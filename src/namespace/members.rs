@@ -1,7 +1,7 @@
 //! The objects of one namespace: the names that mean them, who needs whom, and what keeps each of them mapped.
 //!
-//! glibc `_dl_close_worker`. What stays mapped is decided by walking from what is in use, never by counting references
-//! down: an object stays if someone opened it, or if something that stays needs it or is bound to it.
+//! glibc `_dl_close_worker`. An object stays mapped if it was opened and not closed, or if an object that stays needs
+//! it or is bound to it. This is decided by a walk from the objects in use, never by counting references down.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
@@ -16,25 +16,34 @@ use crate::object::{FileId, Object};
 use crate::policy::Mode;
 
 /// Where an object is in its life, as far as its own code is concerned.
+///
+/// | state | meaning | who leads to the next state |
+/// |---|---|---|
+/// | `Fresh` | published; no constructor has run | `load::init` → `Initialising` |
+/// | `Initialising` | its constructors are running, or one threw | `load::init`, behind the last one → `Ready` |
+/// | `Ready` | complete | `load::close`: unneeded → `Closing`; at exit → `Over` |
+/// | `Closing` | destructors are running, or ran; loads pass it over | `load::close` removes and unmaps it |
+/// | `Over` | destructors are running, or ran; it can still be opened and used | nobody: the process ends |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
-    /// Published; its constructors did not run yet.
+    /// Published, before its constructors.
     Fresh,
-    /// Its constructors are running: nested opens and closes leave it alone.
+    /// In its constructors. It is not unloaded meanwhile.
     Initialising,
     /// Complete.
     Ready,
-    /// Its destructors are running, or ran: it is being unloaded.
+    /// In its destructors, or behind them, on its way out of the process.
     Closing,
-    /// The same at the end of the process: it stays where it is, and can still be opened and used.
+    /// In its destructors, or behind them, at the end of the process.
     Over,
 }
 
-/// What the chapters of `runtime/` and the C ABI keep for an object as long as it is mapped: its place in the list of
-/// TLS modules, its unwind table's registration, and so on. Dropping one of them takes it back.
+/// What the chapters of `runtime/` and the C ABI keep for an object as long as it is mapped: its TLS module, its
+/// registered unwind table, and so on. Dropping such a thing takes it back.
 pub(crate) type Kept = Vec<Arc<dyn Send + Sync>>;
 
-/// What `GOT[1]` of a lazily bound object points to: whose call it is. glibc keeps the `link_map` there.
+/// What `GOT[1]` of a lazily bound object points to. It tells a first call which object is calling. glibc keeps the
+/// `link_map` there.
 pub(crate) struct Binder {
     pub namespace: Weak<Namespace>,
     /// The object's tag.
@@ -44,45 +53,45 @@ pub(crate) struct Binder {
 /// One object of a namespace, and what is known about its use.
 #[derive(Clone)]
 pub(crate) struct Member {
-    /// Dropped before the object, whose memory it may refer to.
+    /// It may refer to the object's memory, so it is dropped first.
     pub kept: Kept,
     pub object: Arc<Object>,
-    /// Every name that means it.
+    /// Every name that means the object.
     names: Vec<Arc<str>>,
     pub edges: Edges,
-    /// How often it was opened and not closed.
+    /// How often the object was opened and not closed. glibc: `l_direct_opencount`.
     pub opens: usize,
-    /// Opened with `RTLD_GLOBAL`: in everybody's scope.
+    /// Whether it is in the global scope: it, or an object that needs it, was opened with `RTLD_GLOBAL`.
     pub global: bool,
-    /// Never unloaded: `DF_1_NODELETE`, `RTLD_NODELETE`, or it has a unique symbol in use.
+    /// Whether it is never unloaded: `DF_1_NODELETE`, `RTLD_NODELETE`, or it has a unique symbol in use.
     pub pinned: bool,
-    /// `RTLD_DEEPBIND`: its local scope is asked before everybody's.
+    /// `RTLD_DEEPBIND`: its references ask the local scope before the global one.
     pub deep: bool,
     pub life: Life,
-    /// Nothing needs it any more: it will be unloaded, and nothing may be bound to it from outside.
+    /// Nothing needs it any more. It will be unloaded, and no reference of a staying object may be bound to it.
     pub doomed: bool,
-    /// The opened libraries whose closure it is in, in the order of their opening: where its calls look for
-    /// symbols after everybody's scope. glibc: `l_scope`.
+    /// The tags of the opened libraries whose closure it is in, in the order of their opening. Its first calls ask
+    /// these closures after the global scope. glibc: `l_scope`.
     pub scopes: Vec<u32>,
 }
 
 /// The one definition of a `STB_GNU_UNIQUE` symbol.
 pub(crate) struct OneOfAKind {
     pub name: Box<[u8]>,
-    /// The object that has it, by tag.
+    /// The tag of the object that has it.
     pub object: u32,
-    /// Its symbol there.
+    /// The symbol's index there.
     pub index: u32,
 }
 
-/// What an object keeps in the process, by tag.
+/// The tags of the objects that an object keeps in the process.
 #[derive(Clone)]
 pub(crate) struct Edges {
     /// Its direct dependencies in the order of `DT_NEEDED`, then what it filters.
     pub needs: Vec<u32>,
-    /// What is asked for symbols before it is.
+    /// The objects that are asked for symbols before it is: `DT_FILTER` and `DT_AUXILIARY`.
     pub filtees: Vec<u32>,
-    /// Objects whose symbols it uses. glibc: `l_reldeps`.
+    /// The objects whose definitions its references are bound to. glibc: `l_reldeps`.
     pub bound: Vec<u32>,
 }
 
@@ -104,7 +113,7 @@ impl Member {
         }
     }
 
-    /// On its way out of the process.
+    /// Whether it is on its way out of the process.
     pub(crate) fn is_leaving(&self) -> bool {
         self.doomed || self.life == Life::Closing
     }
@@ -114,16 +123,18 @@ impl Member {
 #[derive(Clone, Default)]
 pub(crate) struct Members {
     list: BTreeMap<u32, Member>,
-    /// Members opened with `RTLD_GLOBAL`, in that order: everybody's scope, after the start-up objects.
+    /// The tags of the members of the global scope, in the order in which they entered it.
     global: Vec<u32>,
     names: Map<Arc<str>, u32>,
-    /// Names that a later member has, too: whoever has one first goes by it, and the next when that one is gone.
+    /// Names that another member had before, and the tags of the later members. A name means the member that had it
+    /// first, and the next one here when that is gone.
     also_named: Vec<(Arc<str>, u32)>,
-    /// By the files that they were mapped from.
+    /// The members by the files that they were mapped from.
     files: Map<FileId, u32>,
     /// `STB_GNU_UNIQUE` definitions in use: name → object, symbol index.
     unique: Map<Box<[u8]>, (u32, u32)>,
-    /// Unneeded members are being unloaded, in this hold of the lock: further up on its owner's stack.
+    /// The hold of the lock in which unneeded members are being unloaded: that is under way further up on the stack of
+    /// the lock's owner.
     pub sweeping: Option<u32>,
     /// The host's objects as the last load saw them.
     pub host: Option<Host>,
@@ -154,7 +165,7 @@ impl Members {
         self.list.values()
     }
 
-    /// The objects in the order of loading, without those that are going away.
+    /// The objects in the order of loading, without those whose destructors run or ran.
     pub(crate) fn objects(&self) -> impl Iterator<Item = Arc<Object>> {
         self.list.values().filter(|m| m.life != Life::Closing).map(|m| m.object.clone())
     }
@@ -171,7 +182,7 @@ impl Members {
         (member.life != Life::Closing).then(|| member.object.clone())
     }
 
-    /// Makes room for so many more, and their names.
+    /// Makes room for `count` more members and their names.
     pub(crate) fn reserve(&mut self, count: usize) {
         self.files.reserve(count);
         self.names.reserve(count * 2);
@@ -207,7 +218,8 @@ impl Members {
         }
     }
 
-    /// One more use of the member `root`, whose closure is `ids`; the host's objects are not counted.
+    /// Counts one more use of the member `root`, whose closure is `ids`. Tags of host objects mean no member, and
+    /// change nothing.
     pub(crate) fn opened(&mut self, root: u32, ids: &[u32], mode: Mode) {
         if let Some(member) = self.list.get_mut(&root) {
             member.opens += 1;
@@ -221,7 +233,7 @@ impl Members {
             }
         }
         if mode.global {
-            // Promoted, never taken back: others may have found symbols there.
+            // An object stays in the global scope until it is unloaded: others may be bound to what they found there.
             for id in ids {
                 if let Some(member) = self.list.get_mut(id).filter(|m| !m.global) {
                     member.global = true;
@@ -231,7 +243,7 @@ impl Members {
         }
     }
 
-    /// Takes a member out; its memory goes with the last `Arc`.
+    /// Takes a member out of the namespace. The last `Arc` of its object unmaps the memory.
     pub(crate) fn remove(&mut self, id: u32) -> Option<Member> {
         let member = self.list.remove(&id)?;
         self.also_named.retain(|(_, other)| *other != id);
@@ -253,20 +265,21 @@ impl Members {
         if member.pinned {
             self.unique.retain(|_, (object, _)| *object != id);
         }
-        // Only what was opened is a root, of itself too.
+        // Only an opened library can be in the `scopes` of others, and then it is in its own, too.
         if member.scopes.contains(&id) {
             self.list.values_mut().for_each(|m| m.scopes.retain(|root| *root != id));
         }
         Some(member)
     }
 
-    /// The objects of everybody's scope, after the start-up objects: those promoted first, first.
+    /// The members' part of the global scope, which follows the start-up objects, in the order in which they entered
+    /// it.
     pub(crate) fn global(&self) -> impl Iterator<Item = &Arc<Object>> {
         let members = self.global.iter().filter_map(|id| self.list.get(id));
         members.filter(|m| m.life != Life::Closing).map(|m| &m.object)
     }
 
-    /// The definition of a unique symbol in use: its object and index.
+    /// The definition of a unique symbol in use: its object, and its index there.
     pub(crate) fn unique<'a>(&'a self, name: &[u8], host: &'a Host) -> Option<(&'a Object, u32)> {
         let &(id, index) = self.unique.get(name)?;
         let own = self.list.get(&id).map(|m| &*m.object);
@@ -274,7 +287,7 @@ impl Members {
         Some((object, index))
     }
 
-    /// Notes unique symbols that were bound to for the first time; their objects stay for good.
+    /// Notes unique symbols that a reference was bound to for the first time. Their objects are never unloaded.
     pub(crate) fn add_unique(&mut self, new: Vec<OneOfAKind>) {
         self.unique.reserve(new.len());
         for OneOfAKind { name, object, index } in new {
@@ -340,7 +353,8 @@ impl Members {
         self.fini_order(|id| !kept.contains(&id))
     }
 
-    /// Marks and returns those: from now on no first call binds to them.
+    /// Marks the members that nothing uses any more as doomed, and returns them in the order of their destructors. From
+    /// now on no first call binds to them.
     pub(crate) fn doom_unneeded(&mut self) -> Vec<u32> {
         let unneeded = self.unneeded();
         for id in &unneeded {

@@ -13,14 +13,14 @@ pub(crate) fn opened_last<N: AsRef<[usize]>>(count: usize, needs: impl Fn(usize)
     order
 }
 
-/// The same where none is the opened library.
+/// The order of the objects `0 .. count`, dependencies first, where none of them is the opened library.
 pub(crate) fn dependencies_first<N: AsRef<[usize]>>(count: usize, needs: impl Fn(usize) -> N) -> Vec<usize> {
     walk(&needs, vec![false; count])
 }
 
 fn walk<N: AsRef<[usize]>>(needs: &impl Fn(usize) -> N, mut visited: Vec<bool>) -> Vec<usize> {
     let mut order = Vec::with_capacity(visited.len());
-    // From the last one back, as glibc: the walks stay shallow.
+    // glibc starts at the last object, too. The walks stay shallow that way.
     for start in (0..visited.len()).rev() {
         visit(start, needs, &mut visited, &mut order);
     }
@@ -49,7 +49,8 @@ fn visit<N: AsRef<[usize]>>(start: usize, needs: &impl Fn(usize) -> N, visited: 
     }
 }
 
-/// The order in which objects are asked for symbols: that of their discovery, but each behind what it filters.
+/// The order in which objects are asked for symbols: the order of their discovery, but each object behind those that it
+/// filters (`DT_FILTER`, `DT_AUXILIARY`).
 pub(crate) fn search_order<N: AsRef<[usize]>>(count: usize, filtees: impl Fn(usize) -> N) -> Vec<usize> {
     let mut order = Vec::with_capacity(count);
     let mut placed = vec![false; count];

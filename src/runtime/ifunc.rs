@@ -11,10 +11,11 @@ use crate::elf::addr::Addr;
 use crate::event::Report;
 use crate::memory::{self, Around, Watch};
 
-/// The implementation that the resolver at `resolver` chooses. `around` is what it may change.
+/// Calls the resolver at `resolver`, and returns the address of the implementation that it chooses. `around` is the
+/// memory that the resolver may change.
 ///
 /// # Safety
-/// The object of the resolver, and all that it depends on, is relocated as far as its resolvers may expect.
+/// The resolver's object and all that it depends on are relocated as far as a resolver may expect.
 #[track_caller]
 pub(crate) unsafe fn resolve(
     resolver: Addr,
@@ -22,6 +23,6 @@ pub(crate) unsafe fn resolve(
     watch: &mut Watch,
     report: Report<'_>,
 ) -> Addr {
-    // SAFETY: the caller's.
+    // SAFETY: the caller says that the resolver's object is relocated far enough.
     unsafe { memory::call_resolver(resolver, around, watch, report) }
 }

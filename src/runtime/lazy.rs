@@ -34,13 +34,13 @@ use crate::runtime::ifunc;
 
 mod trampoline;
 
-/// Puts the way to us into the object's GOT, if its calls can be bound lazily. The answer is what `GOT[1]` points to,
-/// and must live as long as the object.
+/// Writes `GOT[1]` and `GOT[2]` of an object, so that its PLT leads to the trampoline. `None`: its calls cannot be
+/// bound lazily. The returned [`Binder`] is what `GOT[1]` points to, and must live as long as the object.
 pub(crate) fn prepare(object: &Object, namespace: &Arc<Namespace>, report: Report<'_>) -> Option<Arc<Binder>> {
     if object.dynamic.bind_now || host::ld_bind_now() || object.jmprel().is_empty() {
         return None;
     }
-    // Without a table to write to, there is no way to us.
+    // The PLT reads GOT[1] and GOT[2] behind DT_PLTGOT: without that tag there is nothing to write to.
     let got = object.dynamic.pltgot?;
     let [first, second] = [8, 16].map(|at| Vaddr(got.0.wrapping_add(at)));
     if !object.memory.is_writable(first) || !object.memory.is_writable(second) {
@@ -51,13 +51,14 @@ pub(crate) fn prepare(object: &Object, namespace: &Arc<Namespace>, report: Repor
     let trampoline = trampoline::suitable();
     report.tell(|| Kind::LazyGot { place: got, word, trampoline });
     for (place, value) in [(first, word), (second, trampoline)] {
-        // It was seen to be writable.
+        // It cannot fail: both words were seen to be writable.
         let _ = object.memory.store(place, value.0, report);
     }
     Some(binder)
 }
 
-/// Leaves a slot of `DT_JMPREL` for its first call: it points into the PLT then. `false`: it must be bound now.
+/// Leaves a slot of `DT_JMPREL` for the first call of its function: adds the load bias to it, so that it points back
+/// into the PLT. `false`: the slot must be bound now.
 pub(crate) fn leave(object: &Object, index: usize, entry: &Relocation, report: Report<'_>) -> bool {
     let Relocation { place, symbol, .. } = *entry;
     if !stays_writable(object, place) {
@@ -79,7 +80,7 @@ pub(crate) fn leave(object: &Object, index: usize, entry: &Relocation, report: R
     object.memory.store(place, object.bias().0.wrapping_add(word), report).is_some()
 }
 
-/// Whether a whole aligned word can be stored at `place` also after the object is sealed.
+/// Whether a whole aligned word can be stored at `place`, even after `PT_GNU_RELRO` is read-only.
 fn stays_writable(object: &Object, place: Vaddr) -> bool {
     let sealed = object.image.relro().and_then(|s| s.vaddr.span(s.memsz));
     let is_sealed = sealed.is_some_and(|s| (s.start.page_down()..s.end.page_down()).contains(&place));
@@ -93,14 +94,15 @@ fn name_of(object: &Object, symbol: u32) -> Option<String> {
 
 // ── the first call ───────────────────────────────────────────────────────────────────────────────────────
 
-/// Binds relocation `index` of the binder's object, and returns where the call goes on. From the trampoline.
+/// Binds entry `index` of `DT_JMPREL` of the binder's object, and returns the address where the call goes on. The
+/// trampoline calls it; `from` is the return address of the library's call.
 ///
 /// # Safety
 /// `binder` is what [`prepare`] put into an object's GOT, and that object is mapped: its code is calling.
 unsafe extern "C-unwind" fn first_call(binder: *const Binder, index: u64, from: u64) -> u64 {
-    // The function may look at it: `perror`.
+    // The called function may look at errno, as perror does. Binding must not change it.
     let errno = Errno::last_raw();
-    // SAFETY: the caller's; an object has its binder as long as it is mapped.
+    // SAFETY: the trampoline passes what stands in `GOT[1]`, and an object has its binder as long as it is mapped.
     let binder = unsafe { &*binder };
     let bound = match binder.namespace.upgrade() {
         None => Err(not_here(binder.object)),
@@ -119,7 +121,7 @@ fn tell_and_bind(namespace: &Namespace, id: u32, index: u64, from: Addr) -> Resu
         let done = match members.get(id) {
             Some(own) => {
                 let call = Call { object: &own.object, index, from, own: Some(own), namespace, members: &members };
-                // A fresh snapshot, if what was found is just being unloaded.
+                // `None`: the object that was found is just being unloaded. The loop tries again with a fresh snapshot.
                 call.bind(report).transpose()
             }
             None => Pending::with(id, |object, local| {
@@ -135,26 +137,27 @@ fn tell_and_bind(namespace: &Namespace, id: u32, index: u64, from: Addr) -> Resu
     result
 }
 
-/// One call that is to be bound.
+/// A first call that is to be bound.
 struct Call<'c> {
     object: &'c Object,
     index: u64,
     from: Addr,
-    /// `None` while the object is not published: a resolver of the same load is calling.
+    /// The object as a member. `None` while it is not published: an IFUNC resolver of the same load is calling.
     own: Option<&'c Member>,
     namespace: &'c Namespace,
     members: &'c Members,
 }
 
 impl<'c> Call<'c> {
-    /// For a published object. `None`: what was found is going away.
+    /// Binds the call of a published object. `None`: the object that was found is being unloaded.
     fn bind(&self, report: Report<'_>) -> Result<Option<Addr>> {
         let scopes = self.local();
         let (address, provider) = self.bind_among(&scopes.iter().map(|o| &**o).collect::<Vec<_>>(), report)?;
         Ok(provider.is_none_or(|provider| self.keep(provider)).then_some(address))
     }
 
-    /// Where to look after everybody's scope: the closures of the opened libraries that need the object.
+    /// The local scope of the call, which is asked after the global scope: the closures of the opened libraries that
+    /// need the calling object.
     fn local(&self) -> Vec<Arc<Object>> {
         let (Some(own), Some(host)) = (self.own, &self.members.host) else { return Vec::new() };
         let roots = own.scopes.iter().filter_map(|&root| self.members.object(root));
@@ -166,13 +169,14 @@ impl<'c> Call<'c> {
         found
     }
 
-    /// Whether the object may be bound to: not if it is being unloaded, unless the caller is, too.
+    /// Whether the call may be bound to `object`: not to one that is being unloaded, unless the calling object is, too.
     fn may_use(&self, object: &Object) -> bool {
         let leaving = |member: &Member| member.is_leaving();
         self.own.is_some_and(leaving) || !self.members.get(object.tag.id).is_some_and(leaving)
     }
 
-    /// Finds the function, stores its address into the slot, and says which object has it.
+    /// Finds the function, stores its address into the slot, and returns the address and the tag of the object that
+    /// defines it.
     fn bind_among(&self, local: &[&Object], report: Report<'_>) -> Result<(Addr, Option<u32>)> {
         let object = self.object;
         let report = report.about(&object.tag);
@@ -190,7 +194,7 @@ impl<'c> Call<'c> {
         report.tell(|| Kind::FirstCall { index, place: entry.place, name: name(), from: self.from });
         let definition = self.find(entry.symbol, local, report).map_err(wrap)?;
         let address = match &definition {
-            // As the system's loader does: the call goes to address 0.
+            // An undefined weak function: the call goes to address 0, as with the system's loader.
             None => Addr(0),
             Some(d) if d.symbol.is_ifunc() && d.object.is_some() => {
                 // SAFETY: every object of the scope is relocated, or through pass 1 of its load.
@@ -198,7 +202,7 @@ impl<'c> Call<'c> {
             }
             Some(d) => d.address,
         };
-        // Another thread may have done the same meanwhile, with the same result.
+        // Another thread may have bound the same slot meanwhile: it stored the same address.
         object.memory.store_shared(entry.place, address.0, report).ok_or_else(|| {
             let rule = "the slots of DT_JMPREL lie in a writable segment (psABI, \"Procedure Linkage Table\")";
             wrap(ErrorKind::malformed("slot", entry.place, entry.place, "a writable, aligned word", rule))
@@ -235,7 +239,7 @@ impl<'c> Call<'c> {
         Ok(found)
     }
 
-    /// Keeps `provider` mapped as long as the caller's object. `false`: too late.
+    /// Keeps the object `provider` mapped as long as the calling object. `false`: it is being unloaded already.
     fn keep(&self, provider: u32) -> bool {
         let Some(own) = self.own else { return true };
         let (id, edges) = (own.object.tag.id, &own.edges);
@@ -258,7 +262,7 @@ impl<'c> Call<'c> {
     }
 }
 
-/// What an IFUNC resolver may change, for those who watch.
+/// The memory that an IFUNC resolver may change: that of every member.
 impl Around for Call<'_> {
     fn each(&self, see: &mut dyn FnMut(&Memory)) {
         self.members.iter().for_each(|m| see(&m.object.memory));
@@ -271,7 +275,7 @@ fn not_here(object: u32) -> Error {
         .of(String::new(), Stage::Bind)
 }
 
-/// There is nobody to give an error to: the process ends, in glibc's words and with its status.
+/// Ends the process, in glibc's words and with its status. A call through the PLT cannot return an error.
 fn die(error: &Error) -> ! {
     let what = match &error.kind {
         ErrorKind::UndefinedSymbol { symbol, version, .. } => {
@@ -291,21 +295,22 @@ fn die(error: &Error) -> ! {
 
 // ── before publishing ────────────────────────────────────────────────────────────────────────────────────
 
-/// The objects of a load whose IFUNC resolvers are being asked: nobody else knows them yet.
+/// The objects of a load that is in pass 2 of stage 8: IFUNC resolvers are running, and no namespace has the objects
+/// yet.
 struct Unpublished {
     /// In the order of the local scope.
     objects: Vec<*const Object>,
-    /// What first calls were bound to: the user and the provider, by tag.
+    /// The bindings of first calls: the tags of the calling object and of the one that defines the function.
     bound: Vec<(u32, u32)>,
 }
 
 thread_local! {
-    /// One for each load in this state on this thread's stack. Never destroyed: a destructor at the end of the process
-    /// may open a library. What it allocates goes with the last of them.
+    /// One entry for each load that is in pass 2 on this thread's stack. The list is never destroyed, because a
+    /// destructor at the end of the process may open a library. Its memory is freed when the last entry goes.
     static UNPUBLISHED: RefCell<ManuallyDrop<Vec<Unpublished>>> = const { RefCell::new(ManuallyDrop::new(Vec::new())) };
 }
 
-/// While it lives, first calls of these objects are bound among them.
+/// While it lives, first calls of these unpublished objects can be bound, and have the objects as their local scope.
 pub(crate) struct Pending<'o> {
     _objects: std::marker::PhantomData<&'o Object>,
 }
@@ -317,14 +322,14 @@ impl<'o> Pending<'o> {
         Pending { _objects: std::marker::PhantomData }
     }
 
-    /// What was bound meanwhile.
+    /// Ends it, and returns the bindings of the first calls that came meanwhile: the tags of user and provider.
     pub(crate) fn end(self) -> Vec<(u32, u32)> {
         UNPUBLISHED.with_borrow_mut(|stack| stack.last_mut().map_or(Vec::new(), |last| std::mem::take(&mut last.bound)))
     }
 }
 
 impl Pending<'_> {
-    /// Calls `bind` with the object `id` and its scope, and notes what it says was bound to.
+    /// Calls `bind` with the object `id` and its local scope, and notes the object whose definition was bound to.
     fn with(id: u32, bind: impl FnOnce(&Object, &[&Object]) -> Result<(Addr, Option<u32>)>) -> Option<Result<Addr>> {
         let objects = UNPUBLISHED.with_borrow(|stack| {
             // SAFETY: `Pending` borrows the objects as long as they stand here.

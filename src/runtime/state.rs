@@ -1,8 +1,8 @@
-//! The processor's vector state: how large it is here, and how code keeps it that is called where any register may hold
-//! a value of the caller.
+//! The processor's vector state: how many bytes it takes on this processor, and how assembly saves it around a call,
+//! where any register may hold a value of the caller.
 //!
 //! glibc `_dl_runtime_resolve_{fxsave,xsave,xsavec}`, `_dl_tlsdesc_dynamic_{fxsave,xsave,xsavec}`. Each function that
-//! needs this has three forms, made by [`each_form`]; which of them this processor and this kernel want is decided once.
+//! needs this has three forms, made by [`each_form`]. Which form this processor and this kernel want is decided once.
 
 use std::arch::x86_64::{__cpuid_count, _xgetbv};
 use std::sync::OnceLock;
@@ -12,16 +12,17 @@ use crate::elf::addr::Addr;
 use crate::host::cpu::saves_state;
 use crate::lock::made_once;
 
-/// x87 with `mxcsr`, xmm, ymm, the mask registers k0-k7, the upper halves of zmm0-15, zmm16-31, and the general
-/// registers of APX. What is left out never holds an argument or a value over a call, or is the program's to choose
-/// (PKRU, AMX).
+/// The parts of the state that are saved, as bits of `XCR0`: x87 with `mxcsr`, xmm, ymm, the mask registers k0-k7, the
+/// upper halves of zmm0-15, zmm16-31, and the general registers of APX. A part that is left out never holds an argument
+/// or a value over a call, or is the program's to choose (PKRU, AMX).
 const KEPT: u64 = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 19;
 
-/// How many bytes the state needs, a multiple of 64; which parts of it are saved, where the form asks.
+/// How many bytes the saved state takes: a multiple of 64.
 pub(super) static SIZE: AtomicU64 = AtomicU64::new(LEGACY);
+/// Which parts `xsave` and `xsavec` save, as bits of `XCR0`. `fxsave` does not look at it.
 pub(super) static MASK: AtomicU64 = AtomicU64::new(0);
 
-/// One function in its three forms.
+/// One function in three forms, one for each [`Form`].
 pub(super) struct Forms {
     pub fxsave: *const (),
     pub xsave: *const (),
@@ -29,7 +30,7 @@ pub(super) struct Forms {
 }
 
 impl Forms {
-    /// The one for this processor. From then on it finds [`SIZE`] and [`MASK`] filled in.
+    /// The form for this processor. By the time that the function runs, [`SIZE`] and [`MASK`] are filled in.
     pub(super) fn suitable(&self) -> Addr {
         static CHOSEN: OnceLock<State> = OnceLock::new();
         let state = made_once(&CHOSEN, || {
@@ -47,14 +48,14 @@ impl Forms {
     }
 }
 
-/// How the state is saved.
+/// The instruction that saves the state.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Form {
-    /// No `xsave`, or the kernel does not want it: there are xmm registers only.
+    /// For a processor without `xsave`, or a kernel that has not enabled it: there are xmm registers only.
     Fxsave,
-    /// Each part at a place of the processor's choice.
+    /// Each part lies at an offset that the processor chooses.
     Xsave,
-    /// One part after the other, and none that is in its initial state.
+    /// One part lies behind the other, and a part in its initial state is not written.
     Xsavec,
 }
 
@@ -66,7 +67,7 @@ struct State {
 }
 
 impl State {
-    /// Of this processor, as far as the kernel has enabled it.
+    /// The state of this processor, as far as the kernel has enabled it.
     fn here() -> State {
         let (has_xsave, compact) = saves_state();
         // SAFETY: OSXSAVE says that the instruction is there.
@@ -74,8 +75,8 @@ impl State {
         State::of(enabled, compact, |part| u64::from(__cpuid_count(0xd, part).ebx))
     }
 
-    /// Where `enabled` parts can be saved by `xsave` (`None`: there is none), `compact` also by `xsavec`; without that
-    /// each part lies where `place` says.
+    /// The state where the kernel has enabled these parts of it (`None`: there is no `xsave`). `compact`: the processor
+    /// has `xsavec`. If not, each part lies at the offset `place`.
     fn of(enabled: Option<u64>, compact: bool, place: impl Fn(u32) -> u64) -> State {
         let Some(enabled) = enabled else { return State { form: Form::Fxsave, size: LEGACY, mask: 0 } };
         let mask = enabled & KEPT;
@@ -89,11 +90,12 @@ impl State {
     }
 }
 
-/// The old 512 bytes, and the header of 64 bytes.
+/// Bytes of the legacy region (512) and of the header (64), with which every saved state begins.
 const LEGACY: u64 = 576;
 
-/// Of the kept parts behind those: their sizes in bytes, which are the same on all processors (Intel SDM, "XSAVE-Managed
-/// State"). Each question to the processor is a trap in a virtual machine and takes some 10 microseconds there.
+/// The parts behind the header that are saved: number, and size in bytes. The sizes are the same on all processors
+/// (Intel SDM, "XSAVE-Managed State"). To ask the processor takes some 10 microseconds a part in a virtual machine,
+/// where each `CPUID` is a trap.
 const PARTS: [(u32, u64); 5] = [(2, 256), (5, 64), (6, 512), (7, 1024), (19, 128)];
 
 /// Which parts of the state the kernel has enabled: `XCR0`.
@@ -103,8 +105,8 @@ fn enabled() -> u64 {
     unsafe { _xgetbv(0) }
 }
 
-/// Defines `fxsave`, `xsave` and `xsavec` by the macro `$define`, which gets the instructions that save and restore, and
-/// their [`Forms`] as `FORMS`.
+/// Defines the functions `fxsave`, `xsave` and `xsavec`, and `FORMS`, which holds them. The macro `$define` defines one
+/// function: it gets a name, the instruction that saves, and the one that restores.
 macro_rules! each_form {
     ($define:ident $(, $more:path)?) => {
         $define!(fxsave, "fxsave64 [rsp]", "fxrstor64 [rsp]" $(, $more)?);
@@ -126,8 +128,8 @@ macro_rules! save_state {
         concat!(
             "and rsp, -64\n", // xsave wants it
             "sub rsp, [rip + {size}]\n",
-            // The header of the saved state must be zero before it is filled, or `xrstor` refuses it. The oldest form
-            // has none: these words are then the room that `SIZE` gives it in any case.
+            // The header of the saved state must be zero before it is filled, or `xrstor` refuses it. `fxsave` has no
+            // header: there these are words of the room that `SIZE` gives in any case.
             "xor eax, eax\n",
             "mov [rsp + 512], rax\n",
             "mov [rsp + 520], rax\n",
@@ -145,7 +147,7 @@ macro_rules! save_state {
 }
 pub(super) use save_state;
 
-/// For `naked_asm!`: gives the registers back, with the stack pointer where [`save_state`] has left it; `rax` and `rdx`
+/// For `naked_asm!`: restores the state. The stack pointer must be where [`save_state`] has left it; `rax` and `rdx`
 /// are lost.
 macro_rules! restore_state {
     ($restore:literal) => {

@@ -205,7 +205,7 @@ pub(crate) fn knows(address: u64) -> bool {
 #[doc(hidden)]
 pub unsafe extern "C" fn find_object(pc: *mut c_void, result: *mut DlFindObject) -> c_int {
     if let Some([start, end, header, map]) = find(pc as u64).filter(|place| place[2] != 0) {
-        // SAFETY: the caller's.
+        // SAFETY: the caller keeps what this function's `# Safety` section asks for.
         unsafe {
             (*result).dlfo_flags = 0;
             (*result).dlfo_map_start = start;
@@ -215,7 +215,7 @@ pub unsafe extern "C" fn find_object(pc: *mut c_void, result: *mut DlFindObject)
         }
         return 0;
     }
-    // SAFETY: the caller's.
+    // SAFETY: the caller keeps what this function's `# Safety` section asks for.
     unsafe { host::real::find_object(pc, result) }
 }
 
@@ -395,7 +395,7 @@ macro_rules! interpose {
                 pc: *mut ::core::ffi::c_void,
                 result: *mut $crate::unwind::DlFindObject,
             ) -> ::core::ffi::c_int {
-                // SAFETY: the caller's.
+                // SAFETY: the caller keeps what this function's `# Safety` section asks for.
                 unsafe { $crate::unwind::find_object(pc, result) }
             }
 
@@ -404,7 +404,7 @@ macro_rules! interpose {
                 visit: ::core::option::Option<$crate::unwind::Visit>,
                 data: *mut ::core::ffi::c_void,
             ) -> ::core::ffi::c_int {
-                // SAFETY: the caller's.
+                // SAFETY: the caller keeps what this function's `# Safety` section asks for.
                 unsafe { $crate::unwind::iterate_phdr(visit, data) }
             }
 

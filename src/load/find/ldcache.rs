@@ -19,34 +19,38 @@ use crate::load::read::close;
 use crate::lock::{Guarded, Lock};
 use crate::memory::name_of;
 
-/// The file.
+/// The cache file, which `ldconfig` writes.
 pub(crate) const PATH: &str = "/etc/ld.so.cache";
 
 const MAGIC: &[u8] = b"glibc-ld.so.cache1.1";
-/// The header of files that also serve a loader older than 2000; the new header follows its table.
+/// The magic of the older format. A file may begin with a table in that format, for older loaders; the new header
+/// follows this table.
 const OLD_MAGIC: &[u8] = b"ld.so-1.7.0";
+/// Bytes of `struct cache_file_new` and of `struct file_entry_new` (glibc `dl-cache.h`).
 const HEADER: usize = 48;
 const ENTRY: usize = 24;
-/// An ELF library for libc.so.6, x86_64.
+/// `flags` of an ELF library for libc.so.6 and x86_64: `FLAG_ELF_LIBC6 | FLAG_X8664_LIB64`.
 const FLAGS: u32 = 0x0303;
-/// This entry is under `glibc-hwcaps`; the lower half of `hwcap` says in which part of it.
+/// A bit of `hwcap`: the entry's file is under `glibc-hwcaps`. The lower half of `hwcap` is the number of its
+/// subdirectory.
 const HWCAP_EXTENSION: u64 = 1 << 62;
 const EXTENSION_MAGIC: u32 = 0xeaa4_2174;
 const HWCAPS_TAG: u32 = 1;
 
-/// A view of the file, and which state of it.
+/// The cache file as it is mapped, and which state of the file that is.
 struct Cache {
     view: Option<Mmap>,
+    /// Device, inode, and modification time in seconds and nanoseconds. `None`: there was no file.
     stamp: Option<(u64, u64, i64, i64)>,
-    /// The last request that looked whether it is still the same.
+    /// The last load that looked whether the file is still in this state.
     checked: Option<LoadId>,
 }
 
 static CACHE: Guarded<Cache> = Guarded::new(Cache { view: None, stamp: None, checked: None });
 
-/// The paths that the cache has for `name`, best first. Empty where there is no (usable) cache.
+/// The paths that the cache has for `name`, the best for this processor first. Empty if there is no usable cache.
 pub(crate) fn lookup(lock: &Lock, name: &str, report: Report<'_>) -> Vec<String> {
-    // Once a load is enough: a library has many dependencies.
+    // The file's state is looked at once a load, not once a name: a library has many dependencies.
     let checked = CACHE.borrow(lock).checked.replace(report.load()) == Some(report.load());
     let stamp = || std::fs::metadata(PATH).ok().map(|m| (m.dev(), m.ino(), m.mtime(), m.mtime_nsec()));
     let stamp = if checked { None } else { Some(stamp()) };
@@ -64,7 +68,7 @@ pub(crate) fn lookup(lock: &Lock, name: &str, report: Report<'_>) -> Vec<String>
     cache.view.as_deref().map_or(Vec::new(), |bytes| search(bytes, name, cpu_level()))
 }
 
-/// Maps the file. `ldconfig` replaces it, and never changes it in place.
+/// Maps the cache file. `ldconfig` replaces the file, and never changes it in place.
 fn view(report: Report<'_>) -> Option<Mmap> {
     let opened = open(PATH, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
     report.tell(|| Kind::Open {
@@ -82,7 +86,7 @@ fn view(report: Report<'_>) -> Option<Mmap> {
     view
 }
 
-/// All entries for `name` that this machine can use: those for the best processor level first.
+/// The paths of all entries for `name` that this machine can use: those for the highest processor level first.
 fn search(bytes: &[u8], name: &str, level: Level) -> Vec<String> {
     let Some((base, count)) = locate(bytes) else { return Vec::new() };
     let entry = |index: usize| CacheEntry::read(bytes, base, index);
@@ -135,7 +139,7 @@ fn locate(bytes: &[u8]) -> Option<(usize, usize)> {
 struct CacheEntry<'a> {
     flags: u32,
     name: &'a [u8],
-    /// The strings from its path on.
+    /// The file's bytes from the beginning of this entry's path on. A NUL ends the path.
     path: &'a [u8],
     hwcap: u64,
 }
@@ -156,7 +160,8 @@ impl<'a> CacheEntry<'a> {
     }
 }
 
-/// Which `glibc-hwcaps` subdirectory number `index` means: the file has a list of their names.
+/// The processor level of the `glibc-hwcaps` subdirectory number `index`. The extension of the file lists the names of
+/// these subdirectories.
 fn subdirectory(bytes: &[u8], base: usize, index: u32) -> Option<Level> {
     let extension = base + u32_at(bytes, base + 32)? as usize;
     if u32_at(bytes, extension)? != EXTENSION_MAGIC {
@@ -173,7 +178,7 @@ fn subdirectory(bytes: &[u8], base: usize, index: u32) -> Option<Level> {
     Level::named(c_str_at(bytes, base + name as usize)?)
 }
 
-/// The order of the table: byte by byte, but runs of digits as numbers. glibc `_dl_cache_libcmp`.
+/// Compares two names in the order of the table: byte by byte, but runs of digits as numbers. glibc `_dl_cache_libcmp`.
 pub(crate) fn compare(mut a: &[u8], mut b: &[u8]) -> Ordering {
     loop {
         match (a.first(), b.first()) {

@@ -9,7 +9,8 @@ use crate::host;
 use crate::lock::made_once;
 use crate::object::{Object, SearchPaths};
 
-/// Those of an object of the host, or of one of ours, for which [`note_search_paths`] was called.
+/// The search paths of an object. They are made at the first call, unless [`note_search_paths`] made them when the
+/// object was mapped.
 pub(crate) fn search_paths(object: &Object) -> &SearchPaths {
     made_once(&object.paths, || {
         let program = object.host.as_ref().filter(|h| h.program).map(|_| host::program_path(true));
@@ -17,8 +18,8 @@ pub(crate) fn search_paths(object: &Object) -> &SearchPaths {
     })
 }
 
-/// Notes the search paths of a new object, which the object `loaded_by` needs, while they can still be known: the current
-/// directory changes, and the loading object may go.
+/// Makes the search paths of a new object now, if they depend on something that may change: on the current directory,
+/// or on the `DT_RPATH` of `loaded_by`, which needs the object and may be unloaded before it.
 pub(crate) fn note_search_paths(object: &Object, loaded_by: Option<&Object>) {
     let inherits = !that_count(loaded_by).rpath.is_empty();
     if inherits || object.path().as_bytes().first() != Some(&b'/') {
@@ -26,8 +27,8 @@ pub(crate) fn note_search_paths(object: &Object, loaded_by: Option<&Object>) {
     }
 }
 
-/// The search paths of whoever needs a file. Those of a host's object that names no folder are not made, for its
-/// `$ORIGIN` alone would cost a system call.
+/// The search paths that count when `object` needs a file. For a host object that names no directories they are empty:
+/// to find its `$ORIGIN` alone would cost a system call.
 pub(super) fn that_count(object: Option<&Object>) -> &SearchPaths {
     static NONE: SearchPaths = SearchPaths { rpath: Vec::new(), runpath: None, origin: None, no_default_dirs: false };
     let names_some = |d: &Dynamic| d.rpath.is_some() || d.runpath.is_some() || d.flags_1 & DF_1_NODEFLIB != 0;
@@ -40,7 +41,7 @@ fn expanded(object: &Object, path: &OsStr, loaded_by: Option<&Object>) -> Search
     let origin = origin_of(path);
     let dirs = |list: &str| expand_list(list, &origin);
     let mut chain = Vec::new();
-    // glibc: an object with a DT_RUNPATH has no DT_RPATH.
+    // As in glibc, a DT_RPATH beside a DT_RUNPATH is ignored.
     if let (Some(rpath), None) = (&wants.rpath, &wants.runpath) {
         chain.push((object.tag.clone(), dirs(rpath)));
     }

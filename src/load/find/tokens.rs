@@ -15,13 +15,13 @@ pub(crate) fn origin_of(path: &OsStr) -> String {
         split => {
             let current = std::env::current_dir().unwrap_or_default();
             let (current, dir) = (current.to_string_lossy(), split.map_or("", |(dir, _)| dir));
-            // As it is written, dots and all: it becomes part of names that programs see.
+            // `.` and `..` stay as they are written, because the path becomes part of names that programs see.
             [current.trim_end_matches('/'), dir].join("/").trim_end_matches('/').into()
         }
     }
 }
 
-/// The directories of a `DT_RPATH` or `DT_RUNPATH`.
+/// The directories of a `DT_RPATH` or `DT_RUNPATH`, with their tokens replaced.
 pub(crate) fn expand_list(list: &str, origin: &str) -> Vec<String> {
     if list.is_empty() {
         return Vec::new();
@@ -29,7 +29,7 @@ pub(crate) fn expand_list(list: &str, origin: &str) -> Vec<String> {
     list.split(':').map(|dir| directory(dir, origin)).collect()
 }
 
-/// One element of a list of directories: an empty one is the current directory.
+/// One element of a list of directories, with its tokens replaced. An empty element is the current directory.
 pub(crate) fn directory(dir: &str, origin: &str) -> String {
     if dir.is_empty() {
         return ".".into();
@@ -61,7 +61,7 @@ pub(crate) fn expand(text: &str, origin: &str) -> String {
             "ORIGIN" => result.push_str(origin),
             "LIB" if default_dirs()[0].contains("x86_64") => result.push_str("lib/x86_64-linux-gnu"),
             "LIB" => result.push_str("lib64"),
-            // glibc knows two kinds of x86_64 by name.
+            // glibc calls a processor with AVX2 and its kin "haswell", and a lesser one "x86_64".
             "PLATFORM" if cpu_level() >= Level::V3 => result.push_str("haswell"),
             "PLATFORM" => result.push_str("x86_64"),
             _ => result.push_str(&rest[..length]),

@@ -1,4 +1,4 @@
-//! Why a relocation is not applied, in words.
+//! The errors for relocations that cannot be applied, in words.
 
 use crate::elf::addr::Vaddr;
 use crate::elf::reloc::{Problem, Relocation, raw_name};

@@ -1,4 +1,5 @@
-//! Pass 2: the resolvers of new objects are asked, now that every object which they may use has been through pass 1.
+//! Pass 2 of stage 8: the IFUNC resolvers of new objects are called, now that every object which they may use has been
+//! through pass 1.
 
 use super::refusals::{outside, refused};
 use super::store;
@@ -11,7 +12,7 @@ use crate::memory::{Around, Watch};
 use crate::object::Object;
 use crate::runtime::{ifunc, lazy};
 
-/// A relocation that waits for a resolver: which entry, and whom to ask.
+/// A relocation that waits for pass 2: its entry, and the resolver whose answer is its value.
 pub(crate) struct Deferred {
     pub table: &'static str,
     pub index: usize,
@@ -21,13 +22,13 @@ pub(crate) struct Deferred {
     pub resolver: Addr,
 }
 
-/// Pass 2: asks the resolvers of new objects, dependencies first.
+/// Pass 2: calls the resolvers of new objects, and stores their answers, dependencies first.
 ///
 /// # Safety
 /// Runs the IFUNC resolvers of the new objects.
 ///
 /// # Errors
-/// A relocation that cannot be applied; everything is unmapped again.
+/// The first relocation that cannot be applied. Every new object is unmapped then.
 pub(crate) unsafe fn resolve(mut batch: Batch<Bound>, report: Report<'_>) -> Result<Batch<Relocated>> {
     let report = report.at(Stage::Relocate);
     let nodes = &batch.stage.0.nodes;
@@ -36,7 +37,8 @@ pub(crate) unsafe fn resolve(mut batch: Batch<Bound>, report: Report<'_>) -> Res
         return Ok(batch.then(|Bound(links)| Relocated(links)));
     }
     report.tell(|| Kind::Pass { pass: 2, objects: batch.tags(&order) });
-    // A resolver may call through a slot of its own library that was left for its first call.
+    // A resolver may call through a slot that was left for its first call. `Pending` lets such calls be bound, although
+    // the objects are not published yet.
     let pending = lazy::Pending::new(batch.objects());
     let mut watch = Watch::default();
     for at in order {
@@ -54,13 +56,13 @@ pub(crate) unsafe fn resolve(mut batch: Batch<Bound>, report: Report<'_>) -> Res
     Ok(batch.then(|Bound(links)| Relocated(links)))
 }
 
-/// Pass 2 for one object: asks the resolvers and stores their answers.
+/// Pass 2 over one object: calls the resolvers, and stores their answers.
 ///
 /// # Safety
-/// Every object that the resolvers may use has been through pass 1, and its dependencies through pass 2.
+/// Every object that the resolvers may use has been through pass 1, and the dependencies of `object` through pass 2.
 ///
 /// # Errors
-/// A place that cannot be written.
+/// A place that cannot be written, or a result that does not fit there.
 unsafe fn second_pass(
     object: &Object,
     deferred: &[Deferred],
@@ -70,7 +72,7 @@ unsafe fn second_pass(
 ) -> Result<()> {
     let wrap = |kind: ErrorKind| -> Error { kind.of(object.label(), Stage::Relocate) };
     for d in deferred {
-        // SAFETY: the caller's.
+        // SAFETY: the caller says that whatever the resolver may use is relocated far enough.
         let answer = unsafe { ifunc::resolve(d.resolver, around, watch, report) };
         let value = Value { address: answer.0, ..Value::default() };
         let write = match d.kind {
@@ -79,7 +81,7 @@ unsafe fn second_pass(
         };
         let entry = Relocation { place: d.place, kind: d.kind as u32, symbol: 0, addend: d.addend };
         let write = write.map_err(|problem| wrap(refused(d.table, d.index, entry, problem)))?;
-        // Opened for one store only: the resolver's own code may lie in these pages.
+        // The text is writable for one store only: the resolver's own code may lie in these pages, and would not run.
         if object.dynamic.textrel {
             object.memory.open_text(report).map_err(wrap)?;
         }

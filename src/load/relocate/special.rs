@@ -1,4 +1,5 @@
-//! What takes more than an address: sizes, thread-local variables, and IFUNCs, some of which have to wait for pass 2.
+//! Relocations that need more than the address of a symbol: sizes, thread-local variables, and IFUNCs, some of which
+//! have to wait for pass 2.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use crate::memory::{NothingAround, Watch};
 use crate::runtime::{ifunc, tls};
 
 impl<'a> Pass<'a, '_> {
-    /// Carries out an entry whose formula needs more of a symbol than its address, or nothing of it.
+    /// Applies an entry whose formula needs more of a symbol than its address, or no symbol at all.
     #[cold]
     pub(super) fn special(&mut self, at: RelaEntry<'_>) -> Result<(), ErrorKind> {
         let relocation = at.relocation();
@@ -39,12 +40,13 @@ impl<'a> Pass<'a, '_> {
             false => Some(self.value(definition)),
             true => self.tls_value(kind, relocation, definition).or_else(|e| self.fault(e))?,
         };
-        // `None`: a weak thread-local symbol that nothing defines. The slot stays as it is.
+        // `None`: nothing defines the thread-local symbol, which is weak, or the load is only inspected. The slot stays
+        // as it is.
         value.map_or(Ok(()), |value| self.apply(at, kind, relocation, value))
     }
 
-    /// The resolver that has to be asked in pass 2, if this entry depends on one. Resolvers of start-up objects
-    /// can be asked at once: those objects were complete before we came.
+    /// The resolver that pass 2 has to call for this entry, if the value comes from one. Resolvers of start-up objects
+    /// can be called at once: ld.so had relocated these objects before dlscope ran.
     fn must_wait(&self, kind: RelocKind, entry: Relocation, definition: Option<Definition<'a>>) -> Option<Addr> {
         if kind == RelocKind::IRelative {
             return Some(Addr(self.object.bias().0.wrapping_add_signed(entry.addend)));
@@ -67,18 +69,21 @@ impl<'a> Pass<'a, '_> {
         self.linked.deferred.push(Deferred { table, index, place, kind, addend, resolver });
     }
 
-    /// The numbers of a symbol that is not thread-local.
+    /// What formulas may use of a symbol that is not thread-local: its address and its size. Without a definition, both
+    /// are 0.
     fn value(&self, definition: Option<Definition<'a>>) -> Value {
         let Some(d) = definition else { return Value::default() };
         let mut value = Value { address: d.address.0, size: d.symbol.size(), ..Value::default() };
         if d.symbol.is_ifunc() && d.object.is_some() {
-            // SAFETY: `must_wait` let it through: the resolver of a start-up object, complete and relocated.
+            // SAFETY: `must_wait` said no, so this is the resolver of a start-up object, which is complete and
+            // relocated.
             value.address = unsafe { ifunc::resolve(d.address, &NothingAround, &mut Watch::default(), self.report) }.0;
         }
         value
     }
 
-    /// The same for a thread-local variable: where its block is, in the form that `kind` wants.
+    /// What formulas may use of a thread-local variable: where its block is, in the form that `kind` wants. `None`: the
+    /// slot stays as it is.
     #[cold]
     fn tls_value(
         &mut self,
@@ -110,7 +115,7 @@ impl<'a> Pass<'a, '_> {
                 let (words, argument) = match value.module {
                     Some(id) => tls::host_descriptor(
                         value.tp_offset.map(|at| at.wrapping_add(entry.addend)),
-                        tls::Index { module: id, offset },
+                        tls::TlsIndex { module: id, offset },
                     ),
                     None => tls::descriptor(module()?, offset, self.report.about(&owner.tag)),
                 };

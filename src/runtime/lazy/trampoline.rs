@@ -1,4 +1,4 @@
-//! From a PLT to [`first_call`](super::first_call) and on to the function, without a trace in any register.
+//! From a PLT to [`first_call`](super::first_call) and on to the function, with every register as the caller left it.
 //!
 //! glibc `_dl_runtime_resolve_xsavec` and its two elder siblings. An argument may be in any of `rdi rsi rdx rcx
 //! r8 r9`, in `r10` (the static chain), `rax` (how many vector registers a variadic call uses), and in the vector
@@ -15,8 +15,8 @@ pub(super) fn suitable() -> Addr {
     FORMS.suitable()
 }
 
-/// One trampoline, for one way to save the vector state. On entry the stack is, from the top: `GOT[1]`, the number
-/// of the relocation, the return address of the call.
+/// Defines one trampoline, for one way to save the vector state. On entry the stack is, from the top: `GOT[1]`, the
+/// number of the relocation, the return address of the call.
 macro_rules! trampoline {
     ($name:ident, $save:literal, $restore:literal) => {
         #[unsafe(naked)]

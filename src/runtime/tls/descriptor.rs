@@ -9,23 +9,23 @@
 use std::arch::naked_asm;
 use std::sync::Arc;
 
-use super::{Index, Module, SLOT_MASK, dynamic};
+use super::{Module, SLOT_MASK, TlsIndex, dynamic};
 use crate::event::Report;
 use crate::runtime::state::{MASK, SIZE, each_form, restore_state, save_state};
 
 /// What a dynamic descriptor points to; it lives as long as the library that has the descriptor.
-pub(crate) type Argument = Arc<Index>;
+pub(crate) type Argument = Arc<TlsIndex>;
 
 /// The two words for the variable at `offset` (addend included) of module `module`, and what they point to.
 pub(crate) fn descriptor(module: u64, offset: u64, report: Report<'_>) -> ([u64; 2], Option<Argument>) {
     if let Some(at) = Module::find(module).and_then(|module| module.prefer_static(report)) {
         return (constant(at.wrapping_add_unsigned(offset)), None);
     }
-    dynamic_descriptor(Index { module, offset })
+    dynamic_descriptor(TlsIndex { module, offset })
 }
 
 /// The two words for a variable of the host, which is at a fixed distance or in a module that glibc knows.
-pub(crate) fn host_descriptor(tp_offset: Option<i64>, index: Index) -> ([u64; 2], Option<Argument>) {
+pub(crate) fn host_descriptor(tp_offset: Option<i64>, index: TlsIndex) -> ([u64; 2], Option<Argument>) {
     match tp_offset {
         Some(at) => (constant(at), None),
         None => dynamic_descriptor(index),
@@ -41,7 +41,7 @@ fn constant(at: i64) -> [u64; 2] {
     [address_of(fixed as *const ()), at as u64]
 }
 
-fn dynamic_descriptor(index: Index) -> ([u64; 2], Option<Argument>) {
+fn dynamic_descriptor(index: TlsIndex) -> ([u64; 2], Option<Argument>) {
     let argument = Arc::new(index);
     ([FORMS.suitable().0, (&raw const *argument).expose_provenance() as u64], Some(argument))
 }
@@ -183,7 +183,7 @@ mod tests {
 
     /// Calls `function` as compiled code does, with `registers`; returns its answer, and the registers after it.
     fn call(function: *const (), registers: &Registers) -> (u64, Registers) {
-        let index = Index { module: 0, offset: 0 };
+        let index = TlsIndex { module: 0, offset: 0 };
         let words = [function.expose_provenance() as u64, (&raw const index).expose_provenance() as u64];
         let (mut answer, mut after) = ((&raw const words).expose_provenance() as u64, *registers);
         // SAFETY: loads all registers, calls a function that ends, and stores them.

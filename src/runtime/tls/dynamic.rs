@@ -13,19 +13,19 @@ use std::sync::atomic::Ordering;
 
 use nix::libc;
 
-use super::{DECIDING, Index, Module, OURS, SLOT_MASK, Use, thread_pointer};
+use super::{DECIDING, Module, OURS, SLOT_MASK, TlsIndex, Use, thread_pointer};
 use crate::lock::made_once;
 use crate::thread::words;
 
 unsafe extern "C" {
     /// The host's own, for its own modules.
-    fn __tls_get_addr(index: *const Index) -> *mut u8;
+    fn __tls_get_addr(index: *const TlsIndex) -> *mut u8;
 }
 
 /// A thread's blocks. The assembly below knows this layout.
 #[repr(C)]
-pub(super) struct Table {
-    entries: *mut Entry,
+pub(super) struct Blocks {
+    entries: *mut Block,
     /// How many entries there are.
     length: u64,
     /// In which round of key destructors the thread is.
@@ -35,7 +35,7 @@ pub(super) struct Table {
 /// One block. 32 bytes, so that an index is a shift.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Entry {
+struct Block {
     /// The module's whole id: an old block in a slot that was used again does not match.
     id: u64,
     block: *mut u8,
@@ -45,13 +45,13 @@ struct Entry {
     align: u32,
 }
 
-const EMPTY: Entry = Entry { id: 0, block: ptr::null_mut(), allocation: ptr::null_mut(), size: 0, align: 1 };
+const EMPTY: Block = Block { id: 0, block: ptr::null_mut(), allocation: ptr::null_mut(), size: 0, align: 1 };
 
 /// `__tls_get_addr` for loaded libraries: `rdi` points to module and offset, the answer goes to `rax`.
 ///
 /// Some compilers call it with a misaligned stack, so the way to Rust code realigns it.
 #[unsafe(naked)]
-pub(crate) unsafe extern "C" fn get_addr(index: *const Index) -> *mut u8 {
+pub(crate) unsafe extern "C" fn get_addr(index: *const TlsIndex) -> *mut u8 {
     naked_asm!(
         ".cfi_startproc",
         "mov rax, [rdi]",                                             // the module's id
@@ -91,9 +91,9 @@ pub(crate) unsafe extern "C" fn get_addr(index: *const Index) -> *mut u8 {
 }
 
 /// Finds or makes the block. Also for ids of the host, which TLS descriptors bring here.
-pub(super) unsafe extern "C" fn slow(index: *const Index) -> *mut u8 {
+pub(super) unsafe extern "C" fn slow(index: *const TlsIndex) -> *mut u8 {
     // SAFETY: the caller passes a `tls_index`.
-    let Index { module, offset } = unsafe { index.read() };
+    let TlsIndex { module, offset } = unsafe { index.read() };
     if module & OURS == 0 {
         // SAFETY: glibc's own function for glibc's own module.
         return unsafe { __tls_get_addr(index) };
@@ -104,7 +104,7 @@ pub(super) unsafe extern "C" fn slow(index: *const Index) -> *mut u8 {
 /// The calling thread's variable at `offset` of the module `id`, ours or the host's: what `dlsym` answers.
 pub(crate) fn variable(id: u64, offset: u64) -> *mut u8 {
     // SAFETY: a `tls_index`; the caller has the id from a module that is there.
-    unsafe { slow(&Index { module: id, offset }) }
+    unsafe { slow(&TlsIndex { module: id, offset }) }
 }
 
 /// This thread's block of a module, if it has one already; null if not. glibc `_dl_tls_get_addr_soft`.
@@ -147,7 +147,7 @@ pub(super) fn block(id: u64) -> *mut u8 {
 }
 
 impl Module {
-    fn make_block(&self) -> Entry {
+    fn make_block(&self) -> Block {
         let in_arena = DECIDING.with(|()| {
             if self.state() == Use::Undecided {
                 self.state.store(Use::Dynamic as u8, Ordering::Relaxed);
@@ -156,7 +156,7 @@ impl Module {
         });
         if in_arena {
             let at = thread_pointer().wrapping_add_signed(self.static_offset.load(Ordering::Relaxed));
-            return Entry { id: self.id, block: ptr::with_exposed_provenance_mut(at as usize), ..EMPTY };
+            return Block { id: self.id, block: ptr::with_exposed_provenance_mut(at as usize), ..EMPTY };
         }
         let image = self.initial();
         let align = self.align.max(16) as usize;
@@ -176,11 +176,11 @@ impl Module {
             block.copy_from_nonoverlapping(image.as_ptr(), image.len());
             block
         };
-        Entry { id: self.id, block, allocation, size: small_size, align: align as u32 }
+        Block { id: self.id, block, allocation, size: small_size, align: align as u32 }
     }
 }
 
-impl Entry {
+impl Block {
     fn free(&mut self) {
         if !self.allocation.is_null() {
             // SAFETY: allocated by `make_block` with this size and alignment.
@@ -192,7 +192,7 @@ impl Entry {
     }
 }
 
-impl Table {
+impl Blocks {
     /// Makes the table long enough for `slot`.
     fn reach(&mut self, slot: usize) {
         if (slot as u64) < self.length {
@@ -205,7 +205,7 @@ impl Table {
         self.entries = Box::into_raw(entries).cast();
     }
 
-    fn take_entries(&mut self) -> Vec<Entry> {
+    fn take_entries(&mut self) -> Vec<Block> {
         if self.entries.is_null() {
             return Vec::new();
         }
@@ -217,16 +217,16 @@ impl Table {
 }
 
 /// The word that holds this thread's table.
-fn table_word() -> *mut *mut Table {
+fn table_word() -> *mut *mut Blocks {
     words(|words| words.blocks.as_ptr().cast())
 }
 
 /// This thread's table, made if there is none.
-fn table() -> *mut Table {
+fn table() -> *mut Blocks {
     // SAFETY: the first word of this thread's own arena, which only this thread reads and writes.
     unsafe {
         if (*table_word()).is_null() {
-            let table = Box::into_raw(Box::new(Table { entries: ptr::null_mut(), length: 0, round: 0 }));
+            let table = Box::into_raw(Box::new(Blocks { entries: ptr::null_mut(), length: 0, round: 0 }));
             *table_word() = table;
             libc::pthread_setspecific(key(), table.cast());
         }
@@ -255,7 +255,7 @@ pub(super) fn prepare() {
 /// Other keys' destructors may still use thread-local variables: so this waits until the last of the four
 /// rounds that POSIX grants (`PTHREAD_DESTRUCTOR_ITERATIONS`).
 unsafe extern "C" fn thread_ends(table: *mut c_void) {
-    let table = table.cast::<Table>();
+    let table = table.cast::<Blocks>();
     // SAFETY: what `table` stored; this thread's own.
     unsafe {
         (*table).round += 1;

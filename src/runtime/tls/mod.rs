@@ -41,7 +41,7 @@ const SLOT_MASK: u64 = (1 << SLOT_BITS) - 1;
 
 /// `tls_index` of the ABI: what `__tls_get_addr` is called with.
 #[repr(C)]
-pub(crate) struct Index {
+pub(crate) struct TlsIndex {
     pub module: u64,
     pub offset: u64,
 }

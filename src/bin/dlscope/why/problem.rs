@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dlscope::event::{Event, Kind, Rule, Stage, Tag};
-use dlscope::{Error, ErrorKind};
+use dlscope::{ErrorKind, Refusal as Error};
 use serde::Serialize;
 
 use super::graph::Graph;
