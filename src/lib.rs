@@ -65,6 +65,7 @@
 //! thread.rs                           a few words for each thread
 //! elf/addr.rs                         addresses, each kind a type of its own
 //! hash.rs                             tables by name
+//! text.rs                             names, which are bytes, as text
 //! ```
 //!
 //! A file imports what stands on its own floor or on one below; `tests/floor_plan.rs` holds that.
@@ -100,6 +101,7 @@ pub mod os;
 mod policy;
 pub mod replay;
 mod runtime;
+mod text;
 mod thread;
 
 #[doc(hidden)]

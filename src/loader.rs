@@ -14,6 +14,7 @@ use crate::load::needed::Target;
 use crate::load::{self};
 use crate::namespace::{self, Namespace};
 use crate::policy::{Bind, Mode, Policy};
+use crate::text::escape_path;
 
 mod inspect;
 pub use inspect::{Inspected, Inspection};
@@ -62,7 +63,7 @@ impl Loader {
 
     /// Searches `dir` before all other places for names without a `/`. Several are searched in order.
     pub fn search_dir(self, dir: impl AsRef<Path>) -> Loader {
-        let dir = dir.as_ref().to_string_lossy().into_owned();
+        let dir = escape_path(dir.as_ref().as_os_str()).into_owned();
         self.with(|policy, _| policy.dirs.push(dir))
     }
 
@@ -128,16 +129,16 @@ impl Loader {
         unsafe { self.open_named(name.as_ref(), mode) }
     }
 
-    /// Loads a library from bytes; `name` stands for it in events and errors.
+    /// Loads a library from bytes; `name` stands for it in events and errors, and can be anything.
     ///
     /// # Errors
     /// As [`Loader::open`].
     ///
     /// # Safety
     /// As [`Loader::open`].
-    pub unsafe fn open_bytes(&self, name: &str, bytes: &[u8]) -> Result<Library> {
+    pub unsafe fn open_bytes(&self, name: impl AsRef<OsStr>, bytes: &[u8]) -> Result<Library> {
         // SAFETY: the caller keeps what this function's `# Safety` section asks for.
-        unsafe { self.open_target(Target::Bytes(name, bytes), Mode::default()) }
+        unsafe { self.open_target(Target::Bytes(&escape_path(name.as_ref()), bytes), Mode::default()) }
     }
 
     /// Loads a library as far as it goes without running any of its code: mapped, and relocated but for what
@@ -182,7 +183,7 @@ impl Loader {
 }
 
 fn text(name: &OsStr) -> Result<Cow<'_, str>> {
-    Ok(filename(name)?.to_string_lossy())
+    Ok(escape_path(filename(name)?))
 }
 
 impl Library {
@@ -228,7 +229,7 @@ impl Library {
     ///
     /// # Safety
     /// As [`Library::open`].
-    pub unsafe fn from_bytes(name: &str, bytes: &[u8]) -> Result<Library> {
+    pub unsafe fn from_bytes(name: impl AsRef<OsStr>, bytes: &[u8]) -> Result<Library> {
         // SAFETY: the caller keeps what this function's `# Safety` section asks for.
         unsafe { Loader::process_wide().open_bytes(name, bytes) }
     }

@@ -18,6 +18,7 @@ use crate::lookup::scope::c_name;
 use crate::namespace::{Namespace, namespaces};
 use crate::object::{LinkMap, Object};
 use crate::policy::Mode;
+use crate::text::escape;
 
 /// `LM_ID_BASE` and `LM_ID_NEWLM` of `<dlfcn.h>`.
 const BASE: c_long = 0;
@@ -36,7 +37,7 @@ static USES_OF_HOST: Guarded<BTreeMap<usize, usize>> = Guarded::new(BTreeMap::ne
 /// As `dlopen`: `file` is null or a C string, and the library's constructors may run.
 pub unsafe extern "C" fn dlopen_from(file: *const c_char, mode: c_int, from: *const c_void) -> *mut c_void {
     // SAFETY: the caller passes null or a C string.
-    let name = unsafe { c_name(file) }.map(String::from_utf8_lossy);
+    let name = unsafe { c_name(file) }.map(escape);
     forget();
     if let Err(message) = not_meanwhile() {
         return answer(Err(Some(message.into())));
@@ -58,7 +59,7 @@ pub unsafe extern "C" fn dlmopen_from(
     from: *const c_void,
 ) -> *mut c_void {
     // SAFETY: the caller passes null or a C string.
-    let name = unsafe { c_name(file) }.map(String::from_utf8_lossy);
+    let name = unsafe { c_name(file) }.map(escape);
     forget();
     if let Err(message) = not_meanwhile() {
         return answer(Err(Some(message.into())));

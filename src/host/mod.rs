@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::event::{Kind, Report, Stage, Tag};
 use crate::lock::{self, Guarded, Lock};
 use crate::object::{HostPart, LinkMap, Object};
+use crate::text::escape_path;
 
 pub(crate) mod cpu;
 pub(crate) mod real;
@@ -328,7 +329,7 @@ fn adopt(map: *mut LinkMap, shown: &Shown<'_>, startup: bool, exactly: bool) -> 
     let &Shown { name, bias, headers } = shown;
     // The executable has no name in the list.
     let path = if name.is_empty() { program_path(exactly) } else { OsStr::from_bytes(name).into() };
-    let tag = Tag::new(&path.to_string_lossy());
+    let tag = Tag::new(&escape_path(&path));
     // SAFETY: program headers are plain numbers without padding.
     let table = unsafe { std::slice::from_raw_parts(headers.as_ptr().cast::<u8>(), size_of_val(headers)) };
     // The file's length is unknown and does not matter: nothing of it will be mapped.

@@ -12,6 +12,7 @@ use crate::elf::addr::PAGE;
 use crate::lock;
 use crate::memory::Arguments;
 use crate::object::LinkMap;
+use crate::text::escape;
 
 /// `struct r_debug` of `<link.h>`, as far as it is used.
 #[repr(C)]
@@ -182,7 +183,7 @@ pub(crate) fn ld_library_path() -> Option<String> {
     }
     // Empty is as good as none, as to glibc; an empty *element* would be the current directory.
     let list = LD_LIBRARY_PATH.get().filter(|list| !list.is_empty())?;
-    Some(String::from_utf8_lossy(list).into_owned())
+    Some(escape(list).into_owned())
 }
 
 /// `LD_BIND_NOW` as it was when the program started: nothing is bound lazily.

@@ -16,6 +16,7 @@ use crate::memory::Memory;
 use crate::namespace::Kept;
 use crate::object::{Object, dynamic_entries};
 use crate::runtime::{gdb, tls};
+use crate::text::escape;
 
 /// Turns the mapped file into an object whose tables are checked. It comes with what the chapters of `runtime/` keep
 /// for it: its TLS module, and what a debugger was told. `loaded_by` is the object whose search paths it inherits.
@@ -80,11 +81,7 @@ fn tell_tables(object: &Object, report: Report<'_>) {
             vaddr: Vaddr(section.0 + index as u64 * SIZEOF_DYN),
             tag: entry.tag_name(),
             value: Word(entry.value),
-            text: entry
-                .names_string()
-                .then(|| symbols.string(entry.value).map(String::from_utf8_lossy))
-                .flatten()
-                .map(Into::into),
+            text: entry.names_string().then(|| symbols.string(entry.value).map(escape)).flatten().map(Into::into),
         });
     }
     report.tell_each(|| Kind::Tables {

@@ -24,6 +24,7 @@ use crate::load::read::OpenFile;
 use crate::lock::{Lock, made_once};
 use crate::memory::name_of;
 use crate::object::Object;
+use crate::text::unescape;
 
 mod ldcache;
 mod paths;
@@ -144,7 +145,7 @@ impl Search<'_> {
 
     fn note_absent(&self, dir: &str, rule: &Rule, report: Report<'_>) {
         let path = format!("{dir}/glibc-hwcaps");
-        if let Err(errno) = access(&*path, AccessFlags::F_OK) {
+        if let Err(errno) = access(&*unescape(&path), AccessFlags::F_OK) {
             report.tell(|| Kind::Try { path, rule: rule.clone(), outcome: Outcome::Missing(name_of(errno)) });
             self.absent.borrow_mut().insert(dir.into());
         }
@@ -191,7 +192,8 @@ impl Tried {
     /// Opens `path` and reads its headers. `None`: there is no such file, or it was made for another machine, and the
     /// search goes on.
     fn attempt(&mut self, path: &str, rule: Rule, report: Report<'_>) -> Result<Option<OpenFile>> {
-        let opened = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
+        let file = unescape(path);
+        let opened = open(&*file, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
         report.tell(|| Kind::Open {
             path: path.into(),
             fd: opened.as_ref().map(AsRawFd::as_raw_fd).map_err(|&errno| name_of(errno)),
@@ -204,7 +206,7 @@ impl Tried {
                 return Ok(None);
             }
         };
-        match (self.read)(path.into(), fd, report.at(Stage::Read)) {
+        match (self.read)(file.into_owned(), fd, report.at(Stage::Read)) {
             Ok(file) => {
                 report.tell(|| Kind::Try { path: path.into(), rule, outcome: Outcome::Found });
                 Ok(Some(file))

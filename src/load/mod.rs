@@ -31,6 +31,7 @@ use crate::memory;
 use crate::namespace::Namespace;
 use crate::object::Object;
 use crate::policy::Mode;
+use crate::text::escape_path;
 
 pub(crate) mod batch;
 pub(crate) mod close;
@@ -144,7 +145,7 @@ fn bring(wanted: &Wanted<'_>, needed: &Needed<'_>, report: Report<'_>) -> Result
         read::close(file.fd, report.at(Stage::Find));
         return Ok(known);
     }
-    let tag = Tag::new(&file.path.to_string_lossy());
+    let tag = Tag::new(&escape_path(&file.path));
     let report = report.about(&tag);
     let plan = plan::plan(&file.image, &tag, report); // 3 plan
     let memory = plan.and_then(|plan| map::map(&plan, &file, &tag, needed.probe(), report)); // 4 map

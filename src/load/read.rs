@@ -15,6 +15,7 @@ use crate::elf::image::{HEAD, Image, check_header};
 use crate::error::{ErrorKind, Result};
 use crate::event::{Kind, Report, Stage};
 use crate::object::FileId;
+use crate::text::{escape_path, unescape};
 
 /// An open library file whose ELF header and program headers are checked.
 pub(crate) struct OpenFile {
@@ -51,7 +52,7 @@ pub(crate) fn headers(path: OsString, fd: OwnedFd, report: Report<'_>) -> Result
         Ok((id, image)) => Ok(OpenFile { path, fd, id: Some(id), image }),
         Err(kind) => {
             close(fd, report);
-            Err(kind.of(path.to_string_lossy(), Stage::Read))
+            Err(kind.of(escape_path(&path), Stage::Read))
         }
     }
 }
@@ -120,7 +121,9 @@ pub(crate) fn from_bytes(name: &str, bytes: &[u8], report: Report<'_>) -> Result
         let call = call.to_string();
         move |errno| ErrorKind::System { call, errno }.of(name, Stage::Find)
     };
-    let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC).map_err(failed("memfd_create"))?;
+    // memfd_create(2): at most 249 bytes. The name is for readers of /proc.
+    let short = &name.as_bytes()[..name.len().min(249)];
+    let fd = memfd_create(short, MFdFlags::MFD_CLOEXEC).map_err(failed("memfd_create"))?;
     let mut rest = bytes;
     while !rest.is_empty() {
         match nix::unistd::write(fd.as_fd(), rest) {
@@ -130,7 +133,7 @@ pub(crate) fn from_bytes(name: &str, bytes: &[u8], report: Report<'_>) -> Result
         }
     }
     report.tell(|| Kind::MemoryFile { name: name.into(), fd: fd.as_raw_fd(), length: bytes.len() as u64 });
-    let mut file = headers(OsString::from(name), fd, report.at(Stage::Read))?;
+    let mut file = headers(unescape(name).into_owned(), fd, report.at(Stage::Read))?;
     // No name leads to a memfd, so no later load can mean this very file.
     file.id = None;
     Ok(file)

@@ -14,6 +14,7 @@ use crate::library::{Export, exports};
 use crate::load;
 use crate::object::Object;
 use crate::policy::Faults;
+use crate::text::escape_path;
 
 impl Loader {
     /// Loads a library as [`Loader::prepare`] does, in an empty namespace, but to learn everything that is wrong: a
@@ -25,7 +26,7 @@ impl Loader {
     /// assert!(sqlite.faults().is_empty(), "it would load");
     /// ```
     pub fn inspect(&self, name: impl AsRef<OsStr>) -> Inspection {
-        let name = name.as_ref().to_string_lossy();
+        let name = escape_path(name.as_ref());
         let faults = Arc::new(Faults::default());
         let lenient = self.clone().with(|policy, _| policy.faults = Some(faults.clone()));
         let prepared = load::prepare(Asked::Inspect, &lenient.namespace, &name).ok().flatten();

@@ -13,6 +13,7 @@ use crate::elf::symbol::{Bytes, SymbolTable};
 use crate::error::{ErrorKind, Result};
 use crate::lock::made_once;
 use crate::memory::Memory;
+use crate::text::escape;
 
 /// The tables of an object. They refer to its memory; `Object`'s accessors lend them no longer than the object lives.
 pub(super) struct Tables {
@@ -116,7 +117,7 @@ pub(super) fn host_string(dynamic: &Dynamic, memory: &Memory, offset: StrOffset)
     let strings = dynamic.strings?;
     let bytes = Segments::new(dynamic, memory).tail(strings.at)?;
     let string = c_str_at(bytes.get(..strings.length as usize)?, offset.0 as usize)?;
-    Some(String::from_utf8_lossy(string).into())
+    Some(escape(string).into())
 }
 
 fn table<T: plain::Plain>(tag: &str, table: Option<Table>, source: &Segments<'_>) -> Result<&'static [T], ErrorKind> {

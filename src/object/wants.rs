@@ -7,6 +7,7 @@ use crate::elf::dynamic::{Dynamic, StrOffset};
 use crate::elf::symbol::SymbolTable;
 use crate::error::ErrorKind;
 use crate::event::Tag;
+use crate::text::escape;
 
 /// Where files are looked for on behalf of an object: in its own paths, then in those of the object that loaded it.
 /// glibc: the chain of `l_loader`.
@@ -75,8 +76,5 @@ pub(super) fn string(
 }
 
 fn text(bytes: &[u8]) -> Arc<str> {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => text.into(),
-        Err(_) => String::from_utf8_lossy(bytes).into(),
-    }
+    escape(bytes).into()
 }

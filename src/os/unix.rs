@@ -30,6 +30,7 @@ use crate::loader::Loader;
 use crate::lock::Lock;
 use crate::namespace::namespaces;
 use crate::policy::Mode;
+use crate::text::escape_path;
 
 /// Each function is bound at its first call.
 pub const RTLD_LAZY: c_int = libc::RTLD_LAZY;
@@ -85,7 +86,7 @@ impl Library {
     pub unsafe fn open<P: AsFilename>(name: Option<P>, flags: c_int) -> Result<Library> {
         let name = filename(name.as_ref().map_or(OsStr::new(""), |name| name.as_ref()))?;
         if flags & (RTLD_LAZY | RTLD_NOW) == 0 || flags & !ALL_FLAGS != 0 {
-            let text = name.to_string_lossy();
+            let text = escape_path(name);
             let kind = ErrorKind::System { call: format!("dlopen({text:?}, {flags:#x})"), errno: Errno::EINVAL };
             return Err(kind.of(text, Stage::Find).into());
         }
@@ -96,7 +97,7 @@ impl Library {
         if flags & RTLD_NOLOAD != 0 {
             let lock = Lock::acquire();
             let host = host::look_silently(&lock)?;
-            if !load::is_here(&loader.namespace, &name.to_string_lossy(), None, &host, &lock)? {
+            if !load::is_here(&loader.namespace, &escape_path(name), None, &host, &lock)? {
                 return Err(Error::DlOpenUnknown);
             }
         }

@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 
 use memmap2::Mmap;
@@ -18,6 +19,7 @@ use crate::host::cpu::{Level, cpu_level};
 use crate::load::read::close;
 use crate::lock::{Guarded, Lock};
 use crate::memory::name_of;
+use crate::text::{escape, unescape};
 
 /// The cache file, which `ldconfig` writes.
 pub(crate) const PATH: &str = "/etc/ld.so.cache";
@@ -89,6 +91,7 @@ fn view(report: Report<'_>) -> Option<Mmap> {
 /// The paths of all entries for `name` that this machine can use: those for the highest processor level first.
 fn search(bytes: &[u8], name: &str, level: Level) -> Vec<String> {
     let Some((base, count)) = locate(bytes) else { return Vec::new() };
+    let name = unescape(name);
     let entry = |index: usize| CacheEntry::read(bytes, base, index);
     // The first entry that is not before `name`, in the table's descending order.
     let mut low = 0;
@@ -115,7 +118,7 @@ fn search(bytes: &[u8], name: &str, level: Level) -> Vec<String> {
         };
         if needs <= level {
             let Some(path) = e.path() else { return Vec::new() };
-            found.push((needs, String::from_utf8_lossy(path).into_owned()));
+            found.push((needs, escape(path).into_owned()));
         }
     }
     found.sort_by_key(|(needs, _)| std::cmp::Reverse(*needs));

@@ -4,17 +4,18 @@ use std::ffi::OsStr;
 
 use super::default_dirs;
 use crate::host::cpu::{Level, cpu_level};
+use crate::text::escape_path;
 
 /// `$ORIGIN` of the object at `path`: its directory, absolute. glibc `_dl_get_origin`.
 pub(crate) fn origin_of(path: &OsStr) -> String {
-    let text = path.to_string_lossy();
+    let text = escape_path(path);
     match text.rsplit_once('/') {
         None if text.is_empty() => String::new(),
         Some(("", _)) => "/".into(),
         Some((dir, _)) if dir.starts_with('/') => dir.into(),
         split => {
             let current = std::env::current_dir().unwrap_or_default();
-            let (current, dir) = (current.to_string_lossy(), split.map_or("", |(dir, _)| dir));
+            let (current, dir) = (escape_path(current.as_os_str()), split.map_or("", |(dir, _)| dir));
             // `.` and `..` stay as they are written, because the path becomes part of names that programs see.
             [current.trim_end_matches('/'), dir].join("/").trim_end_matches('/').into()
         }
