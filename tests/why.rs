@@ -443,7 +443,7 @@ fn what_is_no_library_is_called_by_its_name() {
     let program = env::current_exe().unwrap();
     for (path, first, cure) in [
         (script.to_str().unwrap(), "is a linker script", "Open the library that the script names: /lib/libreal.so.6"),
-        ("/etc/passwd", "passwd cannot be loaded: it is not an ELF file.", "`file /etc/passwd`"),
+        ("/etc/passwd", "passwd cannot be loaded: it is not an ELF file: it is a text file.", "`file /etc/passwd`"),
         ("/usr/lib", "it is a folder", "Name a file in the folder"),
         (program.to_str().unwrap(), "it is a program, not a library", "Run the program instead"),
         ("./libofnofolderhere.so", "there is no such file", "is opened as it is"),
@@ -514,6 +514,614 @@ test!(what_is_inspected_can_be_asked_by_programs, {
     // SAFETY: add.c.
     assert_eq!(unsafe { add.get::<unsafe extern "C" fn(i32, i32) -> i32>("add").unwrap()(40, 2) }, 42);
 });
+
+// ── cures, applied ───────────────────────────────────────────────────────────────────────────────────────
+
+/// A folder of its own with sources that were compiled by a script, for a cure to be applied in.
+struct Case {
+    folder: PathBuf,
+    /// Whether `why` runs as a user who is not root.
+    as_nobody: bool,
+}
+
+impl Case {
+    /// Runs a script of sh in a fresh folder, in which a.c, b.c and user.c lie: user.c calls `a` and `b`.
+    fn new(name: &str, script: &str) -> Case {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("why-cures").join(name);
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("a.c"), "int a(void) { return 1; }").unwrap();
+        fs::write(folder.join("b.c"), "int b(void) { return 2; }").unwrap();
+        fs::write(folder.join("user.c"), "int a(void); int b(void); int f(void) { return a() + b(); }").unwrap();
+        fs::write(folder.join("open.c"), OPENER).unwrap();
+        let case = Case { folder, as_nobody: false };
+        case.sh("cc -w -o open open.c");
+        case.sh(script);
+        case
+    }
+
+    fn sh(&self, script: &str) {
+        let output = Command::new("sh").args(["-ec", script]).current_dir(&self.folder).output().unwrap();
+        assert!(output.status.success(), "{script}\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn as_its_user<'c>(&self, command: &'c mut Command) -> &'c mut Command {
+        if self.as_nobody && nix::unistd::geteuid().is_root() {
+            use std::os::unix::process::CommandExt;
+            command.uid(65534).gid(65534);
+        }
+        command.current_dir(&self.folder).env_remove("LD_LIBRARY_PATH")
+    }
+
+    /// What `why` says, as JSON.
+    fn why(&self, file: &str) -> Value {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dlscope"));
+        let output = self.as_its_user(command.args(["why", "--format", "json", file])).output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"))
+    }
+
+    /// What the system's `dlopen` says in a program, with this in its environment.
+    fn opened(&self, file: &str, setting: Option<&str>) -> String {
+        let mut command = Command::new("./open");
+        self.as_its_user(command.arg(file));
+        if let Some((name, value)) = setting.and_then(|setting| setting.split_once('=')) {
+            command.env(name, value.trim_matches('\''));
+        }
+        let output = command.output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    }
+
+    /// The library does not load; each setting that `why` prints helps, and then all commands that it prints do.
+    fn cure(&self, file: &str) -> Value {
+        let before = self.why(file);
+        assert_eq!((&before["loads"], &before["system"]["loads"]), (&false.into(), &false.into()), "{before:#}");
+        let list = |field: &str| -> Vec<String> {
+            before[field].as_array().unwrap().iter().map(|text| text.as_str().unwrap().into()).collect()
+        };
+        let (settings, commands) = (list("environment"), list("commands"));
+        assert!(!settings.is_empty() || !commands.is_empty(), "no cure can be applied: {before:#}");
+        let cures = list("cures").join("\n");
+        for cure in settings.iter().chain(&commands) {
+            assert!(cures.contains(cure), "{cure} is not printed:\n{cures}");
+        }
+        for setting in &settings {
+            assert_eq!(self.opened(file, Some(setting)), "loads\n", "with {setting}: {before:#}");
+        }
+        commands.iter().for_each(|command| self.sh(command));
+        if !commands.is_empty() {
+            assert_eq!(self.opened(file, None), "loads\n", "after {commands:#?}: {before:#}");
+            let after = self.why(file);
+            assert_eq!(after["loads"], true, "after {commands:#?}: {after:#}");
+        }
+        before
+    }
+}
+
+const OPENER: &str = "
+#include <dlfcn.h>
+#include <stdio.h>
+int main(int count, char **arguments) {
+    puts(dlopen(arguments[1], RTLD_NOW) ? \"loads\" : dlerror());
+    return 0;
+}";
+
+/// Libraries `liba.so` in `one` and `libb.so` in `two`.
+const BOTH: &str = "
+mkdir -p one two app
+cc -fPIC -shared -Wl,-soname,libaq.so -o one/libaq.so a.c
+cc -fPIC -shared -Wl,-soname,libbq.so -o two/libbq.so b.c
+";
+
+/// Whether patchelf, which many cures call, is there.
+fn patchelf() -> bool {
+    let is_there = Command::new("patchelf").arg("--version").output().is_ok();
+    assert!(is_there || env::var_os("CI").is_none(), "patchelf is not installed");
+    is_there
+}
+
+/// What is printed as cures.
+fn cures_of(value: &Value) -> String {
+    value["cures"].as_array().unwrap().iter().filter_map(Value::as_str).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn one_command_mends_two_missing_libraries_and_keeps_the_path_and_its_tag() {
+    if !patchelf() {
+        return;
+    }
+    for (name, flags, tag) in [("rpath", "--disable-new-dtags", "RPATH"), ("runpath", "--enable-new-dtags", "RUNPATH")]
+    {
+        let script = format!(
+            "{BOTH} cc -fPIC -shared -o app/f.so user.c -Lone -laq -Ltwo -lbq -Wl,{flags} -Wl,-rpath,/opt/kept"
+        );
+        let case = Case::new(&format!("two-{name}"), &script);
+        let value = case.cure("app/f.so");
+        assert_eq!(value["commands"].as_array().unwrap().len(), 1, "{value:#}");
+        case.sh(&format!("readelf -dW app/f.so | grep '({tag}).*/opt/kept:.*one:.*two'"));
+    }
+    // One element is right, the other misspelt.
+    let script = format!(
+        "{BOTH} cc -fPIC -shared -o app/f.so user.c -Lone -laq -Ltwo -lbq -Wl,-rpath,'$ORIGIN/../one:$ORIGN/../two'"
+    );
+    let case = Case::new("two-misspelt", &script);
+    case.cure("app/f.so");
+    case.sh("readelf -dW app/f.so | grep -F '[$ORIGIN/../one:$ORIGIN/../two]'");
+}
+
+#[test]
+fn what_a_library_that_lies_elsewhere_needs_is_mended_with_it() {
+    if !patchelf() {
+        return;
+    }
+    let script = "
+        mkdir -p one two app; echo 'int b(void); int a(void) { return b(); }' > calls.c
+        echo 'int a(void); int f(void) { return a(); }' > f.c
+        cc -fPIC -shared -Wl,-soname,libbq.so -o two/libbq.so b.c
+        cc -fPIC -shared -Wl,-soname,libaq.so -o one/libaq.so calls.c -Ltwo -lbq
+        cc -fPIC -shared -o app/f.so f.c -Lone -laq -Wl,-rpath-link,two";
+    let value = Case::new("later", script).cure("app/f.so");
+    assert_eq!(value["commands"].as_array().unwrap().len(), 2, "{value:#}");
+}
+
+#[test]
+fn separators_that_are_no_colon_are_told_and_mended() {
+    if !patchelf() {
+        return;
+    }
+    for (at, separator) in [";", ",", " "].into_iter().enumerate() {
+        let script = format!(
+            "{BOTH} cc -fPIC -shared -o app/f.so user.c -Lone -laq -Ltwo -lbq
+             patchelf --set-rpath '$ORIGIN/../one{separator}$ORIGIN/../two' app/f.so"
+        );
+        let case = Case::new(&format!("separator-{at}"), &script);
+        let value = case.cure("app/f.so");
+        let mistake = value["problems"][0]["mistakes"][0].as_str().unwrap();
+        assert!(mistake.contains(&format!("{separator:?} separates nothing in it")), "{mistake}");
+    }
+}
+
+#[test]
+fn a_library_behind_a_link_is_mended_for_the_link_and_for_the_file() {
+    if !patchelf() {
+        return;
+    }
+    let script = "
+        mkdir -p app/lib other/place/far
+        cc -fPIC -shared -Wl,-soname,libaq.so -o app/lib/libaq.so a.c
+        echo 'int a(void); int f(void) { return a(); }' > f.c
+        cc -fPIC -shared -o app/lib/f.so f.c -Lapp/lib -laq -Wl,-rpath,'$ORIGIN'
+        ln -s lib/f.so app/f.so; ln -s ../../../app/lib/f.so other/place/far/f.so";
+    for (name, link) in [("link-near", "app/f.so"), ("link-far", "other/place/far/f.so")] {
+        let case = Case::new(name, script);
+        let (text, _) = why(&case.folder.join(link));
+        assert!(flat(&text).contains("f.so is a symbolic link to"), "{text}");
+        case.cure(link);
+        assert_eq!(case.opened("app/lib/f.so", None), "loads\n");
+    }
+}
+
+#[test]
+fn a_missing_dangling_or_circular_link_is_made_and_no_package_is_asked_for() {
+    let library = "
+        mkdir s; cc -fPIC -shared -Wl,-soname,libxq.so.1 -o s/libxq.so.1.2.3 a.c
+        echo 'int a(void); int f(void) { return a(); }' > f.c
+        cc -fPIC -shared -o s/u.so f.c s/libxq.so.1.2.3 -Wl,-rpath,'$ORIGIN'";
+    for (name, more, said) in [
+        ("link-missing", "", "which is there as"),
+        (
+            "link-dangling",
+            "ln -s libxq.so.1.2.2 s/libxq.so.1",
+            "is a symbolic link to libxq.so.1.2.2, which is not there",
+        ),
+        ("link-circular", "ln -s libxq.so.1 s/libxq.so.1", "leads back to itself"),
+    ] {
+        let case = Case::new(name, &format!("{library}\n{more}"));
+        let value = case.cure("s/u.so");
+        assert!(value["summary"].as_str().unwrap().contains(said), "{value:#}");
+        assert!(!cures_of(&value).contains("nstall the package"), "{value:#}");
+    }
+    if patchelf() {
+        // The file lies in a folder that is not searched, and the link is missing, too.
+        let case = Case::new("link-elsewhere", &format!("{library}\nmkdir t; mv s/libxq.so.1.2.3 t"));
+        case.cure("s/u.so");
+    }
+}
+
+#[test]
+fn a_file_or_folder_without_permission_is_named_with_its_owner() {
+    for (name, change, said) in [
+        ("forbidden-file", "chmod 600 s/libxq.so.1", "permission to read"),
+        ("forbidden-folder", "chmod 600 s", "permission to enter the folder"),
+    ] {
+        let script = format!(
+            "mkdir s app; cc -fPIC -shared -Wl,-soname,libxq.so.1 -o s/libxq.so.1 a.c
+             echo 'int a(void); int f(void) {{ return a(); }}' > f.c
+             cc -fPIC -shared -o app/u.so f.c s/libxq.so.1 -Wl,-rpath,'$ORIGIN/../s'; chmod -R a+rX .; {change}"
+        );
+        let mut case = Case::new(name, &script);
+        case.as_nobody = true;
+        use std::os::unix::fs::PermissionsExt;
+        // Another user must be able to run the command.
+        let is_open = |folder: &Path| fs::metadata(folder).is_ok_and(|folder| folder.permissions().mode() & 1 != 0);
+        if !nix::unistd::geteuid().is_root() || !case.folder.ancestors().all(is_open) {
+            eprintln!("skipped: needs root, and a build folder that every user may enter");
+            case.sh("chmod -R u+rwX .");
+            return;
+        }
+        let value = case.cure("app/u.so");
+        assert!(value["summary"].as_str().unwrap().contains(said), "{value:#}");
+    }
+}
+
+#[test]
+fn nodefaultlib_is_named_and_mended() {
+    let Some(path) = library("libzstd.so.1") else { return };
+    if !patchelf() {
+        return;
+    }
+    let script = format!(
+        "echo 'int ZSTD_versionNumber(void); int f(void) {{ return ZSTD_versionNumber(); }}' > f.c
+         cc -fPIC -shared -o u.so f.c {path} -Wl,-z,nodefaultlib"
+    );
+    let case = Case::new("nodefaultlib", &script);
+    let value = case.cure("./u.so");
+    let mistake = value["problems"][0]["mistakes"][0].as_str().unwrap();
+    assert!(mistake.contains("-z nodefaultlib (DF_1_NODEFLIB"), "{value:#}");
+}
+
+#[test]
+fn a_file_system_mounted_noexec_is_named() {
+    let case = Case::new("noexec", "mkdir m");
+    let mount = |arguments: &[&str]| {
+        let status = Command::new("mount").args(arguments).current_dir(&case.folder).output();
+        status.is_ok_and(|output| output.status.success())
+    };
+    let _ = Command::new("umount").arg(case.folder.join("m")).output();
+    if !mount(&["-t", "tmpfs", "-o", "noexec,size=4m", "tmpfs", "m"]) {
+        eprintln!("skipped: no file system can be mounted here");
+        return;
+    }
+    case.sh("cc -fPIC -shared -o m/p.so a.c");
+    let value = case.cure("m/p.so");
+    case.sh("umount m");
+    assert!(value["summary"].as_str().unwrap().contains("mounted noexec"), "{value:#}");
+}
+
+#[test]
+fn a_needed_name_with_a_slash_is_no_matter_of_search_paths() {
+    if !patchelf() {
+        return;
+    }
+    let script = "
+        mkdir -p build/deep sub; cc -fPIC -shared -o build/deep/libnoson.so a.c
+        echo 'int a(void); int f(void) { return a(); }' > f.c
+        cc -fPIC -shared -o u.so f.c build/deep/libnoson.so; mv open sub/; mv u.so sub/";
+    let case = Case::new("slash", script);
+    let inside = Case { folder: case.folder.join("sub"), as_nobody: false };
+    let value = inside.cure("./u.so");
+    let cures = cures_of(&value);
+    assert!(!cures.contains("rpath") && !cures.contains("LD_LIBRARY_PATH"), "{cures}");
+    assert!(value["summary"].as_str().unwrap().contains("needs build/deep/libnoson.so, a path"), "{value:#}");
+}
+
+#[test]
+fn a_removed_dt_needed_is_added_again_with_a_path_to_it_if_there_is_none() {
+    if !patchelf() {
+        return;
+    }
+    for (name, place, rpath) in [("removed", ".", "$ORIGIN"), ("removed-far", "deep", "/opt/kept")] {
+        let script = format!(
+            "mkdir -p deep; echo 'V1 {{ global: a; }};' > map
+             cc -fPIC -shared -Wl,-soname,libxq.so -Wl,--version-script=map -o {place}/libxq.so a.c
+             echo 'int a(void); int f(void) {{ return a(); }}' > f.c
+             cc -fPIC -shared -o u.so f.c {place}/libxq.so -Wl,-rpath,'{rpath}'
+             patchelf --remove-needed libxq.so u.so"
+        );
+        let value = Case::new(name, &script).cure("./u.so");
+        assert!(cures_of(&value).contains("patchelf --add-needed 'libxq.so' ./u.so"), "{value:#}");
+    }
+    // The same without versions: only the symbol is undefined.
+    let script = "
+        mkdir deep; cc -fPIC -shared -Wl,-soname,libxq.so -o deep/libxq.so a.c
+        echo 'int a(void); int f(void) { return a(); }' > f.c; cc -fPIC -shared -o u.so f.c";
+    Case::new("never-needed", script).cure("./u.so");
+}
+
+#[test]
+fn no_other_libc_comes_into_the_process_by_ld_library_path() {
+    let script =
+        format!("{BOTH} cc -fPIC -shared -o app/f.so user.c -Lone -laq -Ltwo -lbq; cp two/libbq.so two/libc.so.6");
+    let value = Case::new("other-libc", &script).why("app/f.so");
+    assert_eq!(value["environment"].as_array().unwrap().len(), 0, "{value:#}");
+    assert!(!cures_of(&value).contains("LD_LIBRARY_PATH="), "{value:#}");
+}
+
+#[test]
+fn static_tls_that_only_the_systems_loader_lacks_is_told_in_its_words_with_the_variables_and_a_tunable() {
+    let script = "
+        echo '__thread char big[4000] = {1}; __thread int little; int f(void) { return big[0] + little; }' > p.c
+        cc -fPIC -shared -ftls-model=initial-exec -o p.so p.c";
+    let case = Case::new("static-tls", script);
+    let value = case.cure("./p.so");
+    let summary = value["summary"].as_str().unwrap();
+    assert!(summary.contains("cannot allocate memory in static TLS block"), "{value:#}");
+    let variables = value["problems"][0]["cause"]["variables"].as_array().unwrap();
+    assert_eq!(variables[0], serde_json::json!(["big", 4000]), "{value:#}");
+    assert!(cures_of(&value).contains("GLIBC_TUNABLES=glibc.rtld.optional_static_tls="), "{value:#}");
+}
+
+// ── the system's loader ──────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn the_systems_loader_is_asked_without_running_a_constructor() {
+    let script = r#"
+        cat > c.c <<'C'
+#include <fcntl.h>
+static void made(const char *name) { open(name, O_CREAT | O_WRONLY, 0600); }
+__attribute__((constructor)) static void by_array(void) { made("by-array"); }
+void by_init(void) { made("by-init"); }
+__attribute__((destructor)) static void by_fini(void) { made("by-fini"); }
+C
+        cc -fPIC -shared -Wl,-init,by_init -o c.so c.c"#;
+    let case = Case::new("constructor", script);
+    let value = case.why("./c.so");
+    assert_eq!((&value["loads"], &value["system"]["loads"]), (&true.into(), &true.into()), "{value:#}");
+    for name in ["by-array", "by-init", "by-fini"] {
+        assert!(!case.folder.join(name).exists(), "{name}: a function of the library ran");
+    }
+    assert_eq!(case.opened("./c.so", None), "loads\n");
+    assert!(case.folder.join("by-array").exists() && case.folder.join("by-init").exists());
+    let offline = json(&["--offline", case.folder.join("c.so").to_str().unwrap()]);
+    assert_eq!((&offline["loads"], &offline["system"]), (&true.into(), &Value::Null));
+}
+
+#[test]
+fn a_refusal_that_the_system_does_not_share_is_called_dlscopes() {
+    let case = Case::new("exec-stack", "cc -fPIC -shared -z execstack -o p.so a.c");
+    let system = case.opened("./p.so", None);
+    let value = case.why("./p.so");
+    let summary = value["summary"].as_str().unwrap();
+    // glibc refuses executable stacks since 2.41.
+    match system.as_str() {
+        "loads\n" => {
+            assert!(summary.starts_with("p.so is loaded by the system's dlopen, and not by dlscope: "), "{summary}")
+        }
+        _ => assert!(summary.starts_with("p.so cannot be loaded: "), "{summary}"),
+    }
+    assert_eq!(value["loads"], false);
+}
+
+#[test]
+fn a_version_of_a_library_without_any_is_told_where_glibc_ends_the_process() {
+    let script = r#"
+        printf '.text
+.globl foo
+.type foo,@function
+foo: ret
+.section .note.GNU-stack,"",@progbits
+' > p.s
+        echo 'V1 { global: foo; };' > map
+        cc -shared -nostdlib -Wl,-soname,libpq.so -Wl,--version-script=map -o libpq.so p.s
+        echo 'int foo(void); int f(void) { return foo(); }' > u.c
+        cc -shared -fPIC -nostdlib -o u.so u.c -L. -lpq -Wl,-rpath,'$ORIGIN'
+        cc -shared -nostdlib -Wl,-soname,libpq.so -o libpq.so p.s"#;
+    let case = Case::new("no-versions", script);
+    let value = case.why("./u.so");
+    if case.opened("./u.so", None).contains("Assertion") {
+        let summary = value["summary"].as_str().unwrap();
+        assert!(summary.contains("it needs version V1 of libpq.so, the one found has no versions at all"), "{summary}");
+    }
+}
+
+// ── dependencies that are no libraries ───────────────────────────────────────────────────────────────────
+
+#[test]
+fn a_dependency_that_is_no_library_is_the_culprit_and_called_by_its_name() {
+    let script = "
+        mkdir s; cc -fPIC -shared -Wl,-soname,libxq.so -o s/libxq.so a.c
+        echo 'int a(void); int f(void) { return a(); }' > f.c
+        cc -fPIC -shared -o s/u.so f.c s/libxq.so -Wl,-rpath,'$ORIGIN'; cc -c -fPIC -o a.o a.c";
+    let case = Case::new("contents", script);
+    let file = case.folder.join("s/libxq.so");
+    let whole = fs::read(&file).unwrap();
+    let object = fs::read(case.folder.join("a.o")).unwrap();
+    let mut arm = whole.clone();
+    arm[18..20].copy_from_slice(&183_u16.to_le_bytes()); // e_machine: EM_AARCH64
+    let contents: [(&[u8], &str); 17] = [
+        (b"", "an empty file"),
+        (b"INPUT(libreal.so.1)\n", "a linker script"),
+        (b"!<arch>\nfoo", "a static library"),
+        (b"# x.la - a libtool library file\ndlname='libx.so.1'\n", "a libtool file"),
+        (b"BC\xc0\xde1234", "LLVM bitcode"),
+        (b"\x1f\x8b\x08\x00", "packed by gzip"),
+        (b"\xfd7zXZ\0", "packed by xz"),
+        (b"<!DOCTYPE html><html>404</html>", "an HTML page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "a Git LFS pointer"),
+        (b"\xcf\xfa\xed\xfe\x07\0\0\x01", "a Mach-O file"),
+        (b"MZ\x90\0", "a PE file"),
+        (b"libxq.so.1.2", "it was a symbolic link once"),
+        (b"#!/bin/sh\n", "a script for /bin/sh"),
+        (b"words\n", "a text file"),
+        (&object, "is an object file"),
+        (&whole[..100], "is cut off or damaged"),
+        (&arm, "was built for another processor"),
+    ];
+    for (bytes, said) in contents {
+        fs::write(&file, bytes).unwrap();
+        let value = case.why("s/u.so");
+        let summary = value["summary"].as_str().unwrap();
+        assert!(
+            summary.starts_with("u.so cannot be loaded: libxq.so, which it needs, ") && summary.contains(said),
+            "{said}: {summary}"
+        );
+        assert_eq!(value["system"]["loads"], false);
+    }
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    let value = case.why("s/u.so");
+    assert_eq!(value["summary"], "u.so cannot be loaded: libxq.so, which it needs, is a folder.", "{value:#}");
+}
+
+#[test]
+fn a_link_that_became_text_is_made_a_link_again() {
+    let script = "
+        mkdir s; cc -fPIC -shared -Wl,-soname,libxq.so.1 -o s/libxq.so.1 a.c
+        echo 'int a(void); int f(void) { return a(); }' > f.c
+        cc -fPIC -shared -o s/u.so f.c s/libxq.so.1 -Wl,-rpath,'$ORIGIN'
+        mv s/libxq.so.1 s/libxq.so.1.2; printf libxq.so.1.2 > s/libxq.so.1";
+    Case::new("former-link", script).cure("s/u.so");
+}
+
+#[test]
+fn a_library_for_musl_is_called_that() {
+    if !patchelf() {
+        return;
+    }
+    for name in ["libc.so", "libc.musl-x86_64.so.1"] {
+        let script = format!(
+            "echo 'int puts(const char *); int f(void) {{ return puts(\"x\"); }}' > f.c; cc -fPIC -shared -o u.so f.c
+             patchelf --replace-needed libc.so.6 {name} --clear-symbol-version puts u.so"
+        );
+        let value = Case::new(&format!("musl-{name}"), &script).why("./u.so");
+        let summary = value["summary"].as_str().unwrap();
+        assert!(
+            summary.starts_with("u.so cannot be loaded: it was built for musl, and this process has glibc"),
+            "{summary}"
+        );
+        let cures = cures_of(&value);
+        assert!(cures.starts_with("Build u.so for glibc") && !cures.contains("LD_LIBRARY_PATH"), "{cures}");
+    }
+}
+
+#[test]
+fn relocations_that_only_android_reads_are_told() {
+    let case = Case::new("android", "echo 'static int v; int *p = &v;' > p.c; cc -fPIC -shared -o p.so p.c");
+    let path = case.folder.join("p.so");
+    let mut bytes = fs::read(&path).unwrap();
+    let count = 0x6fff_fff9_u64.to_le_bytes(); // DT_RELACOUNT
+    let at = bytes.windows(8).position(|window| window == count).expect("it has a DT_RELACOUNT");
+    bytes[at..at + 8].copy_from_slice(&0x6000_0011_u64.to_le_bytes()); // DT_ANDROID_RELA
+    fs::write(&path, bytes).unwrap();
+    let value = case.why("./p.so");
+    assert_eq!(value["loads"], false, "{value:#}");
+    assert!(flat(&cures_of(&value)).contains("ndroid"), "{value:#}");
+}
+
+// ── symbols ──────────────────────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn a_symbol_that_its_library_hides_is_called_hidden() {
+    let script = r#"
+        echo 'int secret(void) { return 1; } __attribute__((visibility("default"))) int open_one(void) { return 2; }' > h.c
+        cc -fPIC -shared -fvisibility=hidden -Wl,-soname,libhid.so -o libhid.so h.c
+        echo '{ global: open_one; local: *; };' > map
+        cc -fPIC -shared -Wl,--version-script=map -Wl,-soname,libscript.so -o libscript.so h.c -DX
+        echo 'int secret(void); int open_one(void); int f(void) { return secret() + open_one(); }' > u.c
+        cc -fPIC -shared -o by-visibility.so u.c -Wl,--no-as-needed -L. -lhid -Wl,-rpath,'$ORIGIN'
+        cc -fPIC -shared -o by-script.so u.c -Wl,--no-as-needed -L. -lscript -Wl,-rpath,'$ORIGIN'"#;
+    let case = Case::new("hidden", script);
+    for (file, said) in [
+        ("by-visibility.so", "libhid.so has secret, but hidden: compiled with -fvisibility=hidden"),
+        ("by-script.so", "libscript.so has secret, but hidden"),
+    ] {
+        let value = case.why(&format!("./{file}"));
+        assert!(cures_of(&value).contains(said), "{value:#}");
+    }
+}
+
+#[test]
+fn a_class_without_its_key_function_and_runtimes_of_compilers_are_explained() {
+    let script = r#"
+        echo 'struct A { virtual ~A(); virtual int g(); }; struct B : A { int g() override { return 1; } }; A *mk() { return new B; }' > p.cc
+        c++ -fPIC -shared -o p.so p.cc
+        echo 'struct Shape { Shape(); int x; }; Shape *mk() { return new Shape; }' > q.cc
+        echo 'struct Shape { ~Shape(); int x; }; Shape::~Shape() {}' > r.cc
+        c++ -fPIC -shared -Wl,-soname,libshape.so -o libshape.so r.cc
+        c++ -fPIC -shared -o q.so q.cc -Wl,--no-as-needed -L. -lshape -Wl,-rpath,'$ORIGIN'
+        echo 'struct S { virtual ~S(); }; S::~S() {}' > s.cc; c++ -fno-rtti -fPIC -shared -Wl,-soname,libs.so -o libs.so s.cc
+        echo 'struct S { virtual ~S(); }; struct T : S {}; S *mk() { return new T; }' > t.cc
+        c++ -fPIC -shared -o t.so t.cc -L. -ls -Wl,-rpath,'$ORIGIN'
+        for s in __asan_init __tsan_func_entry __isoc23_strtol __muloti4 __gcov_init; do
+            echo "int $s(void); int f(void) { return $s(); }" > s.c; cc -fPIC -shared -nostdlib -o $s.so s.c
+        done"#;
+    let case = Case::new("families", script);
+    let cures = cures_of(&case.why("./p.so"));
+    assert!(
+        cures.contains("first virtual function of A that is neither inline nor pure (its key function)"),
+        "{cures}"
+    );
+    assert!(!cures.contains("misspelt"), "{cures}");
+    let cures = cures_of(&case.why("./t.so"));
+    assert!(cures.contains("Compile libs.so without -fno-rtti"), "{cures}");
+    let cures = cures_of(&case.why("./q.so"));
+    assert!(!cures.contains('~') && !cures.contains("misspelt") && !cures.contains("other parameters"), "{cures}");
+    for (symbol, said) in [
+        ("__asan_init", "LD_PRELOAD=$(gcc -print-file-name=libasan.so)"),
+        ("__tsan_func_entry", "-fsanitize=thread"),
+        ("__isoc23_strtol", "headers of glibc 2.38"),
+        ("__muloti4", "--rtlib=compiler-rt"),
+        ("__gcov_init", "--coverage"),
+    ] {
+        let cures = cures_of(&case.why(&format!("./{symbol}.so")));
+        assert!(cures.contains(said), "{symbol}: {cures}");
+        assert!(!cures.contains("-lasan") && !cures.contains("-ltsan"), "{symbol}: {cures}");
+    }
+}
+
+#[test]
+fn the_runtime_of_a_sanitizer_that_would_come_too_late_is_told() {
+    let case = Case::new("late-asan", "cc -fPIC -shared -fsanitize=address -o p.so a.c");
+    let text = case.opened("./p.so", None);
+    assert!(text.contains("runtime does not come first"), "{text}");
+    let value = case.why("./p.so");
+    let summary = value["summary"].as_str().unwrap();
+    assert!(summary.contains("which must be in the program from its start"), "{summary}");
+    assert!(cures_of(&value).contains("LD_PRELOAD=$(gcc -print-file-name=libasan.so)"), "{value:#}");
+}
+
+// ── other programs and other systems ─────────────────────────────────────────────────────────────────────
+
+#[test]
+fn what_the_host_program_defines_is_not_missing() {
+    let script = "
+        echo 'int offered(void) { return 1; } int main(void) { return 0; }' > h.c; cc -rdynamic -o host h.c -lm
+        echo 'int offered(void); int f(void) { return offered(); }' > p.c; cc -fPIC -shared -o p.so p.c
+        echo 'int offered(void); int absent(void); int f(void) { return offered() + absent(); }' > q.c; cc -fPIC -shared -o q.so q.c
+        echo 'int Py_IsInitialized(void); int f(void) { return Py_IsInitialized(); }' > e.c; cc -fPIC -shared -o ext.so e.c";
+    let case = Case::new("host", script);
+    assert_eq!(case.why("./p.so")["loads"], false);
+    let with_host =
+        |file: &str, host: &Path| json(&["--host", host.to_str().unwrap(), case.folder.join(file).to_str().unwrap()]);
+    let host = case.folder.join("host");
+    assert_eq!(with_host("p.so", &host)["loads"], true);
+    let value = with_host("q.so", &host);
+    let symbols = value["problems"][0]["symbols"].as_array().unwrap();
+    assert_eq!((symbols.len(), &symbols[0]["name"]), (1, &"absent".into()), "{value:#}");
+    // A plugin of Python is told to be one, and not to be linked with libpython.
+    let cures = cures_of(&case.why("./ext.so"));
+    assert!(cures.contains("--host python3") && !cures.contains("-lpython"), "{cures}");
+    let python = Path::new("/usr/bin/python3");
+    if python.exists() {
+        assert_eq!(with_host("ext.so", python)["loads"], true);
+    }
+}
+
+#[test]
+fn an_older_glibc_is_held_against_what_a_file_needs() {
+    // `stat` is a function of its own since glibc 2.33.
+    let script = "printf '#include <sys/stat.h>\\nint f(struct stat *s) { return stat(\"/\", s); }\\n' > p.c; cc -fPIC -shared -o p.so p.c";
+    let case = Case::new("glibc", script);
+    let path = case.folder.join("p.so");
+    let path = path.to_str().unwrap();
+    let old = json(&["--glibc", "2.28", path]);
+    assert_eq!(old["loads"], false);
+    let summary = old["summary"].as_str().unwrap();
+    assert_eq!(summary, "p.so cannot be loaded: it needs GLIBC_2.33 (stat), and glibc 2.28 does not have that.");
+    assert_eq!(old["needed_glibc"][0]["version"], "GLIBC_2.33");
+    let new = json(&["--glibc", "2.33", path]);
+    assert_eq!(new["loads"], true);
+    assert_eq!(dlscope(&["--glibc", "old", path], |_| {}).status.code(), Some(2));
+}
 
 /// Compiles a library of this test, once more each time.
 fn compile(name: &str, source: &str, compiler: &str, flags: &[&str]) -> PathBuf {

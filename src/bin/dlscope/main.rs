@@ -74,6 +74,9 @@ enum Command {
     /// Open one library once and write how long that took to a file
     #[command(hide = true)]
     ProfileChild(profile::ChildArgs),
+    /// Load one library by the system's dlopen without its constructors, and write what it says to a file
+    #[command(hide = true)]
+    WhyChild(why::ChildArgs),
 }
 
 /// Why a subcommand failed.
@@ -122,6 +125,7 @@ fn main() -> ExitCode {
         Command::Why(args) => return end(why::run(&args)),
         Command::CompareChild(args) => compare::run_child(&args),
         Command::ProfileChild(args) => profile::run_child(&args),
+        Command::WhyChild(args) => why::run_child(&args),
     };
     end(done.map(|()| true))
 }

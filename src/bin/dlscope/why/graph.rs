@@ -29,6 +29,10 @@ pub struct Node {
     pub runpath: Option<String>,
     /// Whether calls are bound at load time even if the program asks for lazy binding.
     pub bind_now: bool,
+    /// Whether the default folders are not searched for it (`DF_1_NODEFLIB`).
+    pub no_default_dirs: bool,
+    /// Whether it has relocations that only Android's loader applies.
+    pub android_relocations: bool,
     pub needs: Vec<Need>,
 }
 
@@ -155,7 +159,17 @@ impl Graph {
     fn add(&mut self, tag: Option<&Tag>, of_host: bool, found_by: Option<Rule>) {
         let Some(tag) = tag.filter(|tag| self.node(tag.id).is_none()) else { return };
         let (tag, needs) = (tag.clone(), Vec::new());
-        self.nodes.push(Node { tag, of_host, found_by, rpath: None, runpath: None, bind_now: false, needs });
+        self.nodes.push(Node {
+            tag,
+            of_host,
+            found_by,
+            rpath: None,
+            runpath: None,
+            bind_now: false,
+            no_default_dirs: false,
+            android_relocations: false,
+            needs,
+        });
     }
 
     fn of_tag(&mut self, tag: Option<&Tag>) -> Option<&mut Node> {
@@ -170,8 +184,13 @@ impl Graph {
             "DT_RPATH" => node.rpath = text.cloned(),
             "DT_RUNPATH" => node.runpath = text.cloned(),
             "DT_FLAGS" => node.bind_now |= value & DF_BIND_NOW != 0,
-            "DT_FLAGS_1" => node.bind_now |= value & dlscope::elf::dynamic::DF_1_NOW != 0,
+            "DT_FLAGS_1" => {
+                node.bind_now |= value & dlscope::elf::dynamic::DF_1_NOW != 0;
+                node.no_default_dirs |= value & dlscope::elf::dynamic::DF_1_NODEFLIB != 0;
+            }
             "DT_BIND_NOW" => node.bind_now = true,
+            // DT_ANDROID_REL, DT_ANDROID_RELA and DT_ANDROID_RELR of bionic's <elf.h>.
+            "0x6000000f" | "0x60000011" | "0x6fffe000" => node.android_relocations = true,
             _ => {}
         }
     }

@@ -12,6 +12,10 @@ use crate::compare::file::{ElfFile, identity};
 /// At most so many files are opened.
 const MOST: usize = 20_000;
 
+/// The folders that ld.so searches by default, on Debian and elsewhere.
+pub const DEFAULT_FOLDERS: [&str; 6] =
+    ["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/lib", "/usr/lib"];
+
 /// The folders to look in, each once.
 pub struct Machine {
     folders: Vec<PathBuf>,
@@ -40,6 +44,10 @@ impl Machine {
         }
         for node in graph.nodes.iter().filter(|node| !node.of_host) {
             machine.add_with_neighbours(&node.origin());
+            // Behind a symbolic link, what the file needs may lie beside the file itself.
+            if let Some(folder) = Path::new(&*node.tag.name).canonicalize().ok().as_deref().and_then(Path::parent) {
+                machine.add(folder);
+            }
         }
         for (_, folders) in graph.searches().flat_map(|search| &search.rules) {
             for folder in folders {
@@ -50,7 +58,20 @@ impl Machine {
         }
         let objects = graph.nodes.iter().map(|node| &node.tag).chain(&graph.startup);
         objects.filter_map(|tag| Path::new(&*tag.name).parent()).for_each(|folder| machine.add(folder));
-        machine.add(Path::new("/usr/local/lib"));
+        // An object linked with -z nodefaultlib has no search in these.
+        for folder in DEFAULT_FOLDERS.iter().chain(&["/usr/local/lib"]) {
+            machine.add(Path::new(folder));
+        }
+        // What a DT_NEEDED with a '/' names may lie at the same place below another folder.
+        let slashed = graph.searches().filter(|search| search.name.contains('/'));
+        let below: Vec<PathBuf> = slashed
+            .filter_map(|search| Path::new(&search.name).parent())
+            .filter(|parent| parent.is_relative())
+            .flat_map(|parent| {
+                graph.nodes.iter().flat_map(move |n| [n.origin().join(parent), n.origin().join("..").join(parent)])
+            })
+            .collect();
+        below.iter().for_each(|folder| machine.add(folder));
         machine
     }
 
@@ -79,6 +100,17 @@ impl Machine {
     /// The files of this name.
     pub fn files_named(&self, name: &str) -> Vec<PathBuf> {
         self.folders.iter().map(|folder| folder.join(name)).filter(|path| path.is_file()).collect()
+    }
+
+    /// Files with the `DT_SONAME` `soname` and another name: the link of that name is missing.
+    pub fn with_soname(&self, soname: &str) -> Vec<PathBuf> {
+        let stem = soname.split(".so").next().unwrap_or(soname);
+        let might = |path: &PathBuf| name_of(path) != soname && name_of(path).starts_with(stem);
+        let is_it = |path: &PathBuf| {
+            // A link to the file is another name of it, not another file.
+            !path.is_symlink() && ElfFile::open(path).is_some_and(|file| file.soname().as_deref() == Some(soname))
+        };
+        self.files().filter(might).filter(is_it).collect()
     }
 
     /// The libraries in folders that are not the system's, without those at `known` paths; at most 50, because each is
@@ -161,6 +193,15 @@ impl Machine {
             })
             .take(MOST)
     }
+}
+
+/// Whether `ldconfig` looks into this folder: then the loader finds what lies there once `ldconfig` has run.
+pub fn is_in_ld_so_conf(folder: &Path) -> bool {
+    let mut files = vec![PathBuf::from("/etc/ld.so.conf")];
+    files.extend(fs::read_dir("/etc/ld.so.conf.d").into_iter().flatten().flatten().map(|entry| entry.path()));
+    let texts = files.iter().filter_map(|file| fs::read_to_string(file).ok());
+    let is_it = |line: &str| Path::new(line.trim()).canonicalize().is_ok_and(|known| known == folder);
+    texts.into_iter().any(|text| text.lines().any(|line| line.starts_with('/') && is_it(line)))
 }
 
 /// The last part of a path.

@@ -1,9 +1,12 @@
-//! `dlscope why`: explains a load that fails or surprises, without running any code of the library.
+//! `dlscope why`: explains a load that fails or surprises, without running any code of the library. The system's loader
+//! is asked, too, in a child process (`system`), and a verdict that it contradicts is told as dlscope's alone.
 //!
 //! `Loader::inspect` loads the library and goes on where a load would end, with an event for each fault. This command
 //! reads the events: it makes a graph of the dependencies (`graph`), turns faults into problems, with the nearest thing
 //! to what is missing (`problem`, `symbols`, `machine`, `paths`), and puts problems into sentences (`words`, `cures`).
 
+use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -11,29 +14,39 @@ use serde::Serialize;
 use crate::Failure;
 use crate::subject::{Format, SearchDirs, Target, print_json};
 
+mod content;
 mod cures;
+mod families;
 mod graph;
+mod host;
 mod machine;
 mod paths;
 mod problem;
 mod surprises;
 mod symbols;
+mod symtab;
+mod system;
 mod tell;
 mod tree;
 mod watch;
 mod words;
 
+use cures::Cures;
 use graph::{Graph, Node};
+use host::NeededGlibc;
 use machine::Machine;
-use problem::{Evidence, Problem};
+use problem::{Evidence, Problem, ProblemKind};
 use surprises::Surprises;
 use symbols::Exports;
+use system::SystemSays;
+pub use system::{ChildArgs, run_child};
 use watch::Watcher;
 
 /// Explain a load that fails or surprises: what is missing, where dlscope looked for it, what would make it work
 #[derive(clap::Args)]
 #[command(after_help = "\
-None of the library's code runs, and nothing of it stays in memory.
+None of the library's code runs here, and nothing of it stays in memory. A child process asks the system's dlopen, with the
+constructors taken out (--offline: it does not).
 
 Examples:
   dlscope why ./libmine.so                    does it load, and if not, what would help?
@@ -41,6 +54,8 @@ Examples:
   dlscope why -L build/lib libmine.so         search the folder build/lib first
   LD_LIBRARY_PATH=/opt/lib dlscope why libmine.so --all
                                               show every path that dlscope tried
+  dlscope why --host python3 ./ext.so         a plugin: python3 defines what it lacks
+  dlscope why --glibc 2.28 ./libmine.so       would it load on an older system?
   dlscope why --fixture origin-misspelt       a built-in library that does not load
   dlscope why ./libmine.so --format json | jq -r '.cures[]'
 
@@ -55,6 +70,15 @@ pub struct Args {
     /// Tell everything: each path that was tried, each symbol, each dependency wherever an object needs it
     #[arg(long)]
     all: bool,
+    /// The program that will load the library: what it and its libraries define counts as defined
+    #[arg(long, value_name = "PROGRAM")]
+    host: Option<String>,
+    /// Say whether it would load with this version of glibc, such as 2.28, and which is the oldest that it needs
+    #[arg(long, value_name = "VERSION")]
+    glibc: Option<String>,
+    /// Do not ask the system's loader. Otherwise a child process asks its dlopen, without constructors
+    #[arg(long)]
+    offline: bool,
     /// How to tell it; JSON is one object, see docs/why.md
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -67,12 +91,28 @@ pub struct Args {
 pub struct Explanation<'e> {
     /// The library, as the user named it.
     library: &'e str,
+    /// Whether dlscope loads it and the system's loader does, too, as far as that was asked.
     loads: bool,
+    #[serde(skip)]
+    by_dlscope: bool,
+    /// What the system's `dlopen` says; null if it was not asked.
+    system: Option<SystemSays>,
+    /// Why it could not be asked.
+    #[serde(skip)]
+    not_asked: Option<String>,
     /// Whether it loads, and if not, the first reason; in one sentence.
     summary: String,
     problems: Vec<Problem>,
     /// What would make it work, in the order of the problems.
     cures: Vec<String>,
+    /// The shell commands in the cures, which change files: all of them together help.
+    commands: Vec<String>,
+    /// The environment variables in the cures: each of them alone helps, for the problem that it belongs to.
+    environment: Vec<String>,
+    /// The newest glibc version that each object needs; the newest of all first.
+    needed_glibc: Vec<NeededGlibc>,
+    #[serde(skip)]
+    tells_glibc: bool,
     #[serde(flatten)]
     surprises: Surprises,
     /// The search for the library itself.
@@ -83,6 +123,52 @@ pub struct Explanation<'e> {
     graph: &'e Graph,
 }
 
+/// At most so many times the load is looked at again with folders in which something lies.
+const ROUNDS: usize = 5;
+
+/// What would go wrong once the libraries that lie elsewhere were found: what these need may lie elsewhere, too. Adds
+/// the problems, and returns the objects that have them.
+fn later_problems(
+    search: &SearchDirs,
+    library: &str,
+    graph: &Graph,
+    host: &HashSet<String>,
+    problems: &mut Vec<Problem>,
+) -> Vec<Node> {
+    let mut known: Vec<String> = graph.nodes.iter().map(|node| node.tag.name.to_string()).collect();
+    let mut later = Vec::new();
+    let mut dirs: Vec<PathBuf> = Vec::new();
+    for _ in 0..ROUNDS {
+        let new: Vec<PathBuf> = problems.iter().filter_map(Problem::folder_elsewhere).collect();
+        let count = dirs.len();
+        for dir in new {
+            if !dirs.contains(&dir) {
+                dirs.push(dir);
+            }
+        }
+        if dirs.len() == count || graph.nodes.is_empty() {
+            break;
+        }
+        let watcher = Arc::new(Watcher::default());
+        let loader = dirs.iter().fold(search.loader(), |loader, dir| loader.search_dir(dir));
+        let inspection = loader.probe(watcher.clone()).inspect(library);
+        let events = watcher.take();
+        let (exports, graph) = (Exports::of(&inspection), Graph::of(&events));
+        let machine = Machine::around(library, &graph);
+        let evidence =
+            Evidence { asked: library, events: &events, graph: &graph, exports: &exports, machine: &machine, host };
+        let found = problem::all(&evidence).into_iter().filter(|problem| !known.contains(&problem.object));
+        problems.extend(found);
+        for node in graph.nodes {
+            if !known.iter().any(|name| **name == *node.tag.name) {
+                known.push(node.tag.name.to_string());
+                later.push(node);
+            }
+        }
+    }
+    later
+}
+
 /// Runs the subcommand. Returns whether the library would load.
 pub fn run(args: &Args) -> Result<bool, Failure> {
     let target = Target::of(args.library.as_deref(), args.fixture.as_deref())?;
@@ -90,23 +176,63 @@ pub fn run(args: &Args) -> Result<bool, Failure> {
     if library.is_empty() {
         return Err(Failure::Usage("the name of the library is empty".into()));
     }
+    if let Some(glibc) = args.glibc.as_ref().filter(|glibc| host::numbers(glibc).is_none()) {
+        return Err(Failure::Usage(format!("--glibc: {glibc:?} is no version such as 2.28")));
+    }
+    let host = args.host.as_deref().map_or(Ok(HashSet::new()), host::exports)?;
     let watcher = Arc::new(Watcher::default());
     let inspection = args.search.loader().probe(watcher.clone()).inspect(&library);
     let events = watcher.take();
     let exports = Exports::of(&inspection);
     let graph = Graph::of(&events);
-    let loads = inspection.faults().is_empty();
+    let by_dlscope = inspection.faults().is_empty();
+    let (system, not_asked) = match (args.offline, &args.host) {
+        (true, _) => (None, None),
+        // Only that program could ask.
+        (_, Some(program)) => (None, Some(format!("it would have to be asked in {program}"))),
+        _ => match system::ask(&library, &args.search.dirs) {
+            Ok(says) => (Some(says), None),
+            Err(error) => (None, Some(error.to_string())),
+        },
+    };
+    let answer = system.as_ref();
 
     let machine = Machine::around(&library, &graph);
-    let evidence = Evidence { asked: &library, events: &events, graph: &graph, exports: &exports, machine: &machine };
-    let problems = problem::all(&evidence);
+    let evidence =
+        Evidence { asked: &library, events: &events, graph: &graph, exports: &exports, machine: &machine, host: &host };
+    let mut problems = problem::all(&evidence);
     let surprises = Surprises::of(&events, &graph, &exports);
+    if let Some(says) = answer.filter(|says| problems.is_empty() && !says.loads) {
+        problems.push(problem::of_system(&evidence, &surprises, says));
+    }
+    let needed_glibc = host::needed_glibc(&graph);
+    if let Some(glibc) = &args.glibc {
+        problems.extend(needed_glibc.iter().filter(|needed| needed.is_newer_than(glibc)).map(|needed| Problem {
+            object: needed.object.clone(),
+            kind: ProblemKind::TooOldGlibc {
+                glibc: glibc.clone(),
+                version: needed.version.clone(),
+                symbols: needed.symbols.clone(),
+            },
+        }));
+    }
+    let loads = problems.is_empty();
+    let later = later_problems(&args.search, &library, &graph, &host, &mut problems);
+    let cures = Cures::of(&problems, &library, graph.nodes.iter().chain(&later));
+    let by_system_alone = answer.is_some_and(|says| says.loads) && !by_dlscope;
     let adopted = graph.nodes.iter().filter(|node| node.of_host).count();
     let explanation = Explanation {
         library: &library,
         loads,
-        summary: tell::summary(&library, &problems, (graph.nodes.len(), adopted), &surprises),
-        cures: problems.iter().flat_map(|problem| problem.cures(&library)).collect(),
+        by_dlscope,
+        summary: tell::summary(&library, &problems, (graph.nodes.len(), adopted), &surprises, by_system_alone),
+        cures: cures.texts,
+        commands: cures.commands,
+        environment: cures.environment,
+        tells_glibc: args.all || args.glibc.is_some(),
+        needed_glibc,
+        system,
+        not_asked,
         problems,
         surprises,
         search: graph.asked.as_ref(),

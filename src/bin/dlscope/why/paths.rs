@@ -36,6 +36,12 @@ fn mistake(element: &str, user: &Node, name: &str) -> Option<String> {
             "an empty element is the current directory; in a shell, an unquoted $ORIGIN becomes nothing".into(),
         );
     }
+    if let [first, second, ..] = &separated(element)[..] {
+        let separator = &element[first.len()..element.len().min(first.len() + 1)];
+        return Some(format!(
+            "{separator:?} separates nothing in it, only ':' does: {first} and {second} are one folder for the loader"
+        ));
+    }
     if element.contains(['\'', '"', '\\']) {
         return Some("quotes and backslashes in it are part of the path: one level of quoting too much".into());
     }
@@ -69,6 +75,24 @@ fn mistake(element: &str, user: &Node, name: &str) -> Option<String> {
     relative.then(|| {
         format!("{element:?} is relative to the directory of whoever runs the program, not to the library; $ORIGIN/{element} is")
     })
+}
+
+/// An element of a search path at whose `;`, `,` or space somebody meant two elements: all of them. Otherwise the element.
+pub fn separated(element: &str) -> Vec<String> {
+    let begins = |part: &str| part.starts_with(['/', '$', '.']);
+    let parts: Vec<&str> = element.split([';', ',', ' ']).filter(|part| !part.is_empty()).collect();
+    if parts.len() > 1 && parts.iter().all(|part| begins(part)) && !Path::new(element).is_dir() {
+        return parts.into_iter().map(Into::into).collect();
+    }
+    vec![element.into()]
+}
+
+/// Whether an element of a search path means no folder on any machine.
+pub fn is_nonsense(element: &str) -> bool {
+    element.contains(['\'', '"', '\\'])
+        || tokens(element).iter().any(|token| !TOKENS.contains(&token.as_str()))
+        || element.starts_with("RIGIN")
+        || element.starts_with(['@', '~'])
 }
 
 /// The names after a `$`, with or without braces.

@@ -8,7 +8,9 @@ use dlscope::elf::symbol::SymbolBinding;
 use dlscope::event::Tag;
 use serde::Serialize;
 
+use super::families::Family;
 use super::machine::{Machine, Provider};
+use super::symtab::{Hidden, hidden};
 use crate::compare::file::ElfFile;
 use crate::demangle::{bare, demangled, is_rust, stem};
 use crate::page::short;
@@ -61,6 +63,8 @@ pub struct Missing {
     pub source: Option<String>,
     /// Whether every use of it is a call: then lazy binding would not fail at load time.
     pub only_called: bool,
+    /// What the name itself says: a symbol of a sanitizer, of a class, …
+    pub family: Option<Family>,
     pub nearest: Vec<Nearest>,
 }
 
@@ -70,6 +74,10 @@ pub struct Missing {
 pub enum Nearest {
     /// The same name in a library of the load, in other versions.
     OtherVersion { library: String, versions: Vec<String> },
+    /// The same name in a library of the load or beside it, which does not export it.
+    Hidden { library: String, why: Hidden },
+    /// The class's table of virtual functions in a library that has no type information of the class.
+    NoRtti { library: String },
     /// The same name in a library that no object of the load needs.
     OtherLibrary(Provider),
     /// The same name in a file that the search did not reach, because it found another file of the same name first.
@@ -91,6 +99,8 @@ impl Nearest {
             Nearest::OtherLibrary(provider) => &provider.soname,
             Nearest::OtherFile { found, .. } => found,
             Nearest::OtherVersion { library, .. }
+            | Nearest::Hidden { library, .. }
+            | Nearest::NoRtti { library }
             | Nearest::OtherParameters { library, .. }
             | Nearest::OtherBuild { library, .. }
             | Nearest::OtherLanguage { library, .. }
@@ -102,13 +112,19 @@ impl Nearest {
 impl Missing {
     pub fn new(name: &str, version: Option<&str>, only_called: bool) -> Missing {
         let (version, source) = (version.map(Into::into), demangled(name));
-        Missing { name: name.into(), version, source, only_called, nearest: Vec::new() }
+        Missing { name: name.into(), version, source, only_called, family: Family::of(name), nearest: Vec::new() }
     }
 
     /// The demangled name, with the version.
     pub fn shown(&self) -> String {
         let version = self.version.as_ref().map_or(String::new(), |v| format!(", version {v}"));
         self.in_source() + &version
+    }
+
+    /// Whether the symbol belongs to the runtime of an instrumentation or a compiler. No library that happens to
+    /// define it is the cure.
+    pub fn is_of_a_runtime(&self) -> bool {
+        self.family.as_ref().is_some_and(Family::is_runtime)
     }
 
     /// The demangled name.
@@ -122,22 +138,42 @@ const COMPARED: usize = 50;
 
 /// Finds the nearest definitions of each symbol: in the objects of the load, whose paths are `known`, then elsewhere.
 pub fn find_nearest(missing: &mut [&mut Missing], exports: &Exports, known: &[&str], machine: &Machine) {
-    for missing in missing.iter_mut() {
+    for missing in missing.iter_mut().filter(|missing| !missing.is_of_a_runtime()) {
         missing.nearest = other_versions(&missing.name, exports);
     }
     libraries_that_define(missing, known, machine);
-    let without = |missing: &&mut &mut Missing| missing.nearest.is_empty();
-    for missing in missing.iter_mut().filter(without).take(COMPARED) {
-        missing.nearest = alike(&missing.name, exports);
-    }
-    if !missing.iter().any(|missing| missing.nearest.is_empty()) {
+    let without = |missing: &&mut &mut Missing| missing.nearest.is_empty() && !missing.is_of_a_runtime();
+    if !missing.iter_mut().any(|missing| without(&missing)) {
         return;
     }
     // Linkers with --as-needed drop a library whose symbols are not used exactly as they are written, so look into the
     // libraries that lie beside.
-    let around = Exports::of_files(&machine.own_libraries(known));
+    let own = machine.own_libraries(known);
+    libraries_that_hide(missing, exports, &own);
     for missing in missing.iter_mut().filter(without).take(COMPARED) {
-        missing.nearest = alike(&missing.name, &around);
+        missing.nearest = alike(missing, exports);
+    }
+    if !missing.iter_mut().any(|missing| without(&missing)) {
+        return;
+    }
+    let around = Exports::of_files(&own);
+    for missing in missing.iter_mut().filter(without).take(COMPARED) {
+        missing.nearest = alike(missing, &around);
+    }
+}
+
+/// Adds the libraries that have a symbol and do not export it: those of the load that are not the host's, and `own`.
+fn libraries_that_hide(missing: &mut [&mut Missing], exports: &Exports, own: &[PathBuf]) {
+    let of_load = exports.0.iter().map(|(tag, _)| PathBuf::from(&*tag.name));
+    let names: Vec<String> = missing.iter().map(|m| m.name.clone()).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    for path in of_load.chain(own.iter().cloned()) {
+        for (missing, why) in missing.iter_mut().zip(hidden(&path, &names)) {
+            if let Some(why) = why.filter(|_| missing.nearest.is_empty()) {
+                let library = short(&path.to_string_lossy()).into();
+                missing.nearest.push(Nearest::Hidden { library, why });
+            }
+        }
     }
 }
 
@@ -146,6 +182,9 @@ fn libraries_that_define(missing: &mut [&mut Missing], known: &[&str], machine: 
     let names: Vec<String> = missing.iter().map(|m| m.name.clone()).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     for (missing, mut providers) in missing.iter_mut().zip(machine.defining(&names, known)) {
+        if missing.is_of_a_runtime() {
+            continue;
+        }
         let mut sonames = HashSet::new();
         providers.retain(|provider| {
             let suits = missing.version.is_none() || provider.version.is_none() || provider.version == missing.version;
@@ -159,7 +198,18 @@ fn libraries_that_define(missing: &mut [&mut Missing], known: &[&str], machine: 
     }
 }
 
-fn alike(name: &str, exports: &Exports) -> Vec<Nearest> {
+fn alike(missing: &Missing, exports: &Exports) -> Vec<Nearest> {
+    let name = missing.name.as_str();
+    // The table or the type information of another class is none of this one.
+    if let Some(class) = name.strip_prefix("_ZTI") {
+        let vtable = format!("_ZTV{class}");
+        let has_it = |(_, exports): &&(Tag, Vec<Export>)| exports.iter().any(|export| export.name == vtable);
+        let library = exports.0.iter().find(has_it).map(|(tag, _)| tag.short().to_string());
+        return library.map(|library| Nearest::NoRtti { library }).into_iter().collect();
+    }
+    if missing.family.is_some() {
+        return Vec::new();
+    }
     let others = other_signatures(name, exports);
     if others.is_empty() { similar(name, exports) } else { others }
 }
@@ -184,7 +234,9 @@ fn other_signatures(name: &str, exports: &Exports) -> Vec<Nearest> {
         // Demangling is slow, so first skip the names that do not contain the longest word.
         for export in exports.iter().filter(|export| export.name.contains(stem) && export.name != name) {
             let theirs = bare(&export.name);
-            let same_source = wanted.is_some() && theirs == wanted;
+            // The several constructors of a class have one name in the source, and the same parameters.
+            let same_source = wanted.is_some() && theirs == wanted && demangled(&export.name) != demangled(name);
+            let same_source = same_source || (is_rust(name) && theirs == wanted);
             let name = export.name.clone();
             if same_source && is_rust(&name) {
                 found.push(Nearest::OtherBuild { library: library(), name });
@@ -202,6 +254,31 @@ fn other_signatures(name: &str, exports: &Exports) -> Vec<Nearest> {
     found
 }
 
+/// Whether names that differ in a letter or two could be one name misspelt: C names, or C++ functions whose own names
+/// are longer than that.
+fn are_comparable(one: &str, other: &str) -> bool {
+    match (bare(one), bare(other)) {
+        (None, None) => !one.starts_with("_Z") && !other.starts_with("_Z"),
+        (Some(one), Some(other)) => {
+            let distance = strsim::osa_distance(&one, &other);
+            let special = |name: &str| name.contains(['~', '{']) || name.contains(" for ") || name.contains("operator");
+            let split = |name: &str| {
+                name.rsplit_once("::").map_or(("".into(), name.into()), |(a, b)| (a.to_string(), b.to_string()))
+            };
+            let ((scope, last), (other_scope, other_last)) = (split(&one), split(&other));
+            let is_constructor = |scope: &str, last: &str| !scope.is_empty() && scope.ends_with(last);
+            let shortest = last.len().min(other_last.len());
+            !special(&one)
+                && !special(&other)
+                && !is_constructor(&scope, &last)
+                && !is_constructor(&other_scope, &other_last)
+                && distance > 0
+                && distance <= shortest / 4
+        }
+        _ => false,
+    }
+}
+
 fn similar(name: &str, exports: &Exports) -> Vec<Nearest> {
     // In a short name even two other letters make another name.
     let most = (name.len() / 4).min(3);
@@ -210,6 +287,10 @@ fn similar(name: &str, exports: &Exports) -> Vec<Nearest> {
         for export in exports.iter().filter(|export| export.name.len().abs_diff(name.len()) <= most) {
             // Nobody writes `sin` and means `__sin`.
             if export.name.starts_with("__") && !name.starts_with("__") {
+                continue;
+            }
+            // In mangled names a letter may tell a constructor from a destructor, or one class from another.
+            if !are_comparable(&export.name, name) {
                 continue;
             }
             let distance = strsim::osa_distance(&export.name, name);

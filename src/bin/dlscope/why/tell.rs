@@ -1,9 +1,12 @@
 //! The explanation as text: a summary, the tree of dependencies, the details, and the cures.
 
 use std::io;
+use std::path::Path;
 
 use super::Explanation;
-use super::problem::{Problem, ProblemKind};
+use super::cures::permission;
+use super::families::Family;
+use super::problem::{Obstacle, Problem, ProblemKind, SystemCause};
 use super::surprises::Surprises;
 use super::symbols::{Missing, Nearest};
 use super::tree::Tree;
@@ -15,7 +18,8 @@ const MOST: usize = 10;
 
 /// Writes the explanation.
 pub fn tell(explanation: &Explanation<'_>, all: bool) -> io::Result<()> {
-    let mut writer = Writer { page: Page::stdout(), most: if all { usize::MAX } else { MOST } };
+    let mut writer =
+        Writer { page: Page::stdout(), asked: explanation.library, most: if all { usize::MAX } else { MOST } };
     let summary = if explanation.loads { good(&explanation.summary) } else { bad(&explanation.summary) };
     writer.page.paragraph(&summary, 0);
     writer.page.gap();
@@ -24,25 +28,62 @@ pub fn tell(explanation: &Explanation<'_>, all: bool) -> io::Result<()> {
         writer.details(problem);
     }
     writer.surprises(&explanation.surprises);
+    writer.links(explanation);
+    writer.glibc(explanation);
     writer.cures(explanation);
+    if let Some(line) = system_line(explanation) {
+        writer.page.gap();
+        writer.page.paragraph(&dim(&line), 0);
+    }
     writer.page.finish()
 }
 
-struct Writer {
+/// What the system's loader says, as the last line.
+fn system_line(explanation: &Explanation<'_>) -> Option<String> {
+    if let Some(why) = &explanation.not_asked {
+        return Some(format!("Not held against the system's dlopen: {why}."));
+    }
+    let says = explanation.system.as_ref()?;
+    let has = |is_it: fn(&ProblemKind) -> bool| explanation.problems.iter().any(|problem| is_it(&problem.kind));
+    let android = has(|kind| matches!(kind, ProblemKind::AndroidRelocations));
+    let late = has(|kind| matches!(kind, ProblemKind::System { cause: Some(SystemCause::LateRuntime { .. }), .. }));
+    Some(match (says.loads, explanation.by_dlscope) {
+        (true, _) if late => "The system's dlopen maps it; it was not asked to run the constructors.".into(),
+        (true, _) if android => "The system's dlopen maps it and leaves its pointers wrong.".into(),
+        (true, true) => "The system's dlopen loads it, too.".into(),
+        (true, false) => "The system's dlopen loads it.".into(),
+        (false, _) => format!("The system's dlopen says: {}", says.message.as_deref().unwrap_or("nothing")),
+    })
+}
+
+struct Writer<'w> {
     page: Page,
+    asked: &'w str,
     most: usize,
 }
 
-impl Writer {
+impl Writer<'_> {
     /// The details of a problem, for which the tree has no room.
     fn details(&mut self, problem: &Problem) {
         let whose = problem.whose();
         match &problem.kind {
-            ProblemKind::NotFound { library, lies_in, mistakes, without_it, .. } => {
+            ProblemKind::NotFound { library, lies_in, mistakes, without_it, obstacle, .. } => {
+                if let Some(Obstacle::Forbidden { path, .. }) = obstacle {
+                    self.page.gap();
+                    self.page.paragraph(&format!("{}.", permission(path)), 2);
+                }
+                if library.contains('/') && short(library) != short(self.asked) {
+                    self.page.gap();
+                    let text = "A DT_NEEDED with a '/' is opened as it stands, from the directory in which the program runs. \
+                                No search path is consulted for it. A library without a DT_SONAME that is linked by its \
+                                path leaves such a name.";
+                    self.page.paragraph(text, 2);
+                }
                 if !lies_in.is_empty() {
                     self.page.gap();
                     let list = few(lies_in.iter().map(|path| path.display().to_string()), 3);
-                    self.page.paragraph(&format!("{} lies in {list}.", heading(short(library))), 2);
+                    let by = if short(self.asked) == whose { String::new() } else { format!(", which {whose} needs,") };
+                    self.page.paragraph(&format!("{}{by} lies in {list}.", heading(short(library))), 2);
                 }
                 for mistake in mistakes {
                     self.page.paragraph(&format!("{mistake}."), 2);
@@ -92,6 +133,29 @@ impl Writer {
                 );
                 self.page.paragraph(&text, 2);
             }
+            ProblemKind::OtherLibc { library, without_it, .. } => self.without(library, without_it),
+            ProblemKind::NoLongerNeeded { library, lies_in } => {
+                self.page.gap();
+                let places = few(lies_in.iter().map(|path| path.display().to_string()), 3);
+                let there = if lies_in.is_empty() { String::new() } else { format!(" It lies in {places}.") };
+                let text = format!(
+                    "The DT_VERNEED of {} names {}, and no object of the load is called so: its DT_NEEDED was removed.{there}",
+                    heading(whose),
+                    heading(library)
+                );
+                self.page.paragraph(&text, 2);
+            }
+            ProblemKind::System { cause: Some(SystemCause::StaticTls { variables, .. }), .. } => {
+                if !variables.is_empty() {
+                    self.page.gap();
+                    let list =
+                        variables.iter().map(|(name, size)| format!("{} ({})", explained(name), thousands(*size)));
+                    let list = few(list.collect::<Vec<_>>().into_iter(), self.most);
+                    let text = format!("Thread-local variables of {}, with their bytes: {list}.", heading(whose));
+                    self.page.paragraph(&text, 2);
+                }
+            }
+            ProblemKind::System { .. } | ProblemKind::AndroidRelocations | ProblemKind::TooOldGlibc { .. } => {}
             ProblemKind::Other(told) => {
                 self.page.gap();
                 self.page.paragraph(&format!("{}: {}.", heading(whose), told.in_full()), 2);
@@ -105,7 +169,8 @@ impl Writer {
         for missing in symbols {
             let version = missing.version.as_ref().map_or(String::new(), |v| format!(" (version {v})"));
             let name = format!("{}{version}", symbol(&explained(&missing.name)));
-            let told: Vec<String> = missing.nearest.iter().map(Nearest::told).collect();
+            let family = missing.family.iter().map(Family::told);
+            let told: Vec<String> = family.chain(missing.nearest.iter().map(Nearest::told)).collect();
             match groups.iter_mut().find(|(known, _)| *known == told) {
                 Some((_, names)) => names.push(name),
                 None => groups.push((told, vec![name])),
@@ -175,6 +240,41 @@ impl Writer {
         }
     }
 
+    /// The oldest glibc that the load needs, for `--glibc` and `--all`.
+    fn glibc(&mut self, explanation: &Explanation<'_>) {
+        if let (true, Some(needed)) = (explanation.tells_glibc, explanation.needed_glibc.first()) {
+            self.page.gap();
+            let names = few(needed.symbols.iter().cloned(), self.most);
+            let names = if names.is_empty() { String::new() } else { format!(", for {names}") };
+            let text =
+                format!("The oldest glibc for it is {}: {} needs that{names}.", needed.number(), short(&needed.object));
+            self.page.paragraph(&text, 2);
+        }
+    }
+
+    /// Objects that were opened through a symbolic link, where something is missing: `$ORIGIN` is the link's folder.
+    fn links(&mut self, explanation: &Explanation<'_>) {
+        for problem in &explanation.problems {
+            let path = Path::new(&problem.object);
+            let uses_origin = explanation.objects.iter().any(|node| {
+                let lists = [&node.rpath, &node.runpath];
+                *node.tag.name == *problem.object && lists.into_iter().flatten().any(|list| list.contains("ORIGIN"))
+            });
+            if let (true, ProblemKind::NotFound { .. }, Ok(file)) =
+                (uses_origin && path.is_symlink(), &problem.kind, path.canonicalize())
+            {
+                self.page.gap();
+                let text = format!(
+                    "{} is a symbolic link to {}. $ORIGIN is the folder of the path by which the loader opened it, so here \
+                     that of the link and not that of the file.",
+                    problem.object,
+                    file.display()
+                );
+                self.page.paragraph(&text, 2);
+            }
+        }
+    }
+
     /// The last paragraph, with the cures.
     fn cures(&mut self, explanation: &Explanation<'_>) {
         if explanation.loads {
@@ -199,9 +299,18 @@ impl Writer {
 }
 
 /// The first sentence: `libx.so cannot be loaded: …`, or that it loads.
-pub fn summary(library: &str, problems: &[Problem], objects: (usize, usize), surprises: &Surprises) -> String {
+pub fn summary(
+    library: &str,
+    problems: &[Problem],
+    objects: (usize, usize),
+    surprises: &Surprises,
+    system_loads: bool,
+) -> String {
     let name = short(library);
     match problems {
+        [first, ..] if system_loads => {
+            format!("{name} is loaded by the system's dlopen, and not by dlscope: {}.", first.clause(library))
+        }
         [] => {
             let (mapped, adopted) = objects;
             let circle = match surprises.cycles.len() {

@@ -128,7 +128,14 @@ impl<'t> Tree<'t> {
             problem.object == label
                 && matches!(
                     problem.kind,
-                    ProblemKind::Symbols { .. } | ProblemKind::StaticTls { .. } | ProblemKind::Other { .. }
+                    ProblemKind::Symbols { .. }
+                        | ProblemKind::StaticTls { .. }
+                        | ProblemKind::OtherLibc { .. }
+                        | ProblemKind::NoLongerNeeded { .. }
+                        | ProblemKind::TooOldGlibc { .. }
+                        | ProblemKind::AndroidRelocations
+                        | ProblemKind::System { .. }
+                        | ProblemKind::Other { .. }
                 )
         };
         let marks = self.problems.iter().filter(of_object);

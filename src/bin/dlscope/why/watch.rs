@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use dlscope::event::{Event, Kind, Probe};
+use dlscope::event::{Event, Kind, Probe, VersionOutcome};
 
 /// The probe of this subcommand.
 #[derive(Default)]
@@ -39,6 +39,7 @@ impl Probe for Watcher {
             | Kind::Fault { .. }
             | Kind::Scope { .. }
             | Kind::Pass { .. }
+            | Kind::Version { outcome: VersionOutcome::ProviderHasNone, .. }
             | Kind::StaticTls { .. } => event.kind.clone(),
             _ => return,
         };

@@ -1,9 +1,12 @@
 //! Problems in words: what is wrong.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::problem::{Problem, ProblemKind, Refusal};
+use super::content::Content;
+use super::machine::name_of;
+use super::problem::{Obstacle, OtherLibc, Problem, ProblemKind, Refusal, SystemCause};
 use super::symbols::{Missing, Nearest};
+use super::symtab::Hidden;
 use crate::demangle::explained;
 use crate::page::{count, few, short, thousands};
 
@@ -17,12 +20,37 @@ impl Problem {
     pub fn clause(&self, asked: &str) -> String {
         let it = if self.whose() == short(asked) { "it".into() } else { format!("{}, which it needs,", self.whose()) };
         match &self.kind {
+            ProblemKind::NotFound { library, obstacle: Some(obstacle), .. } => {
+                let own = short(library) == short(asked);
+                let needs = if own { String::new() } else { format!("{it} needs {library}, and ") };
+                format!("{needs}{}", obstacle.clause())
+            }
             ProblemKind::NotFound { library, errno, lies_in, .. } if short(library) == short(asked) => {
                 match (errno.as_str(), lies_in.is_empty()) {
                     ("ENOENT" | "ENOTDIR", _) if library.contains('/') => "there is no such file".into(),
                     ("ENOENT" | "ENOTDIR", true) => "no file of that name is in any folder that is searched".into(),
                     ("ENOENT" | "ENOTDIR", false) => "it lies in a folder that is not searched".into(),
                     _ => format!("the file cannot be opened ({errno})"),
+                }
+            }
+            // A needed name with a '/' is a path.
+            ProblemKind::NotFound { library, .. } if library.contains('/') => {
+                format!("{it} needs {library}, a path, and there is no such file")
+            }
+            ProblemKind::NotFound { library, lies_in, other_names, searched, .. }
+                if lies_in.is_empty() && !other_names.is_empty() =>
+            {
+                let path = &other_names[0];
+                match is_in(path, searched) {
+                    true => format!(
+                        "{it} needs {library}, which is there as {}, without a link of that name",
+                        path.display()
+                    ),
+                    false => format!(
+                        "{it} needs {library}, which lies in {} under the name {}, where the loader does not look for it",
+                        folder(path),
+                        name_of(path)
+                    ),
                 }
             }
             ProblemKind::NotFound { library, errno, lies_in, .. } => match (errno.as_str(), lies_in.first()) {
@@ -71,6 +99,33 @@ impl Problem {
                     left => format!("{} are", thousands(*left)),
                 },
             ),
+            ProblemKind::OtherLibc { libc, library, .. } => {
+                format!("{it} was built for {}, and this process has glibc: it needs {library}", libc.name())
+            }
+            ProblemKind::NoLongerNeeded { library, .. } => format!(
+                "{it} was linked with versions of {library}, and nothing in it says that it needs {library} (any more)"
+            ),
+            ProblemKind::TooOldGlibc { glibc, version, symbols } => {
+                let names = few(symbols.iter().cloned(), 3);
+                let names = if symbols.is_empty() { String::new() } else { format!(" ({names})") };
+                format!("{it} needs {version}{names}, and glibc {glibc} does not have that")
+            }
+            ProblemKind::AndroidRelocations => format!(
+                "{it} has its relocations packed as only Android's loader reads them, so its pointers would stay wrong"
+            ),
+            ProblemKind::System { cause: Some(SystemCause::StaticTls { .. }), message } => {
+                format!("dlscope has room for its thread-local variables, and the system's dlopen has not: {message}")
+            }
+            ProblemKind::System { cause: Some(SystemCause::NoVersions { library, version, .. }), .. } => format!(
+                "it needs version {version} of {library}, the one found has no versions at all, and the system's loader \
+                 ends the process over that"
+            ),
+            ProblemKind::System { cause: Some(SystemCause::LateRuntime { library, .. }), .. } => format!(
+                "{it} needs {library}, which must be in the program from its start, and ends a process that loads it later"
+            ),
+            ProblemKind::System { message, .. } => {
+                format!("dlscope would load it, and the system's loader does not: {message}")
+            }
             ProblemKind::Other(told) => {
                 let line = &told.message;
                 format!("{}{line}", if it == "it" { String::new() } else { format!("in {}: ", self.whose()) })
@@ -81,6 +136,7 @@ impl Problem {
     /// The problem in a few words, which stand behind the object in the tree.
     pub fn mark(&self) -> String {
         match &self.kind {
+            ProblemKind::NotFound { obstacle: Some(obstacle), .. } => obstacle.mark().into(),
             ProblemKind::NotFound { errno, .. } if errno != "ENOENT" => format!("cannot be opened ({errno})"),
             ProblemKind::NotFound { .. } => "not found".into(),
             ProblemKind::Unsuitable { reason: Refusal::Other(_), .. } => "cannot be used".into(),
@@ -88,6 +144,11 @@ impl Problem {
             ProblemKind::Version { version, .. } => format!("no version {version}"),
             ProblemKind::Symbols { symbols, .. } => format!("{} undefined", symbols_of(symbols.len())),
             ProblemKind::StaticTls { .. } => "no room for its thread-local variables".into(),
+            ProblemKind::OtherLibc { libc, .. } => format!("is for {}", libc.name()),
+            ProblemKind::NoLongerNeeded { library, .. } => format!("does not need {library}"),
+            ProblemKind::TooOldGlibc { version, .. } => format!("needs {version}"),
+            ProblemKind::AndroidRelocations => "Android's relocations".into(),
+            ProblemKind::System { .. } => "not for the system's loader".into(),
             ProblemKind::Other(_) => "cannot be used".into(),
         }
     }
@@ -101,8 +162,13 @@ impl Refusal {
                 let name = machine.split(' ').next().unwrap_or(machine);
                 format!("was built for another processor ({name}, not X86_64)")
             }
-            Refusal::LinkerScript(_) => "is a linker script, a text for the linker and not a library".into(),
-            Refusal::NotElf => "is not an ELF file".into(),
+            Refusal::Content(content) => content.clause(),
+            Refusal::ObjectFile => "is an object file, which is still to be linked into a library".into(),
+            Refusal::NoExec(mount) => format!(
+                "lies on a file system that is mounted noexec ({}), from which no code may be mapped",
+                mount.display()
+            ),
+            Refusal::Short(length) => format!("is cut off or damaged: it ends after {}", count(*length, "byte")),
             Refusal::Program => "is a program, not a library".into(),
             Refusal::Folder => "is a folder".into(),
             Refusal::Other(told) => format!("cannot be used: {}", told.message),
@@ -114,7 +180,11 @@ impl Refusal {
         match self {
             Refusal::Class32 => "its e_ident[EI_CLASS] is ELFCLASS32 (gABI, \"ELF Header\")".into(),
             Refusal::Machine(machine) => format!("its e_machine is {machine}, not EM_X86_64 (gABI, \"ELF Header\")"),
-            Refusal::LinkerScript(_) | Refusal::NotElf => "it does not begin with 7f 45 4c 46 (\\x7fELF)".into(),
+            Refusal::Content(Content::Empty) => "it has no bytes".into(),
+            Refusal::Content(_) => "it does not begin with 7f 45 4c 46 (\\x7fELF)".into(),
+            Refusal::ObjectFile => "its e_type is ET_REL, not ET_DYN (gABI, \"ELF Header\")".into(),
+            Refusal::NoExec(_) => "mmap with PROT_EXEC fails there (mount(8), \"noexec\")".into(),
+            Refusal::Short(_) => "a header or table would lie behind its end".into(),
             Refusal::Program => "DF_1_PIE in its DT_FLAGS_1 says that it is a program".into(),
             Refusal::Folder => "a library is a file".into(),
             Refusal::Other(told) => told.in_full(),
@@ -129,6 +199,17 @@ impl Nearest {
             Nearest::OtherVersion { library, versions } => {
                 format!("{library} has it in version {}", versions.join(", "))
             }
+            Nearest::Hidden { library, why: Hidden::ByVisibility } => {
+                format!("{library} has it, hidden: its visibility is not default")
+            }
+            Nearest::NoRtti { library } => {
+                format!(
+                    "{library} has the class's virtual functions, and was compiled without type information (-fno-rtti)"
+                )
+            }
+            Nearest::Hidden { library, why: Hidden::Local } => {
+                format!("{library} has it, hidden: it is a local symbol there")
+            }
             Nearest::OtherLibrary(provider) => {
                 let version = provider.version.as_ref().map_or(String::new(), |v| format!(", version {v}"));
                 format!("defined by {}{version}: {}", provider.soname, provider.path.display())
@@ -142,6 +223,52 @@ impl Nearest {
             Nearest::Similar { library, name } => format!("{library} has {name}"),
         }
     }
+}
+
+impl Obstacle {
+    /// What is in the way, as a clause.
+    fn clause(&self) -> String {
+        match self {
+            Obstacle::Dangling { link, to } => {
+                format!("{} is a symbolic link to {}, which is not there", link.display(), to.display())
+            }
+            Obstacle::Loop { link } => {
+                format!("{} is a symbolic link that leads back to itself (ELOOP)", link.display())
+            }
+            Obstacle::Forbidden { path, is_folder: false } => {
+                format!("this user has no permission to read {} (EACCES)", path.display())
+            }
+            Obstacle::Forbidden { path, is_folder: true } => {
+                format!("this user has no permission to enter the folder {} (EACCES)", path.display())
+            }
+            Obstacle::Other { path, errno } => format!("{} cannot be opened ({errno})", path.display()),
+        }
+    }
+
+    fn mark(&self) -> &'static str {
+        match self {
+            Obstacle::Dangling { .. } => "a link to nothing",
+            Obstacle::Loop { .. } => "a link to itself",
+            Obstacle::Forbidden { .. } => "no permission",
+            Obstacle::Other { .. } => "cannot be opened",
+        }
+    }
+}
+
+impl OtherLibc {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            OtherLibc::Musl => "musl",
+            OtherLibc::Bionic => "Android",
+            OtherLibc::FreeBsd => "FreeBSD",
+        }
+    }
+}
+
+/// Whether a file lies in one of these folders.
+pub fn is_in(path: &Path, folders: &[PathBuf]) -> bool {
+    path.parent().is_some_and(|parent| folders.iter().any(|folder| folder == parent))
 }
 
 /// The versions that a library defines, as far as they matter for `wanted`: `up to GLIBC_2.36`, `V1`, `no versions`.
