@@ -72,16 +72,6 @@ impl Lock {
         // Only the owner changes it.
         RELEASES.load(Ordering::Relaxed)
     }
-
-    /// The lock, if nobody else has it.
-    pub(crate) fn try_acquire() -> Option<Lock> {
-        let me = me();
-        if OWNER.load(Ordering::Relaxed) != me {
-            OWNER.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed).ok()?;
-        }
-        DEPTH.fetch_add(1, Ordering::Relaxed);
-        Some(Lock { _stays_on_its_thread: PhantomData })
-    }
 }
 
 impl Drop for Lock {

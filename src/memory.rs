@@ -354,7 +354,7 @@ fn reserve(length: u64, align: u64, first: Vaddr, report: Report<'_>) -> Result<
         return Ok(got);
     }
     // The load bias must be a multiple of `align`: unmap what is too much before and behind.
-    let bias = (got.0.wrapping_sub(first.0)).next_multiple_of(align);
+    let bias = got.0.wrapping_sub(first.0).wrapping_add(align - 1) & !(align - 1);
     let start = Addr(bias.wrapping_add(first.0));
     let (before, behind) = (start.0 - got.0, got.0 + total - (start.0 + length));
     if before > 0 {

@@ -16,15 +16,16 @@ use std::ptr;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 
-use goblin::elf64::program_header::ProgramHeader;
+use goblin::elf64::program_header::{PT_NOTE, ProgramHeader};
 use goblin::elf64::reloc::Rela;
 
 use crate::elf::addr::{Bias, FileOffset, Vaddr};
 use crate::elf::dynamic::{Dynamic, DynamicEntry, SIZEOF_DYN};
 use crate::elf::gnu_hash::GnuHash;
 use crate::elf::image::{Image, Segment};
+use crate::elf::property::{PT_GNU_PROPERTY, isa_needed};
 use crate::elf::symbol::SymbolTable;
-use crate::error::{ErrorKind, Result};
+use crate::error::{ErrorKind, Result, Where};
 use crate::event::Tag;
 use crate::lock::made_once;
 use crate::memory::Memory;
@@ -156,6 +157,15 @@ impl Object {
     ) -> Result<Object, ErrorKind> {
         let section = section(&image);
         let dynamic = Dynamic::new(dynamic_entries(&image, &memory)?, section, &Vaddr)?;
+        if let Some(at) = dynamic.android {
+            return Err(ErrorKind::Unsuitable {
+                field: "DT_ANDROID_REL, DT_ANDROID_RELA or DT_ANDROID_RELR".into(),
+                at: Where::Memory(at),
+                found: "there".into(),
+                expected: "DT_RELA or DT_RELR".into(),
+                reason: "only Android's loader reads these relocations; link without --pack-dyn-relocs=android".into(),
+            });
+        }
         let tables = Tables::new(&dynamic, &memory)?;
         check_code(&dynamic, &image)?;
         let symbols = tables.symbols(&dynamic, &memory);
@@ -285,6 +295,21 @@ impl Object {
         // SAFETY: the slice is lent no longer than the object, which keeps the memory.
         let bytes = unsafe { self.memory.constant_tail(at) };
         bytes.and_then(|b| plain::slice_from_bytes(b.get(..length)?).ok()).unwrap_or_default()
+    }
+
+    /// The levels of x86_64 processors that the object says it needs, a bit for each, and where it says so.
+    pub(crate) fn isa_needed(&self) -> Option<(u32, Vaddr)> {
+        // From the last segment back, as glibc: `PT_GNU_PROPERTY` comes behind the `PT_NOTE` with the same bytes.
+        let notes = self.image.segments.iter().rev().filter(|s| match s.p_type {
+            PT_GNU_PROPERTY => true,
+            PT_NOTE => s.align == 8,
+            _ => false,
+        });
+        let mut said = notes.filter_map(|s| {
+            let bytes = self.memory.copy(s.vaddr.span(s.memsz)?)?;
+            Some((isa_needed(&bytes)?, s.vaddr))
+        });
+        said.next()
     }
 
     /// The place in the file that the byte at `at` came from.

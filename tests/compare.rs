@@ -227,14 +227,12 @@ fn what_a_constructor_opens_in_turn_is_an_object_too() {
 }
 
 #[test]
-fn a_closure_of_many_objects_agrees_within_seconds() {
+fn a_closure_of_many_objects_agrees() {
     for name in ["libgtk-3.so.0", "libQt5Widgets.so.5"] {
         let Some(path) = library(name) else { continue };
-        let start = std::time::Instant::now();
         let (result, _) = compare_one(&[&path]);
         assert_eq!(result["verdict"], "agree", "{result:#}");
         assert!(result["objects"]["compared"].as_u64().unwrap() >= 20, "{result:#}");
-        assert!(start.elapsed().as_secs() < 10, "{name} took {:?}", start.elapsed());
     }
 }
 

@@ -129,6 +129,9 @@ programs! {
     namespaces_of_dlmopen: "dlmopen.c";
     first_calls_lose_nothing: "first_calls.c";
     exceptions_pass_first_calls: "first_calls_throw.cc";
+    files_that_linkers_and_tools_write: "files.c";
+    opens_that_glibc_refuses_or_finishes: "opens.c";
+    a_thread_that_ends_keeps_its_library: "thread_keys.c";
     trap_2_living_beside_glibc: "trap02_beside_glibc.c";
     trap_3_descriptors_keep_every_register: "trap03_descriptors.c";
     trap_4_destructors_of_thread_local_variables: "trap04_thread_destructors.cc";

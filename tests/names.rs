@@ -121,3 +121,12 @@ fn a_library_from_bytes_can_have_any_name() {
         }
     });
 }
+
+#[test]
+fn the_command_calls_a_function_of_such_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let outer = two_libraries(folder.path());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dlscope"));
+    let output = command.arg("call").arg(outer).arg("outer() -> i32").output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "2\n", "{output:?}");
+}

@@ -281,6 +281,10 @@ fn a_destructor_runs_once_at_the_end_of_its_thread_and_the_library_waits_for_it(
         other.join().unwrap();
         // SAFETY: the thread is over.
         assert_eq!(unsafe { COUNT }, 1);
+        // As in glibc, it goes with the next close.
+        let another = compile("another", "int another = 1;", &[]);
+        // SAFETY: it has no code.
+        unsafe { Library::open(&another) }.unwrap_or_else(|e| panic!("{e}")).close().unwrap();
         assert!(!mapped(), "nothing needs it any more");
     });
 }

@@ -283,6 +283,14 @@ fn touch_of(library: &Library) -> Touch {
     function!(library, "touch": Touch)
 }
 
+/// Whether a library whose thread has ended goes with the next close, as in glibc. Not before: destructors of pthread
+/// keys run behind those of thread-local variables.
+fn goes(path: &Path) -> bool {
+    let Some(other) = compile("other", "int other = 1;", &[]) else { return false };
+    open(&other).close().unwrap();
+    !is_mapped(path)
+}
+
 with_both!(destructors_in_every_order:
     destructors_run_once_in_every_order_with_the_hosts_libstdcxx,
     destructors_run_once_in_every_order_with_a_loaded_libstdcxx);
@@ -302,7 +310,7 @@ fn destructors_in_every_order() {
         assert_eq!(reports(), []);
         worker.ends();
         assert_eq!(reports(), [1], "once");
-        assert!(!is_mapped(&path), "nothing waits any more");
+        assert!(goes(&path), "nothing waits any more");
 
         // The thread ends, then close.
         let (library, worker) = (open(&path), Worker::start());
@@ -330,7 +338,7 @@ fn destructors_in_every_order() {
         assert!(is_mapped(&path));
         late.ends();
         assert_eq!(reports(), [4]);
-        assert!(!is_mapped(&path));
+        assert!(goes(&path));
 
         // Opened again while a destructor waits: it is the same copy, and it stays open when the thread has ended.
         let (library, worker) = (open(&path), Worker::start());
@@ -398,7 +406,7 @@ fn destructors_of_a_chain() {
     worker.ends();
     // The last one made is destroyed first; what its destructor makes is destroyed next.
     assert_eq!(reports(), [100, 200, 300, 201]);
-    assert!(!is_mapped(&upper) && !is_mapped(&lower));
+    assert!(goes(&upper) && goes(&lower));
 
     // Only the lower one has something to wait for.
     let (library, worker) = (open(&upper), Worker::start());
@@ -409,7 +417,7 @@ fn destructors_of_a_chain() {
     assert!(!is_mapped(&upper) && is_mapped(&lower));
     worker.ends();
     assert_eq!(reports(), [7]);
-    assert!(!is_mapped(&lower));
+    assert!(goes(&lower));
 }
 
 with_both!(a_destructor_closes_its_own_library:
@@ -432,7 +440,7 @@ fn a_destructor_closes_its_own_library() {
     worker.does(move || unsafe { touch(close, 9) });
     worker.ends();
     assert_eq!(reports(), [9]);
-    assert!(!is_mapped(&path), "it went when its destructor had returned");
+    assert!(goes(&path), "it stayed until its destructor had returned");
 }
 
 with_both!(many_threads_end_while_libraries_come_and_go:
@@ -467,7 +475,7 @@ fn many_threads_end_while_libraries_come_and_go() {
         threads.into_iter().for_each(|thread| thread.join().unwrap());
     }
     assert_eq!(COUNT.load(Ordering::SeqCst), ROUNDS * THREADS);
-    // If the last destructor came while another thread held the lock, the next one to hold it clears up.
+    // The library stays while the last thread ends, and the next close clears up.
     open(&path).close().unwrap();
     assert!(!is_mapped(&path));
 }

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use nix::libc;
 
+use crate::elf::plan::UNALIGNED;
 use crate::error::{Error, ErrorKind};
 use crate::lock::made_once;
 use crate::thread::{Buffer, words};
@@ -127,6 +128,8 @@ pub(super) fn wording(error: &Error) -> String {
             "e_machine" => "cannot open shared object file: No such file or directory".into(),
             "e_type" if found.starts_with("EXEC") => "cannot dynamically load executable".into(),
             "e_type" => "only ET_DYN and ET_EXEC can be loaded".into(),
+            "DT_RELR" => "DT_RELR without GLIBC_ABI_DT_RELR dependency".into(),
+            "GNU_PROPERTY_X86_ISA_1_NEEDED" => "CPU ISA level is lower than required".into(),
             "DT_FLAGS_1" => "cannot dynamically load position-independent executable".into(),
             _ => first_line(&error.kind),
         },
@@ -134,7 +137,12 @@ pub(super) fn wording(error: &Error) -> String {
             "ELF header" => "file too short".into(),
             "e_version" => "ELF file version does not match current one".into(),
             "e_phentsize" => "ELF file's phentsize not the expected size".into(),
-            "e_phnum" => "object file has no loadable segments".into(),
+            "e_phnum" | "PT_LOAD" => "object file has no loadable segments".into(),
+            // The kernel's answer for pages that are not there.
+            "PT_GNU_RELRO" => {
+                "cannot apply additional memory protection after relocation: Cannot allocate memory".into()
+            }
+            field if field.ends_with(UNALIGNED) => "ELF load command address/offset not page-aligned".into(),
             _ => first_line(&error.kind),
         },
         ErrorKind::Policy { what, found, .. } if what == "DT_FLAGS_1" && found == "DF_1_NOOPEN" => {

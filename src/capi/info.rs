@@ -131,17 +131,26 @@ fn search_path(object: &Arc<Object>, host: &Host) -> Vec<String> {
     let paths = search_paths(object);
     let executable = host.startup().first().map(|o| search_paths(o));
     let mut found = Vec::new();
+    // Of a folder that a list names twice, glibc knows only the first (`fillin_rpath`).
+    let mut add = |dirs: &mut dyn Iterator<Item = String>| {
+        let list = found.len();
+        for dir in dirs {
+            if !found[list..].contains(&dir) {
+                found.push(dir);
+            }
+        }
+    };
     if paths.runpath.is_none() {
         let own = paths.rpath.iter();
         let executable = executable.iter().flat_map(|e| &e.rpath).filter(|rpath| !paths.rpath.contains(rpath));
-        found.extend(own.chain(executable).flat_map(|(_, dirs)| dirs.iter().cloned()));
+        own.chain(executable).for_each(|(_, dirs)| add(&mut dirs.iter().cloned()));
     }
     let origin = executable.map_or("", |e| e.origin());
     let list = host::ld_library_path();
-    found.extend(list.iter().flat_map(|l| l.split([':', ';'])).map(|dir| directory(dir, origin)));
-    found.extend(paths.runpath.iter().flatten().cloned());
+    add(&mut list.iter().flat_map(|l| l.split([':', ';'])).map(|dir| directory(dir, origin)));
+    add(&mut paths.runpath.iter().flatten().cloned());
     if !paths.no_default_dirs {
-        found.extend(default_dirs().iter().map(|dir| dir.to_string()));
+        add(&mut default_dirs().iter().map(|dir| dir.to_string()));
     }
     found
 }

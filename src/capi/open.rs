@@ -24,6 +24,15 @@ use crate::text::escape;
 const BASE: c_long = 0;
 const NEW: c_long = -1;
 
+/// The bits that `dlopen` knows; the last is `__RTLD_SPROF` of glibc's `sprof`.
+const MODES: c_int = libc::RTLD_LAZY
+    | libc::RTLD_NOW
+    | libc::RTLD_NOLOAD
+    | libc::RTLD_DEEPBIND
+    | libc::RTLD_GLOBAL
+    | libc::RTLD_NODELETE
+    | 0x4000_0000;
+
 /// The namespaces that `dlmopen` made. The first has the number 1, because 0 is `LM_ID_BASE`.
 static MORE: Guarded<Vec<Arc<Namespace>>> = Guarded::new(Vec::new());
 
@@ -43,6 +52,9 @@ pub unsafe extern "C" fn dlopen_from(file: *const c_char, mode: c_int, from: *co
         return answer(Err(Some(message.into())));
     }
     let lock = Lock::acquire();
+    if mode & !MODES != 0 {
+        return answer(Err(Some("invalid mode parameter".into())));
+    }
     let namespace = namespace_of(Addr(from as u64), &lock);
     answer(open(&namespace, name.as_deref().unwrap_or_default(), mode, Addr(from as u64), &lock))
 }
@@ -122,6 +134,7 @@ fn open(
         let colon = if name.is_empty() { "" } else { ": " };
         return Err(Some(format!("{name}{colon}invalid mode for dlopen(): Invalid argument")));
     }
+    host::ask_for(name, lock);
     let host = host::look_silently(lock).map_err(|e| wording(&e))?;
     if name.is_empty() {
         // `dlopen(NULL)` opens the program, whose scope is the global scope.

@@ -11,11 +11,10 @@ use std::sync::atomic::Ordering;
 
 use crate::elf::addr::Addr;
 use crate::host::real::Real;
-use crate::load::close::sweep_everywhere;
 use crate::lock::Lock;
 use crate::namespace::namespaces;
 use crate::object::Object;
-use crate::runtime::unwind;
+use crate::runtime::{tls, unwind};
 
 /// A destructor of a thread-local variable.
 pub type Destructor = unsafe extern "C-unwind" fn(*mut c_void);
@@ -87,10 +86,16 @@ unsafe extern "C-unwind" fn run(registered: *mut c_void) {
     // SAFETY: as the library registered it; the object is mapped, `object` holds it.
     unsafe { destructor(argument) };
     let Some(object) = object else { return };
-    let was_last = object.thread_destructors.fetch_sub(1, Ordering::SeqCst) == 1;
-    drop(object);
-    // If the library was closed meanwhile, this was what kept it. Whoever has the lock sweeps later.
-    if was_last && let Some(lock) = Lock::try_acquire() {
-        sweep_everywhere(&lock);
+    // Destructors of pthread keys run after these, and may be the library's, too: each Rust library with a
+    // `thread_local!` has one. So the library waits for them, and then for the next close, as in glibc.
+    tls::keep_for_thread(Arc::new(Counted(object)));
+}
+
+/// One destructor that ran, and still counts.
+struct Counted(Arc<Object>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.thread_destructors.fetch_sub(1, Ordering::SeqCst);
     }
 }

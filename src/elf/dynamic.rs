@@ -16,11 +16,16 @@ use crate::error::ErrorKind;
 
 // goblin does not have these. "Proposal for a new section type SHT_RELR" (generic-abi).
 const DT_RELRSZ: u64 = 35;
-const DT_RELR: u64 = 36;
+pub(crate) const DT_RELR: u64 = 36;
 const DT_RELRENT: u64 = 37;
 // These lie in the range for processors, but mean the same on every processor.
 const DT_AUXILIARY: u64 = 0x7fff_fffd;
 const DT_FILTER: u64 = 0x7fff_ffff;
+
+// Of Android's loader alone (bionic `linker/linker.h`): relocations in a compressed form.
+const DT_ANDROID_REL: u64 = 0x6000_000f;
+const DT_ANDROID_RELA: u64 = 0x6000_0011;
+const DT_ANDROID_RELR: u64 = 0x6fff_e000;
 
 const RULE: &str = "gABI, \"Dynamic Section\"";
 
@@ -118,6 +123,8 @@ pub struct Dynamic {
     pub jmprel: Option<Table>,
     /// `DT_RELR` with `DT_RELRSZ`.
     pub relr: Option<Table>,
+    /// `DT_ANDROID_REL`, `DT_ANDROID_RELA` or `DT_ANDROID_RELR`: relocations that only Android's loader can read.
+    pub android: Option<Vaddr>,
     /// `DT_INIT`.
     pub init: Option<Vaddr>,
     /// `DT_INIT_ARRAY` with `DT_INIT_ARRAYSZ`.
@@ -221,6 +228,7 @@ impl Dynamic {
                 DT_RELR => h.relr = Some(pointer(value)),
                 DT_RELRSZ => h.relrsz = Some(value),
                 DT_RELRENT => must_be("DT_RELRENT", 8)?,
+                DT_ANDROID_REL | DT_ANDROID_RELA | DT_ANDROID_RELR => d.android = Some(at),
                 // 0 means that there is none, as in musl. glibc would call what lies at the load bias.
                 DT_INIT => d.init = (value != 0).then(|| pointer(value)),
                 DT_INIT_ARRAY => h.init_array = Some(pointer(value)),

@@ -270,11 +270,14 @@ impl Image {
             file_length,
             segments,
         };
-        if image.segment(PT_DYNAMIC).is_none() {
+        // `objcopy --only-keep-debug` leaves the header, but none of its bytes.
+        let dynamic = image.segment(PT_DYNAMIC);
+        if dynamic.is_none_or(|dynamic| dynamic.filesz == 0) {
+            let found = if dynamic.is_some() { "a program header without bytes in the file" } else { "none" };
             return Err(ErrorKind::Unsuitable {
                 field: "PT_DYNAMIC".into(),
                 at: Where::File(offset),
-                found: "no such program header".into(),
+                found: found.into(),
                 expected: "one".into(),
                 reason: "a static program or a file of debug symbols has no dynamic section to load by".into(),
             });
@@ -307,9 +310,15 @@ impl Image {
         self.segment(PT_GNU_RELRO)
     }
 
-    /// Whether `PT_GNU_STACK` asks for an executable stack.
+    /// Whether the file asks for an executable stack: by `PT_GNU_STACK`, or because it has none. It was built before
+    /// there was a way to say no (glibc: `DEFAULT_STACK_PROT_PERMS`).
     pub fn wants_executable_stack(&self) -> bool {
-        self.segment(PT_GNU_STACK).is_some_and(|s| s.flags.executable())
+        self.stack().is_none_or(|s| s.flags.executable())
+    }
+
+    /// `PT_GNU_STACK`.
+    pub fn stack(&self) -> Option<&Segment> {
+        self.segment(PT_GNU_STACK)
     }
 
     /// Where program header `index` stands in the file.

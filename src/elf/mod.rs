@@ -10,6 +10,7 @@ pub mod dynamic;
 pub mod gnu_hash;
 pub mod image;
 pub mod plan;
+pub mod property;
 pub mod reloc;
 pub mod symbol;
 pub mod sysv_hash;

@@ -9,9 +9,6 @@ use super::addr::{FileOffset, PAGE, Vaddr, page_down, page_up};
 use super::image::{Image, Prot, Segment};
 use crate::error::{ErrorKind, Where};
 
-/// The largest `p_align` that is accepted: 1 GiB, the largest page of x86_64.
-const MAX_ALIGN: u64 = 1 << 30;
-
 /// A data segment of up to so many bytes in the file is populated when it is mapped. Relocations and the loader write
 /// to nearly all its pages: tables of functions, the GOT, the end of the bss.
 const SMALL: u64 = 4 * PAGE;
@@ -22,6 +19,9 @@ const LARGE: u64 = 64 * PAGE;
 /// A data segment of up to so many bytes is populated if all but a sixteenth of it is `PT_GNU_RELRO`: so it is with the
 /// 101 pages of libcrypto and the 1917 of libLLVM.
 const LARGEST: u64 = 4096 * PAGE;
+
+/// The field of the error for a segment that no mapping can put where it belongs.
+pub const UNALIGNED: &str = "p_vaddr with p_offset";
 
 /// One act on the object's future memory. Addresses are `p_vaddr`s on page boundaries, except in [`Step::Zero`];
 /// lengths are bytes.
@@ -104,7 +104,7 @@ pub enum Ground {
 pub struct Plan {
     /// From the first segment's first page to the end of the last segment's last page: one reservation.
     pub span: Range<Vaddr>,
-    /// The largest `p_align` in bytes, at least a page: the load bias is a multiple of it.
+    /// The largest `p_align` that is a power of two, in bytes, at least a page: the load bias is a multiple of it.
     pub align: u64,
     /// What the first call fills the reservation with.
     pub ground: Ground,
@@ -127,7 +127,10 @@ impl Plan {
         for segment in image.loads() {
             let end = check(image, segment, last_end)?;
             last_end = end;
-            align = align.max(segment.align);
+            // As in glibc, the places in the file need not agree with it: only the load bias is a multiple of it.
+            if segment.align.is_power_of_two() {
+                align = align.max(segment.align);
+            }
             let pages_end = round_up(image, segment, end.0)?;
             let first = span.as_ref().map_or(segment.vaddr.page_down(), |s| s.start);
             span = Some(first..Vaddr(pages_end));
@@ -223,16 +226,12 @@ fn check(image: &Image, s: &Segment, last_end: Vaddr) -> Result<Vaddr, ErrorKind
             ));
         }
     }
-    // The gABI lets 0 and 1 mean "no alignment". They are refused, because segments are mapped in whole pages. glibc
-    // refused them before 2.35, and ignores such a p_align since.
-    if !s.align.is_power_of_two() || s.align < PAGE || s.align > MAX_ALIGN {
-        let expected = format!("a power of two from {PAGE:#x} to {MAX_ALIGN:#x}");
-        return Err(bad("p_align", 48, format!("{:#x}", s.align), expected, "segments are mapped in whole pages"));
-    }
-    if s.vaddr.0.wrapping_sub(s.offset.0) & (s.align - 1) != 0 {
+    // `p_align` may be less than a page (0 and 1 mean "no alignment"), and may be more than what both places agree on:
+    // `patchelf` and mold write such files, and glibc checks no more than this.
+    if s.vaddr.0.wrapping_sub(s.offset.0) & (PAGE - 1) != 0 {
         let found = format!("{} with p_offset {}", s.vaddr, s.offset);
-        let expected = format!("equal to p_offset modulo p_align {:#x}", s.align);
-        return Err(bad("p_vaddr", 16, found, expected, "a page of the file is mapped as a page of memory"));
+        let expected = format!("equal to p_offset modulo a page, {PAGE:#x}");
+        return Err(bad(UNALIGNED, 16, found, expected, "a page of the file is mapped as a page of memory"));
     }
     if s.vaddr < last_end {
         let expected = format!("at least {last_end}, the end of the PT_LOAD before");

@@ -90,7 +90,8 @@ impl<'n> Wanted<'n> {
 pub struct SymbolTable<'a> {
     symbols: &'a [Sym],
     strings: &'a [u8],
-    versym: Option<&'a [u16]>,
+    /// Bytes, because some tools put the table at an odd address.
+    versym: Option<&'a [[u8; 2]]>,
     gnu: Option<GnuHash<'a>>,
     sysv: Option<SysvHash<'a>>,
     /// The versions that the object defines and needs.
@@ -147,9 +148,9 @@ impl<'a> SymbolTable<'a> {
             None => &[],
             Some(at) => whole(tail("DT_SYMTAB", at)?).ok_or_else(|| misaligned("DT_SYMTAB", at, 8))?,
         };
-        let versym: Option<&[u16]> = match dynamic.versym {
+        let versym = match dynamic.versym {
             None => None,
-            Some(at) => Some(whole(tail("DT_VERSYM", at)?).ok_or_else(|| misaligned("DT_VERSYM", at, 2))?),
+            Some(at) => Some(tail("DT_VERSYM", at)?.as_chunks().0),
         };
         let gnu = match dynamic.gnu_hash {
             None => None,
@@ -224,7 +225,7 @@ impl<'a> SymbolTable<'a> {
     #[inline]
     pub fn version_index(&self, index: u32) -> Option<u16> {
         // A symbol past the end of the table counts as one without a version.
-        self.versym.map(|v| v.get(index as usize).copied().unwrap_or(1))
+        self.versym.map(|v| v.get(index as usize).map_or(1, |&entry| u16::from_le_bytes(entry)))
     }
 
     /// The version that the definition at `index` has, or that the reference at `index` wants.

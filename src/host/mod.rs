@@ -8,6 +8,7 @@
 
 use std::ffi::{CStr, OsStr, OsString, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use goblin::elf64::program_header::{PF_R, PT_DYNAMIC, PT_LOAD, PT_NOTE, ProgramHeader};
@@ -58,6 +59,8 @@ struct Walk<'k> {
     /// The end of the start-up objects was not met yet. Without a note from start-up, all that is there at first counts.
     at_start: bool,
     found: Vec<Arc<Object>>,
+    /// The vDSO, which comes last.
+    kernels: Option<Arc<Object>>,
     startup: usize,
     failed: Option<Error>,
 }
@@ -96,6 +99,23 @@ impl Host {
     }
 }
 
+/// The name of the kernel's object (vdso(7)) in the host's list begins so.
+const KERNELS: &str = "linux-vdso.so";
+
+/// The vDSO was asked for. Before that no time is spent on it: next to nobody opens it.
+static KERNELS_ASKED_FOR: AtomicBool = AtomicBool::new(false);
+
+/// Makes the next [`look`] adopt the vDSO, too, if `name` means it.
+pub(crate) fn ask_for(name: &str, lock: &Lock) {
+    if name.starts_with(KERNELS)
+        && !KERNELS_ASKED_FOR.swap(true, Ordering::Relaxed)
+        && let Some(host) = HOST.borrow(lock).as_mut()
+    {
+        // No list is at that count, so the list is walked again.
+        host.adds = u64::MAX;
+    }
+}
+
 /// The host's objects as they are now. Its list is walked again only if it changed.
 pub(crate) fn look(lock: &Lock, report: Report<'_>) -> Result<Host> {
     // A clone: no borrow is held when events are told.
@@ -103,7 +123,8 @@ pub(crate) fn look(lock: &Lock, report: Report<'_>) -> Result<Host> {
     let mut walk = Walk::new(known.as_ref(), report.listening());
     // SAFETY: the callback takes exactly this argument. glibc does not reset its lock in a forked child.
     lock::without_fork(|| unsafe { real::iterate()(Some(visit), (&raw mut walk).cast()) });
-    let Walk { unchanged, adds, subs, found, startup, failed, .. } = walk;
+    let Walk { unchanged, adds, subs, mut found, kernels, startup, failed, .. } = walk;
+    found.extend(kernels);
     if let Some(error) = failed {
         return Err(error);
     }
@@ -157,6 +178,7 @@ impl<'k> Walk<'k> {
             at_start: known.is_none(),
             // Nothing is allocated for a list that did not change.
             found: Vec::new(),
+            kernels: None,
             startup: 0,
             failed: None,
         }
@@ -181,13 +203,14 @@ impl<'k> Walk<'k> {
         let Some(dynamic) = shown.headers.iter().find(|h| h.p_type == PT_DYNAMIC) else { return 0 };
         // SAFETY: the caller keeps what this function's `# Safety` section asks for.
         let Some(map) = (unsafe { self.element(shown.bias.0.wrapping_add(dynamic.p_vaddr)) }) else { return 0 };
-        // The kernel's object has no file, and programs reach it through libc.
-        if shown.name.starts_with(b"linux-vdso.so") {
+        // The kernel's object is in nobody's scope (glibc `setup_vdso`), so it stands behind those of start-up.
+        let kernels = shown.name.starts_with(KERNELS.as_bytes());
+        if kernels && !KERNELS_ASKED_FOR.load(Ordering::Relaxed) {
             return 0;
         }
         let object = match self.known(map, &shown) {
             Some(known) => known.clone(),
-            None => match adopt(map, &shown, self.at_start, self.watched) {
+            None => match adopt(map, &shown, self.at_start && !kernels, self.watched) {
                 Ok(object) => Arc::new(object),
                 Err(error) => {
                     self.failed = Some(error);
@@ -195,6 +218,10 @@ impl<'k> Walk<'k> {
                 }
             },
         };
+        if kernels {
+            self.kernels = Some(object);
+            return 0;
+        }
         self.startup += usize::from(object.is_startup());
         self.found.push(object);
         self.at_start &= !std::ptr::eq(map, last_at_start());

@@ -13,6 +13,7 @@ use goblin::elf64::dynamic::{
 };
 use goblin::elf64::program_header::{PT_LOAD, ProgramHeader};
 
+use super::KERNELS;
 use super::real::{self, DlFindObject};
 use super::start::{last_at_start, list_head};
 use crate::elf::addr::{Addr, Bias, PAGE, Vaddr};
@@ -36,7 +37,7 @@ pub(crate) fn maps() -> impl Iterator<Item = &'static LinkMap> {
     // SAFETY: as above.
     let all = std::iter::successors(first.and_then(|map| unsafe { map.as_ref() }), next);
     // The kernel's object has no file, and programs reach it through libc.
-    all.filter(|map| !name(map).starts_with(b"linux-vdso.so"))
+    all.filter(|map| !name(map).starts_with(KERNELS.as_bytes()))
 }
 
 /// The path of the file; empty for the executable.

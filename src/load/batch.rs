@@ -117,6 +117,23 @@ impl<S> Batch<S> {
         self.nodes.iter().map(|n| n.object.tag.id).collect()
     }
 
+    /// The same in the order in which the objects are asked for symbols.
+    pub(crate) fn asked_ids(&self) -> Vec<u32> {
+        self.asked.iter().map(|&at| self.nodes[at].object.tag.id).collect()
+    }
+
+    /// The places of the new ones and of those that were loaded before, dependencies first. Constructors of the latter
+    /// may not have run yet, if one of their own load asks.
+    pub(crate) fn order_with_known(&self) -> Vec<usize> {
+        let is_ours = |node: &Node| !node.object.is_host();
+        if self.nodes.iter().all(|node| node.is_new() || !is_ours(node)) {
+            return self.order.clone();
+        }
+        let mut order = opened_last(self.nodes.len(), |at| &self.nodes[at].needs);
+        order.retain(|&at| is_ours(&self.nodes[at]));
+        order
+    }
+
     /// The same batch in its next stage.
     pub(crate) fn then<T>(self, next: impl FnOnce(S) -> T) -> Batch<T> {
         Batch { nodes: self.nodes, asked: self.asked, order: self.order, stage: next(self.stage) }

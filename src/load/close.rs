@@ -75,16 +75,6 @@ unsafe fn sweep(namespace: &Namespace, lock: &Lock, report: Report<'_>) {
     }
 }
 
-/// Sweeps every namespace. The last thread-local destructor of a library that was closed before is what makes this
-/// necessary.
-pub(crate) fn sweep_everywhere(lock: &Lock) {
-    for namespace in namespace::namespaces(lock) {
-        let request = Request::begin();
-        // SAFETY: its users closed the library, and its last thread-local destructor, which kept it, has returned.
-        unsafe { sweep(&namespace, lock, request.report(namespace.probe.as_deref(), Stage::Close)) };
-    }
-}
-
 /// Runs the destructors of the members `unneeded` in order, then unmaps them.
 unsafe fn unload(namespace: &Namespace, unneeded: &[u32], lock: &Lock, report: Report<'_>) {
     report.tell(|| Kind::Unneeded { objects: tags(namespace, unneeded, lock) });

@@ -4,8 +4,10 @@
 
 use std::sync::Arc;
 
+use goblin::elf64::dynamic::{DT_GNU_HASH, DT_HASH, DT_JMPREL, DT_PLTGOT, DT_RELA, DT_STRTAB, DT_SYMTAB, DT_VERSYM};
+
 use crate::elf::addr::{Vaddr, Word};
-use crate::elf::dynamic::SIZEOF_DYN;
+use crate::elf::dynamic::{DT_RELR, SIZEOF_DYN};
 use crate::elf::image::Segment;
 use crate::error::{ErrorKind, Result};
 use crate::event::{Kind, Report, Stage, Tag};
@@ -35,6 +37,7 @@ pub(crate) fn object(
     let mut object = Object::new(tag.clone(), file.path, file.id, file.image, memory).map_err(wrap)?;
     note_search_paths(&object, loaded_by);
     tell_tables(&object, report.at(Stage::Dynamic));
+    make_addresses(&object, report.at(Stage::Dynamic));
     let mut kept = Kept::new();
     if let Some(segment) = object.image.tls() {
         check_thread_locals(segment, &object).map_err(wrap)?;
@@ -44,6 +47,30 @@ pub(crate) fn object(
     }
     kept.push(Arc::new(gdb::tell(object.c_path(), object.bias())));
     Ok(Brought::New { object: Arc::new(object), kept })
+}
+
+/// The tags whose values glibc turns into addresses, in the order of its `ADJUST_DYN_INFO`s.
+const ADDRESSES: [u64; 9] =
+    [DT_HASH, DT_PLTGOT, DT_STRTAB, DT_SYMTAB, DT_RELR, DT_JMPREL, DT_VERSYM, DT_GNU_HASH, DT_RELA];
+
+/// Adds the load bias to pointers in a writable dynamic section, as glibc does (`elf_get_dynamic_info`). Programs that
+/// read `link_map.l_ld`, or `PT_DYNAMIC` of `dl_iterate_phdr`, take them for addresses: D's run-time library does.
+/// dlscope's own tables are made before, from the values in the file.
+fn make_addresses(object: &Object, report: Report<'_>) {
+    let Some(segment) = object.image.dynamic().filter(|segment| segment.flags.writable()) else { return };
+    // Of two entries with the same tag, the last counts.
+    let mut places = [None; ADDRESSES.len()];
+    for (index, entry) in dynamic_entries(&object.image, &object.memory).into_iter().flatten().enumerate() {
+        if let Some(tag) = ADDRESSES.iter().position(|&tag| tag == entry.tag) {
+            places[tag] = Some((Vaddr(segment.vaddr.0 + index as u64 * SIZEOF_DYN + SIZEOF_DYN / 2), entry.value));
+        }
+    }
+    for (place, value) in places.into_iter().flatten() {
+        // Without a table of relocations, some linkers leave 0.
+        if value != 0 {
+            let _ = object.memory.store(place, object.bias().0.wrapping_add(value), report);
+        }
+    }
 }
 
 /// Checks `PT_TLS`: every thread's block will be allocated and filled by it.

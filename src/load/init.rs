@@ -12,30 +12,22 @@ use crate::event::{Kind, Purpose, Report, Stage, Tag};
 use crate::host;
 use crate::lock::Lock;
 use crate::memory::{self, Around, Memory, Watch};
-use crate::namespace::order::opened_last;
-use crate::namespace::{Life, Members, Namespace};
+use crate::namespace::{Life, Namespace};
 use crate::object::Object;
 use crate::runtime::unwind;
 
-/// Stage 11: runs the constructors of the new members `order`, which are tags, and those of other members that `root`
-/// needs and that are still [`Life::Fresh`]. There are such members if a constructor of an earlier open opens `root`.
+/// Stage 11: runs the constructors of the members `order`, which are tags.
 ///
 /// # Safety
 /// These members are relocated and published, and dependencies come first in `order`.
 #[inline(never)] // a stage: see docs/gdb.md
-pub(crate) unsafe fn run(namespace: &Namespace, root: &Object, order: Vec<u32>, lock: &Lock, report: Report<'_>) {
+pub(crate) unsafe fn run(namespace: &Namespace, order: &[u32], lock: &Lock, report: Report<'_>) {
     let report = report.at(Stage::Init);
-    if !order.is_empty() {
-        // Unwind tables are published once for all new objects, and before their code runs: it may throw.
-        unwind::publish(order.len(), lock);
-    }
-    let order = with_pending(&namespace.members(lock), root, order);
-    if order.is_empty() {
-        return;
-    }
-    report.tell(|| Kind::Order { objects: tags(namespace, &order, lock) });
+    report.tell(|| Kind::Order { objects: tags(namespace, order, lock) });
+    // Unwind tables are published once for all new objects, and before their code runs: it may throw.
+    unwind::publish(order.len(), lock);
     let mut watch = Watch::default();
-    for id in order {
+    for &id in order {
         // Constructors run once: they are not for an object that is past `Life::Fresh`.
         let Some(object) = advance(namespace, lock, id, Life::Fresh, Life::Initialising) else { continue };
         if let Some(frames) = unwind::register(&object, report.about(&object.tag)) {
@@ -45,28 +37,6 @@ pub(crate) unsafe fn run(namespace: &Namespace, root: &Object, order: Vec<u32>, 
         unsafe { construct(&object, &(namespace, lock), &mut watch, report.about(&object.tag)) };
         advance(namespace, lock, id, Life::Initialising, Life::Ready);
     }
-}
-
-/// `order` with those dependencies of `root` that an open which is not over has published, and whose constructors did not
-/// run yet. glibc `_dl_init` goes through all dependencies each time.
-fn with_pending(members: &Members, root: &Object, order: Vec<u32>) -> Vec<u32> {
-    let is_fresh = |id: u32| members.get(id).is_some_and(|member| member.life == Life::Fresh);
-    if members.iter().filter(|member| member.life == Life::Fresh).count() == order.len() {
-        return order;
-    }
-    let mut ids = vec![root.tag.id];
-    let mut needs: Vec<Vec<usize>> = Vec::new();
-    while let Some(member) = ids.get(needs.len()).map(|&id| members.get(id)) {
-        let all = member.map_or(&[][..], |member| &member.edges.needs);
-        let place = |id: &u32| {
-            ids.iter().position(|known| known == id).unwrap_or_else(|| {
-                ids.push(*id);
-                ids.len() - 1
-            })
-        };
-        needs.push(all.iter().map(place).collect());
-    }
-    opened_last(ids.len(), |at| &needs[at]).into_iter().map(|at| ids[at]).filter(|&id| is_fresh(id)).collect()
 }
 
 /// The memory that constructors and destructors may change: that of every member.

@@ -28,7 +28,7 @@ use crate::event::{Asked, Kind, Report, Request, Stage, Tag};
 use crate::host::{self, Host};
 use crate::lock::Lock;
 use crate::memory;
-use crate::namespace::Namespace;
+use crate::namespace::{Namespace, namespaces};
 use crate::object::Object;
 use crate::policy::Mode;
 use crate::text::escape_path;
@@ -100,12 +100,15 @@ unsafe fn load(
     let batch = gather(target, caller, here, report)?; // 1 to 6, for the library and for everything that it needs
     let scope = batch.scope();
     if batch.is_empty() {
-        let root = publish::already_here(batch, mode, here);
-        // SAFETY: the caller agreed to run the library's code, and no borrow is held.
-        unsafe { init::run(here.namespace, &root, Vec::new(), here.lock, report) };
+        let (root, order) = publish::already_here(batch, mode, here);
+        if !order.is_empty() {
+            // SAFETY: the caller agreed to run the library's code. The load that is under way has relocated and published
+            // these objects.
+            unsafe { init::run(here.namespace, &order, here.lock, report) };
+        }
         return Ok(Opened { root, scope });
     }
-    versions::check(&batch, here.policy(), report)?; // 7 versions
+    versions::check(&batch, here, report)?; // 7 versions
     let bound = relocate::bind(batch, mode, here, report)?; // 8 relocate, pass 1
     // SAFETY: the caller agreed to run the library's code.
     let relocated = unsafe { relocate::resolve(bound, report) }?; // 8 relocate, pass 2
@@ -113,7 +116,7 @@ unsafe fn load(
     let (root, order) = publish::publish(sealed, mode, here, report)?; // 10 publish
     // SAFETY: the caller agreed to run the library's code. Every object is relocated and published, in the order of
     // dependencies, and no borrow of the namespace is held.
-    unsafe { init::run(here.namespace, &root, order, here.lock, report) }; // 11 init
+    unsafe { init::run(here.namespace, &order, here.lock, report) }; // 11 init
     Ok(Opened { root, scope })
 }
 
@@ -132,8 +135,11 @@ fn gather(
         needed.settle(wanted, brought, report)?;
     }
     let batch = Batch::new(needed.into_nodes());
-    needed::refuse_noopen(batch.root())?;
-    needed::refuse_program(batch.root())?;
+    needed::refuse_own_program(target, batch.root())?;
+    for node in batch.nodes.iter().filter(|node| node.is_new()) {
+        needed::refuse_noopen(&node.object, needed::asked_as(node))?;
+        needed::refuse_program(&node.object, needed::asked_as(node))?;
+    }
     Ok(batch)
 }
 
@@ -166,7 +172,7 @@ pub(crate) fn prepare(asked: Asked, namespace: &Arc<Namespace>, name: &str) -> R
     let result = begin(asked, namespace, target, None, &lock, report).and_then(|(host, caller)| {
         let here = Here { namespace, members: &namespace.members(&lock), host: &host, lock: &lock };
         let batch = gather(target, caller, &here, report)?;
-        versions::check(&batch, here.policy(), report)?;
+        versions::check(&batch, &here, report)?;
         relocate::bind(batch, Mode::default(), &here, report)
     });
     // An inspection goes on after most errors. A missing file or a table that makes no sense ends it: that error comes
@@ -191,6 +197,7 @@ fn begin(
     report: Report<'_>,
 ) -> Result<(Host, Option<Arc<Object>>)> {
     memory::retry_abandoned(report.at(Stage::Close));
+    host::ask_for(target.name(), lock);
     let host = host::look(lock, report)?;
     let caller = object_at(caller, namespace, &host, lock);
     report.tell(|| Kind::Begin {
@@ -222,6 +229,7 @@ fn object_at(address: Option<Addr>, namespace: &Namespace, host: &Host, lock: &L
     let here = Addr(open as *const () as u64);
     let address = address.unwrap_or(here);
     // At most one object holds the address. The host's objects are few, so they are asked first.
-    let own = || namespace.members(lock).objects().find(|o| o.memory.contains(address));
+    let of = |namespace: &Namespace| namespace.members(lock).objects().find(|o| o.memory.contains(address));
+    let own = || of(namespace).or_else(|| namespaces(lock).iter().find_map(|other| of(other)));
     host.owner(address).cloned().or_else(own)
 }

@@ -7,6 +7,7 @@
 use std::ffi::OsStr;
 use std::sync::Arc;
 
+use crate::elf::addr::FileOffset;
 use crate::elf::dynamic::DF_1_NOOPEN;
 use crate::elf::image::DF_1_PIE;
 use crate::error::{Error, ErrorKind, Result, Where};
@@ -350,11 +351,11 @@ pub(crate) fn is_here(name: &str, caller: Option<Arc<Object>>, here: &Here<'_>) 
     let needed = Needed::new(Target::Name(name), caller, here);
     let wanted = Wanted { name: name.into(), bytes: None, why: Why::Opened };
     let file = needed.find(&wanted, headers, Report::silent())?;
-    Ok(object_of_file(&file, here).is_some())
+    Ok(object_of_file(&file, here).is_some_and(|object| !is_program(&object)))
 }
 
 /// The object of the namespace or of the host that goes by `name`.
-fn object_of_name(name: &str, here: &Here<'_>) -> Option<(Arc<Object>, SameBy)> {
+pub(crate) fn object_of_name(name: &str, here: &Here<'_>) -> Option<(Arc<Object>, SameBy)> {
     if let Some(object) = here.members.by_name(name) {
         let by = if object.soname.as_deref() == Some(name) { SameBy::Soname } else { SameBy::Name };
         return Some((object, by));
@@ -381,7 +382,8 @@ fn tell_known(name: &str, by: SameBy, tag: &Tag, report: Report<'_>) {
 /// The host object that goes by `name`.
 fn in_host(host: &Host, name: &str) -> Option<(Arc<Object>, SameBy)> {
     let by_soname = |o: &&Arc<Object>| o.soname.as_deref() == Some(name);
-    let by_path = |o: &&Arc<Object>| *o.tag.name == *name;
+    // glibc does not know the program by the name of its file.
+    let by_path = |o: &&Arc<Object>| *o.tag.name == *name && !is_program(o);
     let found = host.objects.iter().find(by_soname).map(|o| (o, SameBy::Soname));
     found.or_else(|| host.objects.iter().find(by_path).map(|o| (o, SameBy::Name))).map(|(o, by)| (o.clone(), by))
 }
@@ -391,30 +393,60 @@ fn file_id(path: &OsStr) -> Option<FileId> {
     Some(FileId { device: stat.st_dev, inode: stat.st_ino })
 }
 
-/// Refuses a library with `DF_1_NOOPEN`, which must not be opened by hand, but only be needed.
-pub(crate) fn refuse_noopen(root: &Object) -> Result<()> {
-    if root.is_host() || root.dynamic.flags_1 & DF_1_NOOPEN == 0 {
+/// The name of an object in refusals that glibc makes when it maps the object: the name by which it was asked for.
+pub(crate) fn asked_as(node: &Node) -> &str {
+    node.names.first().map_or(&node.object.tag.name, |name| name)
+}
+
+/// Refuses a library with `DF_1_NOOPEN`, opened or needed: it must be there when the program starts.
+pub(crate) fn refuse_noopen(object: &Object, name: &str) -> Result<()> {
+    if object.dynamic.flags_1 & DF_1_NOOPEN == 0 {
         return Ok(());
     }
     let kind = ErrorKind::Policy {
         what: "DT_FLAGS_1".into(),
         found: "DF_1_NOOPEN".into(),
-        reason: "the library says that it must not be opened at run time, only be needed by others (linked with -z nodlopen)".into(),
+        reason: "the library says that it must be there when the program starts (linked with -z nodlopen); link the program with it".into(),
     };
-    Err(kind.of(root.label(), Stage::Needed))
+    Err(kind.of(name, Stage::Needed))
 }
 
 /// Refuses a position-independent program: it is `ET_DYN` like a library, but it is none.
-pub(crate) fn refuse_program(root: &Object) -> Result<()> {
-    if root.is_host() || root.dynamic.flags_1 & DF_1_PIE == 0 {
+pub(crate) fn refuse_program(object: &Object, name: &str) -> Result<()> {
+    if object.dynamic.flags_1 & DF_1_PIE == 0 {
         return Ok(());
     }
     let kind = ErrorKind::Unsuitable {
         field: "DT_FLAGS_1".into(),
-        at: Where::Memory(root.image.dynamic().map_or_else(Default::default, |s| s.vaddr)),
+        at: Where::Memory(object.image.dynamic().map_or_else(Default::default, |s| s.vaddr)),
         found: "DF_1_PIE, a program".into(),
         expected: "a shared library".into(),
         reason: "a position-independent executable cannot be loaded as a library; run it instead".into(),
     };
-    Err(kind.of(root.label(), Stage::Needed))
+    Err(kind.of(name, Stage::Needed))
+}
+
+fn is_program(object: &Object) -> bool {
+    object.host.as_ref().is_some_and(|host| host.program)
+}
+
+/// The running program, opened by the name of its file. glibc does not know that name, and refuses the file as it refuses
+/// any other program.
+pub(crate) fn refuse_own_program(target: Target<'_>, root: &Object) -> Result<()> {
+    if !is_program(root) {
+        return Ok(());
+    }
+    match root.dynamic.flags_1 & DF_1_PIE {
+        0 => {
+            let kind = ErrorKind::Unsuitable {
+                field: "e_type".into(),
+                at: Where::File(FileOffset(16)),
+                found: "EXEC (2)".into(),
+                expected: "ET_DYN (3)".into(),
+                reason: "this is the running program; its symbols are found without a name".into(),
+            };
+            Err(kind.of(target.name(), Stage::Needed))
+        }
+        _ => refuse_program(root, target.name()),
+    }
 }

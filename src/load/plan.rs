@@ -27,9 +27,13 @@ fn refuse_executable_stack(image: &Image) -> Result<(), ErrorKind> {
     if !image.wants_executable_stack() {
         return Ok(());
     }
+    let found = match image.stack() {
+        Some(_) => "p_flags RWX, an executable stack,",
+        None => "no such program header, which asks for an executable stack,",
+    };
     Err(ErrorKind::Policy {
         what: "PT_GNU_STACK".into(),
-        found: "p_flags RWX, an executable stack,".into(),
+        found: found.into(),
         reason: "it would make every stack of the process executable; relink with -z noexecstack, and give assembly files a .note.GNU-stack section".into(),
     })
 }

@@ -10,7 +10,7 @@ use crate::event::{Kind, Report, Stage};
 use crate::host::Host;
 use crate::load::batch::{Batch, Held, Links, Mapped, Sealed};
 use crate::load::needed::Here;
-use crate::namespace::{self, Edges, Member};
+use crate::namespace::{self, Edges, Life, Member};
 use crate::object::Object;
 use crate::policy::Mode;
 use crate::runtime::tls;
@@ -32,12 +32,12 @@ pub(crate) fn publish(
     install_tls(&batch, here.host, report)?;
     report.tell(|| Kind::Publish { objects: batch.new_objects().map(|object| object.tag.clone()).collect() });
     let root = batch.nodes[0].object.shared();
-    let ids = batch.ids();
-    let mut order = batch.order;
+    let (ids, asked) = (batch.ids(), batch.asked_ids());
+    let mut order = batch.order_with_known();
     // Constructors of an object with DF_1_INITFIRST run before all others. The sort is stable, so the others keep their
     // order.
     order.sort_by_key(|&at| batch.nodes[at].object.dynamic.flags_1 & DF_1_INITFIRST == 0);
-    let init_order = order.iter().map(|&at| ids[at]).collect();
+    let init_order: Vec<u32> = order.iter().map(|&at| ids[at]).collect();
     here.namespace.change(here.lock, |members| {
         let Sealed(Links { nodes: links, unique }) = batch.stage;
         members.reserve(order.len());
@@ -54,10 +54,10 @@ pub(crate) fn publish(
             }
         }
         members.add_unique(unique);
-        members.opened(ids[0], &ids, mode);
+        members.opened(ids[0], &asked, mode);
     });
     namespace::remember(here.namespace, here.lock);
-    Ok((root, init_order))
+    Ok((root, fresh(init_order, here)))
 }
 
 /// Gives initial-exec thread-local variables, which lie at the same place in every thread, their initial values. By now
@@ -71,8 +71,20 @@ fn install_tls(batch: &Batch<Sealed>, host: &Host, report: Report<'_>) -> Result
 }
 
 /// Counts one more use of a library that was loaded before, and returns it. `mode` may add to how it is used.
-pub(crate) fn already_here(batch: Batch<Mapped>, mode: Mode, here: &Here<'_>) -> Arc<Object> {
-    let (ids, root) = (batch.ids(), batch.nodes[0].object.shared());
-    here.namespace.change(here.lock, |members| members.opened(root.tag.id, &ids, mode));
-    root
+///
+/// Constructors that did not run yet come back in order: a constructor of the load that brought the library may open it.
+/// As in glibc, there are none if the library was opened by itself before.
+pub(crate) fn already_here(batch: Batch<Mapped>, mode: Mode, here: &Here<'_>) -> (Arc<Object>, Vec<u32>) {
+    let (ids, asked, root) = (batch.ids(), batch.asked_ids(), batch.nodes[0].object.shared());
+    let was_open = here.namespace.members(here.lock).get(root.tag.id).is_some_and(|member| member.opens > 0);
+    here.namespace.change(here.lock, |members| members.opened(root.tag.id, &asked, mode));
+    let order = if was_open { Vec::new() } else { batch.order_with_known() };
+    (root, fresh(order.into_iter().map(|at| ids[at]).collect(), here))
+}
+
+/// The members of `order` whose constructors did not run yet.
+fn fresh(mut order: Vec<u32>, here: &Here<'_>) -> Vec<u32> {
+    let members = here.namespace.members(here.lock);
+    order.retain(|&id| members.get(id).is_some_and(|member| member.life == Life::Fresh));
+    order
 }

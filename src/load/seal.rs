@@ -2,6 +2,7 @@
 //!
 //! `PT_GNU_RELRO`; glibc `_dl_protect_relro`.
 
+use crate::elf::addr::Vaddr;
 use crate::error::Result;
 use crate::event::{Report, Stage};
 use crate::load::batch::{Batch, Relocated, Sealed};
@@ -15,7 +16,8 @@ pub(crate) fn seal(batch: Batch<Relocated>, report: Report<'_>) -> Result<Batch<
     let report = report.at(Stage::Seal);
     for object in batch.new_objects() {
         let Some(relro) = object.image.relro() else { continue };
-        let range = relro.vaddr.span(relro.memsz).unwrap_or(relro.vaddr..relro.vaddr);
+        let end = relro.vaddr.checked_add(relro.memsz).unwrap_or(Vaddr(u64::MAX));
+        let range = relro.vaddr..end;
         let sealed = object.memory.seal(range, report.about(&object.tag));
         sealed.map_err(|kind| kind.of(object.label(), Stage::Seal))?;
     }

@@ -3,7 +3,7 @@
 //! The register of an argument depends on its type (psABI, "Parameter Passing"), and the types are known only when the
 //! command runs. So libffi makes the call.
 
-use std::ffi::c_void;
+use std::ffi::{OsString, c_void};
 use std::io::Write as _;
 
 use dlscope::Library;
@@ -28,7 +28,7 @@ Examples:
 Nothing checks the types: a call with a wrong signature may crash, as it would in C.")]
 pub struct Args {
     /// The library: a name to search, or a path with a '/'
-    library: String,
+    library: OsString,
     /// The function and its types, as 'pow(f64, f64) -> f64'
     signature: String,
     /// One value for each argument

@@ -8,8 +8,8 @@ use std::alloc::{Layout, alloc, dealloc};
 use std::arch::naked_asm;
 use std::ffi::c_void;
 use std::ptr;
-use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use nix::libc;
 
@@ -30,6 +30,8 @@ pub(super) struct Blocks {
     length: u64,
     /// In which round of key destructors the thread is.
     round: u32,
+    /// What stays as long as code of libraries may run in this thread.
+    kept: Vec<Arc<dyn Send + Sync>>,
 }
 
 /// One block. 32 bytes, so that an index is a shift.
@@ -216,6 +218,12 @@ impl Blocks {
     }
 }
 
+/// Keeps something until the last round of key destructors of this thread.
+pub(crate) fn keep_for_thread(kept: Arc<dyn Send + Sync>) {
+    // SAFETY: the table is this thread's own, and nobody else has a reference to it.
+    unsafe { (*table()).kept.push(kept) };
+}
+
 /// The word that holds this thread's table.
 fn table_word() -> *mut *mut Blocks {
     words(|words| words.blocks.as_ptr().cast())
@@ -226,7 +234,8 @@ fn table() -> *mut Blocks {
     // SAFETY: the first word of this thread's own arena, which only this thread reads and writes.
     unsafe {
         if (*table_word()).is_null() {
-            let table = Box::into_raw(Box::new(Blocks { entries: ptr::null_mut(), length: 0, round: 0 }));
+            let blocks = Blocks { entries: ptr::null_mut(), length: 0, round: 0, kept: Vec::new() };
+            let table = Box::into_raw(Box::new(blocks));
             *table_word() = table;
             libc::pthread_setspecific(key(), table.cast());
         }

@@ -31,7 +31,7 @@ use crate::thread::pointer as thread_pointer;
 pub(crate) use arena::install;
 pub(crate) use creating::creating;
 pub(crate) use descriptor::{descriptor, host_descriptor, undefined_descriptor};
-pub(crate) use dynamic::{existing, get_addr, variable};
+pub(crate) use dynamic::{existing, get_addr, keep_for_thread, variable};
 
 /// The highest bit of a module id: this one is ours. glibc counts its own from 1.
 const OURS: u64 = 1 << 63;

@@ -177,7 +177,11 @@ impl<'a> Meaning<'a> {
             RelocKind::TlsDesc => {
                 // SAFETY: the loader has made a descriptor of these two words.
                 let offset = unsafe { through_descriptor(place) };
-                self.of_thread_local(thread_pointer().wrapping_add(offset)).unwrap_or(WordMeaning::Value(offset))
+                let address = thread_pointer().wrapping_add(offset);
+                // An undefined weak variable has no block: its address is the addend in every thread, so its distance
+                // from the thread pointer differs from process to process (glibc `_dl_tlsdesc_undefweak`).
+                let nowhere = (address == slot.addend as u64).then_some(WordMeaning::Value(address));
+                nowhere.or_else(|| self.of_thread_local(address)).unwrap_or(WordMeaning::Value(offset))
             }
             _ => self.of_address(raw),
         }

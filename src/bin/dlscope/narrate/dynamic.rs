@@ -18,8 +18,10 @@ struct DynamicRow<'e> {
 /// Stage 5, dynamic.
 pub fn dynamic(t: &mut Teller, section: &Section<'_>) {
     let mut entries = Vec::new();
+    let mut stores = Vec::new();
     for event in &section.events {
         match &event.kind {
+            Kind::Store { address, before, after, .. } => stores.push((*address, before, after)),
             Kind::DynamicEntry { vaddr, tag, value, text } => {
                 let value = shown(tag, value.0);
                 entries.push(DynamicRow { vaddr: vaddr.to_string(), tag, value, text: text.as_deref() });
@@ -41,6 +43,25 @@ pub fn dynamic(t: &mut Teller, section: &Section<'_>) {
         t.page.line(line);
         let table = if t.view.all { each(&entries) } else { by_theme(&entries) };
         t.page.table(&table, 2);
+    }
+    if let (Some(first), Some(bias)) = (stores.first(), t.object(section).and_then(|object| object.bias)) {
+        let line = format!(
+            "{} of them become addresses, as in ld.so: d_ptr + B. The first: {} → {}",
+            stores.len(),
+            first.1,
+            first.2
+        );
+        t.page.prose(&line, 2);
+        if t.view.all {
+            let mut table = Table::whole(true);
+            for (address, before, after) in stores {
+                // `d_ptr` is the second word of an entry.
+                let entry = bias.vaddr(address).0.wrapping_sub(8);
+                let tag = entries.iter().find(|row| row.vaddr == format!("{entry:#x}")).map_or("", |row| row.tag);
+                table.row([tag.to_string(), before.to_string(), format!("→ {after}")]);
+            }
+            t.page.table(&table, 4);
+        }
     }
     if let Some(line) = tables {
         t.page.prose(&line, 2);
