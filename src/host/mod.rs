@@ -385,11 +385,10 @@ fn link_map_word(object: &Object, field: Option<usize>) -> Option<u64> {
     Some(unsafe { (at as *const u64).read() })
 }
 
+/// The sonames of the C library's own objects that have to do with loading.
+const C_LIBRARY: [&str; 3] = ["libc.so.6", "ld-linux-x86-64.so.2", "libdl.so.2"];
+
 /// Whether an object is part of the C library itself, which implements `dlopen` and its kin.
 pub(crate) fn is_c_library(object: &Object) -> bool {
-    object.is_host()
-        && object
-            .soname
-            .as_deref()
-            .is_some_and(|soname| matches!(soname, "libc.so.6" | "ld-linux-x86-64.so.2" | "libdl.so.2"))
+    object.is_host() && object.soname.as_deref().is_some_and(|soname| C_LIBRARY.contains(&soname))
 }

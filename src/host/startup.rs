@@ -13,9 +13,9 @@ use goblin::elf64::dynamic::{
 };
 use goblin::elf64::program_header::{PT_LOAD, ProgramHeader};
 
-use super::KERNELS;
 use super::real::{self, DlFindObject};
 use super::start::{last_at_start, list_head};
+use super::{C_LIBRARY, KERNELS};
 use crate::elf::addr::{Addr, Bias, PAGE, Vaddr};
 use crate::elf::dynamic::{Dynamic, DynamicEntry, host_pointer};
 use crate::elf::symbol::{Bytes, Class, Symbol, SymbolTable, Want, Wanted};
@@ -49,7 +49,7 @@ pub(crate) fn name(map: &LinkMap) -> &'static [u8] {
 /// Whether it is a part of the C library itself.
 pub(crate) fn is_c_library(map: &LinkMap) -> bool {
     let file = name(map).rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-    [&b"libc.so.6"[..], b"ld-linux-x86-64.so.2", b"libdl.so.2"].contains(&file)
+    C_LIBRARY.iter().any(|soname| soname.as_bytes() == file)
 }
 
 /// The start-up objects with their tables, the executable first. Found out once, into pages of their own. None are known

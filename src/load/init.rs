@@ -24,8 +24,6 @@ use crate::runtime::unwind;
 pub(crate) unsafe fn run(namespace: &Namespace, order: &[u32], lock: &Lock, report: Report<'_>) {
     let report = report.at(Stage::Init);
     report.tell(|| Kind::Order { objects: tags(namespace, order, lock) });
-    // Unwind tables are published once for all new objects, and before their code runs: it may throw.
-    unwind::publish(order.len(), lock);
     let mut watch = Watch::default();
     for &id in order {
         // Constructors run once: they are not for an object that is past `Life::Fresh`.

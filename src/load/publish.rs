@@ -13,7 +13,7 @@ use crate::load::needed::Here;
 use crate::namespace::{self, Edges, Life, Member};
 use crate::object::Object;
 use crate::policy::Mode;
-use crate::runtime::tls;
+use crate::runtime::{tls, unwind};
 
 /// Enters the new objects into the namespace. From here on a nested open may hold them, so nothing is undone any more.
 /// Returns the opened library, and the order of the constructors: tags of new objects, dependencies first.
@@ -33,6 +33,7 @@ pub(crate) fn publish(
     report.tell(|| Kind::Publish { objects: batch.new_objects().map(|object| object.tag.clone()).collect() });
     let root = batch.nodes[0].object.shared();
     let (ids, asked) = (batch.ids(), batch.asked_ids());
+    let new = batch.order.len();
     let mut order = batch.order_with_known();
     // Constructors of an object with DF_1_INITFIRST run before all others. The sort is stable, so the others keep their
     // order.
@@ -57,6 +58,8 @@ pub(crate) fn publish(
         members.opened(ids[0], &asked, mode);
     });
     namespace::remember(here.namespace, here.lock);
+    // Once for all new objects, and before their code runs: it may throw.
+    unwind::publish(new, here.lock);
     Ok((root, fresh(init_order, here)))
 }
 

@@ -1,7 +1,7 @@
 //! Stage 7, versions: whether every version that a new object needs is defined, before any relocation is applied.
 //!
-//! LSB "Symbol Versioning", "Startup Sequence"; glibc `_dl_check_map_versions` and `dl_isa_level_check`. The check gives an early and readable
-//! refusal: "needs GLIBC_2.38" says more than the first symbol that would be missing.
+//! LSB "Symbol Versioning", "Startup Sequence"; glibc `_dl_check_map_versions` and `dl_isa_level_check`. The check gives
+//! an early and readable refusal: "needs GLIBC_2.38" says more than the first symbol that would be missing.
 
 use std::sync::Arc;
 
