@@ -16,7 +16,7 @@ use crate::policy::Mode;
 use crate::runtime::{tls, unwind};
 
 /// Enters the new objects into the namespace. From here on a nested open may hold them, so nothing is undone any more.
-/// Returns the opened library, and the order of the constructors: tags of new objects, dependencies first.
+/// Returns the opened library, and the tags of those whose constructors are to run, new or still waiting, in order.
 ///
 /// # Errors
 /// If an initial-exec thread-local variable cannot get its initial value in every thread. Every new object is unmapped
