@@ -81,16 +81,9 @@ impl Memory {
             Ground::Nothing => reserve(plan.length(), plan.align, plan.span.start, report)?,
             Ground::File { offset, prot } => map_whole(plan.length(), prot, fd, offset, report)?,
         };
-        let regions = regions(image);
-        let memory = Memory {
-            bias: Bias(start.0.wrapping_sub(plan.span.start.0)),
-            span: plan.span.clone(),
-            data: data(&regions),
-            regions,
-            text_open: AtomicBool::new(false),
-            // If a step fails from here on, `Drop` unmaps the whole reservation.
-            owned: Some(Owned { tag: tag.clone(), probe }),
-        };
+        let bias = Bias(start.0.wrapping_sub(plan.span.start.0));
+        // If a step fails from here on, `Drop` unmaps the whole reservation.
+        let memory = Memory::new(bias, plan.span.clone(), regions(image), Some(Owned { tag: tag.clone(), probe }));
         report.tell(|| Kind::Placed { bias: memory.bias, address: start, length: plan.length() });
         for step in &plan.steps {
             memory.carry_out(step, fd, report)?;
@@ -103,14 +96,13 @@ impl Memory {
         let regions = regions(image);
         let first = regions.first().map_or(Vaddr(0), |r| r.range.start.page_down());
         let end = regions.last().map_or(Vaddr(0), |r| r.range.end);
-        Memory {
-            bias,
-            span: first..end,
-            data: Vaddr(0)..Vaddr(0),
-            regions,
-            text_open: AtomicBool::new(false),
-            owned: None,
-        }
+        Memory::new(bias, first..end, regions, None)
+    }
+
+    fn new(bias: Bias, span: Range<Vaddr>, regions: Vec<Region>, owned: Option<Owned>) -> Memory {
+        let data = regions.iter().rev().find(|r| r.prot.writable() && owned.is_some());
+        let data = data.map_or(Vaddr(0)..Vaddr(0), |r| r.range.clone());
+        Memory { bias, span, regions, data, text_open: AtomicBool::new(false), owned }
     }
 
     fn carry_out(&self, step: &Step, fd: BorrowedFd<'_>, report: Report<'_>) -> Result<(), ErrorKind> {
@@ -391,11 +383,6 @@ fn regions(image: &Image) -> Vec<Region> {
         prot: s.flags,
     };
     image.loads().map(region).collect()
-}
-
-fn data(regions: &[Region]) -> Range<Vaddr> {
-    let last = regions.iter().rev().find(|r| r.prot.writable());
-    last.map_or(Vaddr(0)..Vaddr(0), |r| r.range.clone())
 }
 
 #[inline(always)]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::elf::addr::Addr;
 use crate::error::{Error, Result};
 use crate::event::{Kind, Report};
-use crate::hash::Map;
+use rustc_hash::FxHashMap as Map;
 
 /// What the user decided about a namespace.
 #[derive(Clone, Default)]

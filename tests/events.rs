@@ -236,9 +236,9 @@ fn the_line_of_an_event_is_a_line_of_dlscope() {
                 event.source.line
             );
             if matches!(event.kind, Kind::Store { .. }) {
-                let decides =
-                    if event.stage == Stage::Dynamic { "src/load/dynamic.rs" } else { "src/load/relocate.rs" };
-                assert_eq!(event.source.file, decides, "the line that decided, not the one that stores");
+                let decides = if event.stage == Stage::Dynamic { "src/load/dynamic" } else { "src/load/relocate" };
+                let file = event.source.file;
+                assert!(file.starts_with(decides), "{file} is not where it was decided what to store");
                 assert!(line.contains("store"), "{line}");
             }
         }

@@ -12,7 +12,6 @@ use super::open::namespace_of;
 use super::{is, not_meanwhile, process_wide, program_name, program_name_bytes, replacement, replacement_of};
 use crate::elf::addr::Addr;
 use crate::event::Report;
-use crate::hash::Set;
 use crate::host::startup::{self, Answer};
 use crate::host::{self, Host};
 use crate::library::{address, no_such_symbol};
@@ -23,6 +22,7 @@ use crate::namespace::{Namespace, anyone_listens, namespaces, nothing_is_loaded}
 use crate::object::Object;
 use crate::runtime::ifunc;
 use crate::thread::words;
+use rustc_hash::FxHashSet as Set;
 
 /// `dlsym`, with the return address of the caller.
 ///

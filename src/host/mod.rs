@@ -8,6 +8,7 @@
 
 use std::ffi::{CStr, OsStr, OsString, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -45,6 +46,7 @@ pub(crate) struct Host {
 static HOST: Guarded<Option<Host>> = Guarded::new(None);
 
 /// A walk through the list, while glibc's lock is held.
+#[derive(Default)]
 struct Walk<'k> {
     known: Option<&'k Host>,
     /// Somebody reads the names.
@@ -55,7 +57,7 @@ struct Walk<'k> {
     adds: u64,
     subs: u64,
     /// The element after the last one that was met.
-    next: *mut LinkMap,
+    next: Option<NonNull<LinkMap>>,
     /// The end of the start-up objects was not met yet. Without a note from start-up, all that is there at first counts.
     at_start: bool,
     found: Vec<Arc<Object>>,
@@ -121,8 +123,8 @@ pub(crate) fn look(lock: &Lock, report: Report<'_>) -> Result<Host> {
     // A clone: no borrow is held when events are told.
     let known = HOST.borrow(lock).clone();
     let mut walk = Walk::new(known.as_ref(), report.listening());
-    // SAFETY: the callback takes exactly this argument. glibc does not reset its lock in a forked child.
-    lock::without_fork(|| unsafe { real::iterate()(Some(visit), (&raw mut walk).cast()) });
+    // SAFETY: glibc's lock is held, and `info` is glibc's.
+    walk_list(&mut |info| unsafe { walk.meet(info) });
     let Walk { unchanged, adds, subs, mut found, kernels, startup, failed, .. } = walk;
     found.extend(kernels);
     if let Some(error) = failed {
@@ -155,33 +157,29 @@ pub(crate) fn look_silently(lock: &Lock) -> Result<Host> {
     look(lock, Report::silent())
 }
 
-/// Called by glibc for each object, in the order of the list, with its lock held: so the list stands still, and nothing
-/// of it is unmapped meanwhile.
-unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, walk: *mut c_void) -> c_int {
-    // SAFETY: `look` passes its `Walk`; glibc passes a valid `info`.
-    let (info, walk) = unsafe { (&*info, &mut *walk.cast::<Walk<'_>>()) };
-    // SAFETY: as above.
-    unsafe { walk.meet(info) }
+/// Calls `see` for each object of glibc's list, in its order, until it gives another answer than 0. glibc's lock is held: so
+/// the list stands still, and nothing of it is unmapped meanwhile.
+fn walk_list(see: &mut dyn FnMut(&libc::dl_phdr_info) -> c_int) {
+    let mut see = see;
+    // glibc does not reset its lock in a forked child.
+    // SAFETY: the callback takes exactly this argument.
+    lock::without_fork(|| unsafe { libc::dl_iterate_phdr(Some(LOADERS), (&raw mut see).cast()) });
+}
+
+/// The callback of [`walk_list`]. Where `interpose!` gives the name `dl_iterate_phdr` to ours, ours knows it by this, and
+/// passes it on to glibc's.
+pub(crate) static LOADERS: real::Visit = visit;
+
+unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, see: *mut c_void) -> c_int {
+    type See<'a> = &'a mut dyn FnMut(&libc::dl_phdr_info) -> c_int;
+    // SAFETY: `walk_list` passes its `see`; glibc passes a valid `info`.
+    unsafe { (*see.cast::<See<'_>>())(&*info) }
 }
 
 impl<'k> Walk<'k> {
     fn new(known: Option<&'k Host>, watched: bool) -> Walk<'k> {
-        Walk {
-            known,
-            watched,
-            unchanged: false,
-            begun: false,
-            adds: 0,
-            subs: 0,
-            next: std::ptr::null_mut(),
-            // Those of start-up are known since the first walk.
-            at_start: known.is_none(),
-            // Nothing is allocated for a list that did not change.
-            found: Vec::new(),
-            kernels: None,
-            startup: 0,
-            failed: None,
-        }
+        // Start-up objects are known since the first walk. Nothing is allocated for a list that did not change.
+        Walk { known, watched, at_start: known.is_none(), ..Walk::default() }
     }
 
     /// Takes one object over; what was known before stays the same. Another answer than 0 ends the walk.
@@ -234,17 +232,17 @@ impl<'k> Walk<'k> {
     /// glibc's lock is held.
     unsafe fn element(&mut self, section: u64) -> Option<*mut LinkMap> {
         // SAFETY: the caller keeps what this function's `# Safety` section asks for.
-        let head = unsafe { list_head() }?;
+        let head = NonNull::new(unsafe { list_head() }?);
         for from in [self.next, head] {
-            let mut at = from;
-            while !at.is_null() {
+            let mut next = from;
+            while let Some(at) = next {
                 // SAFETY: an element of the list.
-                let map = unsafe { &*at };
+                let map = unsafe { at.as_ref() };
+                next = NonNull::new(map.l_next);
                 if map.l_ld == section {
-                    self.next = map.l_next;
-                    return Some(at);
+                    self.next = next;
+                    return Some(at.as_ptr());
                 }
-                at = map.l_next;
             }
         }
         None
@@ -315,28 +313,16 @@ pub(crate) fn while_mapped<R, F: FnOnce() -> R>(object: &Object, act: F) -> Opti
     if !object.is_host() || object.is_startup() {
         return Some(act());
     }
-    let mut seek = Seek { object, act: Some(act), result: None };
-    // SAFETY: the callback takes exactly this argument. glibc does not reset its lock in a forked child.
-    lock::without_fork(|| unsafe { real::iterate()(Some(found::<R, F>), (&raw mut seek).cast()) });
-    seek.result
-}
-
-/// The way to one object of the host.
-struct Seek<'o, R, F> {
-    object: &'o Object,
-    act: Option<F>,
-    result: Option<R>,
-}
-
-/// Called by glibc for each object, with its lock held.
-unsafe extern "C" fn found<R, F: FnOnce() -> R>(info: *mut libc::dl_phdr_info, _: usize, seek: *mut c_void) -> c_int {
-    // SAFETY: `while_mapped` passes its `Seek`; glibc passes a valid `info`.
-    let (shown, seek) = unsafe { (Shown::of(&*info), &mut *seek.cast::<Seek<'_, R, F>>()) };
-    if !shown.is(seek.object) {
-        return 0;
-    }
-    seek.result = seek.act.take().map(|act| act());
-    1
+    let (mut act, mut result) = (Some(act), None);
+    walk_list(&mut |info| {
+        // SAFETY: glibc's lock is held, and `info` is glibc's.
+        let is_it = unsafe { Shown::of(info) }.is(object);
+        if is_it {
+            result = act.take().map(|act| act());
+        }
+        c_int::from(is_it)
+    });
+    result
 }
 
 /// Where the executable is: `exactly`, or as the kernel was told, which may be a link to it or a script that names it.

@@ -60,7 +60,7 @@ pub(crate) fn address(
         true => scope::ask_in_turn(scope, &wanted, candidates.insert(Vec::new())).1,
         false => directory.find(scope, &wanted),
     };
-    scope::tell(&wanted, candidates, found, report);
+    report.tell_each(|| scope::lookup_event(&wanted, candidates.unwrap_or_default(), found));
     let result = found.map(|definition| meaning(definition, symbol, namespace, report)).transpose();
     report.tell(|| {
         let missing = || no_such_symbol(symbol, version, whose(), directory.names(scope)).first_line();

@@ -35,7 +35,11 @@ pub(crate) fn object(
 ) -> Result<Brought> {
     let wrap = |kind: ErrorKind| kind.of(&*tag.name, Stage::Dynamic);
     let mut object = Object::new(tag.clone(), file.path, file.id, file.image, memory).map_err(wrap)?;
-    note_search_paths(&object, loaded_by);
+    // Search paths that may change before they are needed are made now.
+    let inherits = loaded_by.is_some_and(|by| by.dynamic.rpath.is_some() || by.paths.get().is_some());
+    if inherits || !tag.name.starts_with('/') {
+        note_search_paths(&object, loaded_by);
+    }
     tell_tables(&object, report.at(Stage::Dynamic));
     make_addresses(&object, report.at(Stage::Dynamic));
     let mut kept = Kept::new();

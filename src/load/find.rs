@@ -17,7 +17,6 @@ use nix::unistd::{AccessFlags, access};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Kind, Outcome, Report, Rule, Stage};
-use crate::hash::Set;
 use crate::host;
 use crate::host::cpu::{Level, cpu_level};
 use crate::load::read::OpenFile;
@@ -25,6 +24,7 @@ use crate::lock::{Lock, made_once};
 use crate::memory::name_of;
 use crate::object::Object;
 use crate::text::unescape;
+use rustc_hash::FxHashSet as Set;
 
 mod ldcache;
 mod paths;

@@ -23,6 +23,6 @@ pub(crate) fn map(
     probe: Option<&Arc<dyn Probe>>,
     report: Report<'_>,
 ) -> Result<Memory> {
-    Memory::map(plan, &file.image, file.fd.as_fd(), tag, probe.cloned(), report.at(Stage::Map))
+    Memory::map(plan, &file.headers.image, file.fd.as_fd(), tag, probe.cloned(), report.at(Stage::Map))
         .map_err(|kind| kind.of(&*tag.name, Stage::Map))
 }

@@ -34,14 +34,13 @@ pub(crate) fn publish(
     let root = batch.nodes[0].object.shared();
     let (ids, asked) = (batch.ids(), batch.asked_ids());
     let new = batch.order.len();
-    let mut order = batch.order_with_known();
-    // Constructors of an object with DF_1_INITFIRST run before all others. The sort is stable, so the others keep their
-    // order.
-    order.sort_by_key(|&at| batch.nodes[at].object.dynamic.flags_1 & DF_1_INITFIRST == 0);
-    let init_order: Vec<u32> = order.iter().map(|&at| ids[at]).collect();
+    // Constructors of an object with DF_1_INITFIRST run before all others.
+    let goes_first = |&at: &usize| batch.nodes[at].object.dynamic.flags_1 & DF_1_INITFIRST != 0;
+    let (first, rest): (Vec<usize>, Vec<usize>) = batch.order_with_known().into_iter().partition(goes_first);
+    let order: Vec<u32> = first.into_iter().chain(rest).map(|at| ids[at]).collect();
     here.namespace.change(here.lock, |members| {
         let Sealed(Links { nodes: links, unique }) = batch.stage;
-        members.reserve(order.len());
+        members.reserve(new);
         for (node, linked) in batch.nodes.into_iter().zip(links) {
             let filtees = node.filtees.iter().map(|&filtee| ids[filtee]).collect();
             let needs = node.needs.iter().map(|&need| ids[need]).collect();
@@ -60,7 +59,7 @@ pub(crate) fn publish(
     namespace::remember(here.namespace, here.lock);
     // Once for all new objects, and before their code runs: it may throw.
     unwind::publish(new, here.lock);
-    Ok((root, fresh(init_order, here)))
+    Ok((root, fresh(order, here)))
 }
 
 /// Gives initial-exec thread-local variables, which lie at the same place in every thread, their initial values. By now

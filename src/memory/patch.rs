@@ -23,17 +23,19 @@ pub(crate) struct DataWords<'m> {
     /// `B`, the load bias.
     bias: u64,
     start: u64,
-    /// How many places, from the start of the segment on, have room for a whole word. It is 0 if probes are told of
-    /// every store: then [`Memory::store`] does all of them.
+    /// How many places, from the start of the segment on, have room for a whole word. It is 0 if a probe listens closely:
+    /// then every store goes the long way.
     room: u64,
 }
 
 impl DataWords<'_> {
-    /// [`Memory::store`] for a word that most likely lies in the data segment.
+    /// [`Memory::store`] for a word that most likely lies in the data segment. The long way, for all other words and
+    /// for probes, begins with `tell`: one comparison decides on both, because a library may have 100,000 such words.
     #[track_caller]
     #[inline(always)]
-    pub(crate) fn store(&self, place: Vaddr, value: u64) -> Option<()> {
+    pub(crate) fn store(&self, place: Vaddr, value: u64, tell: impl FnOnce()) -> Option<()> {
         if place.0.wrapping_sub(self.start) >= self.room {
+            tell();
             return self.memory.store(place, value, self.report);
         }
         let slot = pointer(Addr(self.bias.wrapping_add(place.0))).cast::<u64>();

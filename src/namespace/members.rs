@@ -10,10 +10,10 @@ use std::sync::{Arc, Weak};
 use super::Namespace;
 use super::order::{dependencies_first, search_order};
 use crate::elf::dynamic::DF_1_NODELETE;
-use crate::hash::Map;
 use crate::host::Host;
 use crate::object::{FileId, Object};
 use crate::policy::Mode;
+use rustc_hash::FxHashMap as Map;
 
 /// Where an object is in its life, as far as its own code is concerned.
 ///

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use goblin::elf64::reloc::Rela;
 
 use crate::elf::addr::Vaddr;
-use crate::elf::c_str_at;
+use crate::elf::addr::c_str_at;
 use crate::elf::dynamic::{Dynamic, StrOffset, Table};
 use crate::elf::gnu_hash::GnuHash;
 use crate::elf::symbol::{Bytes, SymbolTable};

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering,
 use goblin::elf64::program_header::PT_GNU_EH_FRAME;
 
 use crate::elf::addr::{Addr, Vaddr};
-use crate::elf::{u16_at, u32_at};
+use crate::elf::addr::{u16_at, u32_at};
 use crate::event::{Kind, Report};
 use crate::host;
 use crate::lock::{Guarded, Lock, is_borrowing, without_fork};
@@ -226,6 +226,10 @@ pub unsafe extern "C" fn find_object(pc: *mut c_void, result: *mut DlFindObject)
 #[doc(hidden)]
 pub unsafe extern "C" fn iterate_phdr(visit: Option<Visit>, data: *mut c_void) -> c_int {
     let Some(visit) = visit else { return 0 };
+    if ptr::fn_addr_eq(visit, host::LOADERS) {
+        // SAFETY: as the loader called this one.
+        return unsafe { host::real::iterate()(Some(visit), data) };
+    }
     let (adds, subs) = (ADDED.load(Ordering::Relaxed), REMOVED.load(Ordering::Relaxed));
     // Copies first, a few at a time: no lock is held while the callback runs. It may ask for symbols or open libraries, and
     // glibc's own lock, held meanwhile, would then wait for a thread that waits for it. And nothing is allocated, because a

@@ -13,7 +13,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
 use crate::elf::addr::Addr;
-use crate::elf::{c_str_at, u32_at};
+use crate::elf::addr::{c_str_at, u32_at};
 use crate::event::{Kind, LoadId, Report};
 use crate::host::cpu::{Level, cpu_level};
 use crate::load::read::close;
