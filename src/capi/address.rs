@@ -127,5 +127,7 @@ fn nearest(symbols: &SymbolTable<'_>, bias: Bias, address: Addr) -> Option<(*con
     let (_, index) = best?;
     let symbol = symbols.get(index)?;
     let entry = symbols.place(index).map_or(ptr::null(), ptr::from_ref);
-    Some((symbols.name(&symbol).as_ptr().cast(), symbol.address(bias), entry))
+    // A damaged name is shown as none.
+    let name = Some(symbols.name(&symbol)).filter(|name| !name.is_empty());
+    Some((name.map_or(ptr::null(), |name| name.as_ptr().cast()), symbol.address(bias), entry))
 }

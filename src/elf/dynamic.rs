@@ -305,8 +305,8 @@ impl Dynamic {
     /// glibc's `_ELF_DYNAMIC_DO_RELOC` corrects this in the same way.
     fn without_plt_overlap(mut self) -> Dynamic {
         if let (Some(rela), Some(plt)) = (&mut self.rela, self.jmprel) {
-            let rela_end = rela.at.0.wrapping_add(rela.length);
-            if plt.at >= rela.at && plt.at.0.wrapping_add(plt.length) == rela_end {
+            let [rela_end, plt_end] = [*rela, plt].map(|table| table.at.0.checked_add(table.length));
+            if plt.at >= rela.at && plt_end.is_some() && plt_end == rela_end {
                 rela.length -= plt.length;
             }
         }

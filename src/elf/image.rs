@@ -264,8 +264,8 @@ impl Image {
         let image = Image { e_type: ET_DYN, e_machine: EM_X86_64, e_phoff: offset, e_phnum, file_length, segments };
         // `objcopy --only-keep-debug` leaves the header, but none of its bytes.
         let dynamic = image.segment(PT_DYNAMIC);
-        if dynamic.is_none_or(|dynamic| dynamic.filesz == 0) {
-            let found = if dynamic.is_some() { "a program header without bytes in the file" } else { "none" };
+        if dynamic.is_none_or(|dynamic| dynamic.filesz == 0 || dynamic.memsz == 0) {
+            let found = if dynamic.is_some() { "a program header without bytes" } else { "none" };
             return Err(ErrorKind::Unsuitable {
                 field: "PT_DYNAMIC".into(),
                 at: Where::File(offset),

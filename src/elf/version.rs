@@ -10,8 +10,12 @@ use crate::error::ErrorKind;
 
 /// Bit 15 of a version index: this is not the default version of the name.
 pub const HIDDEN: u16 = 0x8000;
+/// The format of both tables: `vd_version` and `vn_version`.
+const VER_CURRENT: u16 = 1;
 const VER_FLG_BASE: u16 = 1;
 const VER_FLG_WEAK: u16 = 2;
+const SIZEOF_VERDEF: usize = 20;
+const SIZEOF_VERNAUX: usize = 16;
 /// Memory for more versions is not reserved beforehand, whatever the file claims: few libraries have more.
 const MANY: u64 = 64;
 const RULE: &str = "LSB, \"Symbol Versioning\"";
@@ -89,8 +93,10 @@ impl<'a> Versions<'a> {
         self.by_index.reserve(likely + 2);
         self.defined.reserve(likely);
         table.walk("DT_VERDEF", |entry| {
+            (u16_at(bytes, entry)? == VER_CURRENT).then_some(())?;
             let (flags, index) = (u16_at(bytes, entry + 2)?, u16_at(bytes, entry + 4)?);
             let (hash, aux, next) = (u32_at(bytes, entry + 8)?, u32_at(bytes, entry + 12)?, u32_at(bytes, entry + 16)?);
+            table.has_room_for(self.defined.len(), SIZEOF_VERDEF)?;
             let text = c_str_at(strings, u32_at(bytes, entry + aux as usize)? as usize)?;
             if flags & VER_FLG_BASE == 0 {
                 let name = Name { text, hash, hidden: false };
@@ -109,6 +115,7 @@ impl<'a> Versions<'a> {
     pub fn read_needs(&mut self, table: List<'a>, strings: &'a [u8]) -> Result<(), ErrorKind> {
         let bytes = table.bytes;
         table.walk("DT_VERNEED", |entry| {
+            (u16_at(bytes, entry)? == VER_CURRENT).then_some(())?;
             let file = c_str_at(strings, u32_at(bytes, entry + 4)? as usize)?;
             let (aux, next) = (u32_at(bytes, entry + 8)?, u32_at(bytes, entry + 12)?);
             let mut one = entry.checked_add(aux as usize)?;
@@ -116,6 +123,7 @@ impl<'a> Versions<'a> {
                 let (hash, flags, other) = (u32_at(bytes, one)?, u16_at(bytes, one + 4)?, u16_at(bytes, one + 6)?);
                 let text = c_str_at(strings, u32_at(bytes, one + 8)? as usize)?;
                 let name = Name { text, hash, hidden: other & HIDDEN != 0 };
+                table.has_room_for(self.needs.len(), SIZEOF_VERNAUX)?;
                 self.set(other, name);
                 let at = Vaddr(table.at.0.wrapping_add(one as u64));
                 self.needs.push(Need { file, name, weak: flags & VER_FLG_WEAK != 0, at });
@@ -142,17 +150,24 @@ pub struct List<'a> {
 }
 
 impl List<'_> {
+    /// `None` if there are more records than the table has room for. They overlap then, and could be many more than the
+    /// file has bytes.
+    fn has_room_for(&self, records: usize, size: usize) -> Option<()> {
+        (records < self.bytes.len() / size).then_some(())
+    }
+
     /// Follows the list. Each entry says how many bytes further on the next one is; 0 ends the list. `read` returns that
     /// number, or `None` where the entry leaves the table.
     fn walk(&self, tag: &str, mut read: impl FnMut(usize) -> Option<u32>) -> Result<(), ErrorKind> {
         let mut entry = 0_usize;
-        // Every entry is at least one byte further on, so the list has no more entries than the table has bytes.
-        for index in 0..self.count.min(self.bytes.len() as u64) {
+        // No entry has less than 16 bytes.
+        for index in 0..self.count.min(self.bytes.len() as u64 / 16) {
             match read(entry) {
                 Some(0) => break,
                 Some(step) => entry = entry.saturating_add(step as usize),
                 None => {
-                    let found = "an offset past the end of the table or of DT_STRTAB";
+                    let found =
+                        "an offset past the end of the table or of DT_STRTAB, records that overlap, or a format but 1";
                     let place = Vaddr(self.at.0.wrapping_add(entry as u64));
                     return Err(ErrorKind::malformed(format!("{tag} entry {index}"), place, found, "one inside", RULE));
                 }

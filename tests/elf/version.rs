@@ -30,3 +30,16 @@ fn a_need_is_read_and_one_that_leaves_its_table_is_refused() {
     bytes[24] = 99; // vna_name
     assert!(Versions::default().read_needs(list(&bytes), strings).is_err());
 }
+
+#[test]
+fn records_that_overlap_take_no_more_memory_than_the_table_has() {
+    // One Verneed that claims 65,535 versions, each "four bytes further on".
+    let mut bytes = vec![0; 4096];
+    bytes[..12].copy_from_slice(&[1, 0, 0xff, 0xff, 0, 0, 0, 0, 16, 0, 0, 0]);
+    for at in (16..4096).step_by(4) {
+        bytes[at] = 4;
+    }
+    let mut versions = Versions::default();
+    assert!(versions.read_needs(list(&bytes), &[0; 8]).is_err());
+    assert!(versions.needs.len() <= 4096 / 16, "{}", versions.needs.len());
+}
