@@ -169,6 +169,11 @@ impl Search<'_> {
             if let Some(file) = tried.attempt(&format!("{dir}/{name}"), rule.clone(), report)? {
                 return Ok(Some(file));
             }
+            // A file that is there and that the kernel will not open, for example a link to itself, ends this list. The next
+            // rule has its turn (glibc `open_path`).
+            if ![Errno::ENOENT, Errno::EACCES, Errno::ENOTDIR].contains(&tried.errno) {
+                break;
+            }
         }
         Ok(None)
     }
@@ -214,7 +219,7 @@ impl Tried {
             Err(error) if is_for_another_machine(&error) => {
                 let why = error.kind.to_string().lines().next().unwrap_or_default().to_string();
                 self.pass_over(path, &rule, Outcome::Passed(why.clone()), &why, report);
-                self.last = Some(error);
+                (self.last, self.errno) = (Some(error), Errno::ENOENT);
                 Ok(None)
             }
             Err(error) => Err(error),
