@@ -34,8 +34,10 @@ use crate::lock::Shared;
 
 mod foreign;
 mod patch;
+mod view;
 pub(crate) use foreign::{Arguments, Around, NothingAround, Watch, call_fini, call_init, call_resolver};
 pub(crate) use patch::DataWords;
+pub(crate) use view::{Source, View};
 
 /// The memory of one object: mapped and owned by us, or the host's, which is only read.
 pub(crate) struct Memory {
@@ -178,12 +180,6 @@ impl Memory {
         Some(unsafe { std::slice::from_raw_parts(pointer(self.bias + at), length as usize) })
     }
 
-    /// A copy of the bytes from `at` to the end of its segment.
-    pub(crate) fn copy_tail(&self, at: Vaddr) -> Option<Vec<u8>> {
-        let end = self.region(at)?.range.end;
-        self.copy(at..end)
-    }
-
     /// A copy of `range`, if it lies in one readable segment.
     pub(crate) fn copy(&self, range: Range<Vaddr>) -> Option<Vec<u8>> {
         self.region(range.start).filter(|r| r.prot.readable() && range.end <= r.range.end)?;
@@ -228,6 +224,15 @@ impl Memory {
         (region.prot.readable() && fits(&region.range, at, 8)).then(|| {
             // SAFETY: eight bytes at `at` are mapped and readable.
             unsafe { pointer(self.bias + at).cast::<u64>().read_unaligned() }
+        })
+    }
+
+    /// The 32-bit word at `at`, if it lies in a readable segment.
+    pub(crate) fn half_word(&self, at: Vaddr) -> Option<u32> {
+        let region = self.region(at)?;
+        (region.prot.readable() && fits(&region.range, at, 4)).then(|| {
+            // SAFETY: four bytes at `at` are mapped and readable.
+            unsafe { pointer(self.bias + at).cast::<u32>().read_unaligned() }
         })
     }
 

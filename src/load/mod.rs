@@ -153,10 +153,13 @@ fn bring(wanted: &Wanted<'_>, needed: &Needed<'_>, report: Report<'_>) -> Result
     }
     let tag = Tag::new(&escape_path(&file.path));
     let report = report.about(&tag);
+    let (file, fd) = file.part();
     let plan = plan::plan(&file.image, &tag, report); // 3 plan
-    let memory = plan.and_then(|plan| map::map(&plan, &file, &tag, needed.probe(), report)); // 4 map
-    let file = file.without_descriptor(report.at(Stage::Map));
-    dynamic::object(file, &tag, memory?, needed.loaded_by(wanted), report) // 5 dynamic
+    let memory = plan.and_then(|plan| map::map(&plan, &file, &fd, &tag, needed.probe(), report)); // 4 map
+    // 5 dynamic
+    let object = memory.and_then(|memory| dynamic::object(file, &fd, &tag, memory, needed.loaded_by(wanted), report));
+    read::close(fd, report.at(Stage::Dynamic));
+    object
 }
 
 /// As much of a load as runs no code of the library: stages 1 to 7, and pass 1 of stage 8. `Ok(None)`: the load was

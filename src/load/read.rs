@@ -25,7 +25,7 @@ pub(crate) struct OpenFile {
     pub image: Image,
 }
 
-/// What stays of an [`OpenFile`] once its segments are mapped and its descriptor is closed.
+/// What stays of an [`OpenFile`] once its descriptor is closed.
 pub(crate) struct Headers {
     pub path: OsString,
     pub id: Option<FileId>,
@@ -33,11 +33,10 @@ pub(crate) struct Headers {
 }
 
 impl OpenFile {
-    /// Closes the descriptor. The mappings keep the file alive.
-    pub(crate) fn without_descriptor(self, report: Report<'_>) -> Headers {
+    /// Parts the headers, which stay, from the descriptor, which is closed after stage 5.
+    pub(crate) fn part(self) -> (Headers, OwnedFd) {
         let OpenFile { path, fd, id, image } = self;
-        close(fd, report);
-        Headers { path, id, image }
+        (Headers { path, id, image }, fd)
     }
 }
 
@@ -139,7 +138,7 @@ pub(crate) fn from_bytes(name: &str, bytes: &[u8], report: Report<'_>) -> Result
     Ok(file)
 }
 
-/// Closes a file by close(2), and tells of it.
+/// Closes a file by close(2), and tells of it. What is mapped of the file stays.
 pub(crate) fn close(fd: OwnedFd, report: Report<'_>) {
     let raw = fd.as_raw_fd();
     drop(fd);
