@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::errno::Errno;
 use nix::sys::mman::{self, MapFlags, ProtFlags};
 
-use crate::elf::addr::{Addr, Bias, FileOffset, PAGE, Vaddr, page_down};
+use crate::elf::addr::{Addr, Bias, FileOffset, PAGE, Vaddr, page_down, page_up};
 use crate::elf::image::{Image, Prot};
 use crate::elf::plan::{Ground, Plan, Step};
 use crate::error::ErrorKind;
@@ -35,9 +35,12 @@ use crate::lock::Shared;
 mod foreign;
 mod patch;
 mod view;
-pub(crate) use foreign::{Arguments, Around, NothingAround, Watch, call_fini, call_init, call_resolver};
+mod watch;
+pub(crate) use foreign::{Arguments, Around, NothingAround, call_fini, call_init, call_resolver};
 pub(crate) use patch::DataWords;
 pub(crate) use view::{Source, View};
+pub(crate) use watch::Watch;
+use watch::Writable;
 
 /// The memory of one object: mapped and owned by us, or the host's, which is only read.
 pub(crate) struct Memory {
@@ -58,6 +61,8 @@ pub(crate) struct Memory {
 /// One `PT_LOAD` in memory. The range is exact, not rounded to pages.
 struct Region {
     range: Range<Vaddr>,
+    /// Where pages begin that no byte of the file belongs to.
+    zeros: Vaddr,
     prot: Prot,
 }
 
@@ -203,10 +208,10 @@ impl Memory {
         Some((0..(range.end.0 - range.start.0) as usize / 8).map(move |at| unsafe { first.add(at).read_unaligned() }))
     }
 
-    /// The writable segments of an object that we mapped: address and range of each.
-    fn writable_ranges(&self) -> impl Iterator<Item = (Addr, Range<Vaddr>)> + '_ {
+    /// The writable segments of an object that we mapped.
+    fn writable(&self) -> impl Iterator<Item = Writable> + '_ {
         let writable = |r: &&Region| r.prot.readable() && r.prot.writable() && self.owned.is_some();
-        self.regions.iter().filter(writable).map(|r| (self.bias + r.range.start, r.range.clone()))
+        self.regions.iter().filter(writable).map(|r| Writable::of(r, self.bias + r.range.start))
     }
 
     /// Whether the bytes from `at` on, which lie in a readable segment, differ from `expected`.
@@ -393,6 +398,7 @@ fn regions(image: &Image) -> Vec<Region> {
         // Nobody but the system's loader has checked the headers of a host object, so the sum must not
         // overflow.
         range: s.vaddr..Vaddr(s.vaddr.0.saturating_add(s.memsz)),
+        zeros: Vaddr(page_up(s.vaddr.0.saturating_add(s.filesz)).unwrap_or(u64::MAX)),
         prot: s.flags,
     };
     image.loads().map(region).collect()

@@ -10,12 +10,15 @@ use std::thread;
 use tempfile::TempDir;
 
 use super::child::WhichLoader;
-use super::comparison::Comparison;
+use super::comparison::{Comparison, Verdict};
 use super::names::FileNames;
 use super::snapshot::LoadResult;
 use super::verdict::judge;
 use super::way::DlscopeOptions;
 use crate::child::{self, End, in_arguments};
+
+/// How often a library that differs is loaded by the system's loader again, to see what differs from run to run.
+const AGAIN: usize = 4;
 
 /// Compares the libraries, `jobs` at a time. `each` gets the results in the order of `libraries`.
 pub fn compare_all(
@@ -68,7 +71,21 @@ fn compare(library: &str, options: DlscopeOptions, folder: &TempDir, at: usize) 
     let system =
         run(WhichLoader::System, library, DlscopeOptions::default(), &folder.path().join(format!("{at}-system")))?;
     let dlscope = run(WhichLoader::Dlscope, library, options, &folder.path().join(format!("{at}-dlscope")))?;
-    Ok(judge(library, &system, &dlscope, &FileNames::default()))
+    let (names, mut more) = (FileNames::default(), Vec::new());
+    let mut result = judge(library, &system, &more, &dlscope, &names);
+    for again in 0..AGAIN {
+        if result.verdict != Verdict::Differ {
+            break;
+        }
+        let out = folder.path().join(format!("{at}-system-{again}"));
+        if let End::Told(LoadResult::Loaded(snapshot)) =
+            run(WhichLoader::System, library, DlscopeOptions::default(), &out)?
+        {
+            more.push(snapshot);
+            result = judge(library, &system, &more, &dlscope, &names);
+        }
+    }
+    Ok(result)
 }
 
 /// Runs one child.
