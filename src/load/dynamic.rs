@@ -118,6 +118,6 @@ fn tell_tables(object: &Object, report: Report<'_>) {
     report.tell_each(|| Kind::Tables {
         hash: object.dynamic.hash_tables(),
         symbols: symbols.count().into(),
-        versions: symbols.versions.defined.iter().map(|v| String::from_utf8_lossy(v.text).into_owned()).collect(),
+        versions: symbols.versions.defined.iter().map(|v| escape(v.text).into_owned()).collect(),
     });
 }

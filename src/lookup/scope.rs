@@ -22,6 +22,7 @@ use crate::memory;
 use crate::namespace::{Members, OneOfAKind};
 use crate::object::Object;
 use crate::policy::{Defined, Policy, StandIn, Whose};
+use crate::text::escape;
 
 /// The definitions that the references of a batch can be bound to.
 pub(crate) struct Scope<'a> {
@@ -275,7 +276,7 @@ impl<'a> ScopeOf<'_, 'a> {
         };
         let wanted = self.symbols.wanted(index, &reference, class);
         ErrorKind::UndefinedSymbol {
-            symbol: String::from_utf8_lossy(wanted.name).into_owned(),
+            symbol: escape(wanted.name).into_owned(),
             version: wanted.version_text(),
             wanted_by,
             searched: self.scope.searched(self.from),
@@ -438,7 +439,7 @@ pub(crate) fn tell(
     report: Report<'_>,
 ) {
     report.tell_each(|| Kind::Lookup {
-        name: String::from_utf8_lossy(wanted.name).into_owned(),
+        name: escape(wanted.name).into_owned(),
         version: wanted.version_text(),
         hash: wanted.hash,
         candidates: candidates.unwrap_or_default(),

@@ -1,7 +1,7 @@
 //! Finds all shared objects of the machine, for `--corpus`.
 
 use std::collections::HashSet;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use goblin::elf64::program_header::PT_INTERP;
 use super::file::{ElfFile, identity};
 
 /// The shared objects below `folders`, or below `/lib*` and `/usr/lib*` if there are none; sorted, each inode once.
-pub fn libraries(folders: &[String]) -> Vec<String> {
+pub fn libraries(folders: &[OsString]) -> Vec<OsString> {
     let folders = if folders.is_empty() { standard_folders() } else { folders.iter().map(PathBuf::from).collect() };
     let (mut found, mut seen) = (Vec::new(), HashSet::new());
     for folder in folders {
@@ -35,7 +35,7 @@ fn standard_folders() -> Vec<PathBuf> {
 }
 
 /// Adds the shared objects below a folder. It follows symbolic links to files, but not those to folders.
-fn walk(folder: &Path, seen: &mut HashSet<(u64, u64)>, found: &mut Vec<String>) {
+fn walk(folder: &Path, seen: &mut HashSet<(u64, u64)>, found: &mut Vec<OsString>) {
     // The folder itself may be a link: /lib often is.
     let Ok(entries) = fs::read_dir(folder) else { return };
     let mut entries: Vec<_> = entries.flatten().collect();
@@ -49,7 +49,7 @@ fn walk(folder: &Path, seen: &mut HashSet<(u64, u64)>, found: &mut Vec<String>) 
         } else {
             let is_new = path.is_file() && identity(&path).is_some_and(|file| seen.insert(file));
             if is_new && is_library(&path, &entry.file_name()) {
-                found.push(path.to_string_lossy().into_owned());
+                found.push(path.into());
             }
         }
     }

@@ -6,12 +6,14 @@
 //! to what is missing (`problem`, `symbols`, `machine`, `paths`), and puts problems into sentences (`words`, `cures`).
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::Failure;
+use crate::bytes::{name_of, shown};
 use crate::subject::{Format, SearchDirs, Target, print_json};
 
 mod content;
@@ -63,7 +65,7 @@ Exit status: 0 the library would load; 1 it would not; 2 the command line was wr
 pub struct Args {
     /// The library: a name to search, or a path with a '/'
     #[arg(value_name = "LIB", required_unless_present = "fixture", conflicts_with = "fixture")]
-    library: Option<String>,
+    library: Option<OsString>,
     /// Explain this built-in library; `dlscope trace --list-fixtures` lists them
     #[arg(long, value_name = "NAME")]
     fixture: Option<String>,
@@ -72,7 +74,7 @@ pub struct Args {
     all: bool,
     /// The program that will load the library: what it and its libraries define counts as defined
     #[arg(long, value_name = "PROGRAM")]
-    host: Option<String>,
+    host: Option<OsString>,
     /// Say whether it would load with this version of glibc, such as 2.28, and which is the oldest that it needs
     #[arg(long, value_name = "VERSION")]
     glibc: Option<String>,
@@ -151,7 +153,7 @@ fn later_problems(
         }
         let watcher = Arc::new(Watcher::default());
         let loader = dirs.iter().fold(search.loader(), |loader, dir| loader.search_dir(dir));
-        let inspection = loader.probe(watcher.clone()).inspect(library);
+        let inspection = loader.probe(watcher.clone()).inspect(name_of(library));
         let events = watcher.take();
         let (exports, graph) = (Exports::of(&inspection), Graph::of(&events));
         let machine = Machine::around(library, &graph);
@@ -172,7 +174,8 @@ fn later_problems(
 /// Runs the subcommand. Returns whether the library would load.
 pub fn run(args: &Args) -> Result<bool, Failure> {
     let target = Target::of(args.library.as_deref(), args.fixture.as_deref())?;
-    let library = target.name();
+    let name = target.name();
+    let library = shown(&name);
     if library.is_empty() {
         return Err(Failure::Usage("the name of the library is empty".into()));
     }
@@ -181,7 +184,7 @@ pub fn run(args: &Args) -> Result<bool, Failure> {
     }
     let host = args.host.as_deref().map_or(Ok(HashSet::new()), host::exports)?;
     let watcher = Arc::new(Watcher::default());
-    let inspection = args.search.loader().probe(watcher.clone()).inspect(&library);
+    let inspection = args.search.loader().probe(watcher.clone()).inspect(&name);
     let events = watcher.take();
     let exports = Exports::of(&inspection);
     let graph = Graph::of(&events);
@@ -189,8 +192,8 @@ pub fn run(args: &Args) -> Result<bool, Failure> {
     let (system, not_asked) = match (args.offline, &args.host) {
         (true, _) => (None, None),
         // Only that program could ask.
-        (_, Some(program)) => (None, Some(format!("it would have to be asked in {program}"))),
-        _ => match system::ask(&library, &args.search.dirs) {
+        (_, Some(program)) => (None, Some(format!("it would have to be asked in {}", shown(program)))),
+        _ => match system::ask(&name, &args.search.dirs) {
             Ok(says) => (Some(says), None),
             Err(error) => (None, Some(error.to_string())),
         },

@@ -1,7 +1,6 @@
 //! The explanation as text: a summary, the tree of dependencies, the details, and the cures.
 
 use std::io;
-use std::path::Path;
 
 use super::Explanation;
 use super::cures::permission;
@@ -10,6 +9,7 @@ use super::problem::{Obstacle, Problem, ProblemKind, SystemCause};
 use super::surprises::Surprises;
 use super::symbols::{Missing, Nearest};
 use super::tree::Tree;
+use crate::bytes::{path_of, shown};
 use crate::demangle::{explained, in_source};
 use crate::page::{Page, bad, count, dim, few, good, heading, short, symbol, thousands};
 
@@ -81,7 +81,7 @@ impl Writer<'_> {
                 }
                 if !lies_in.is_empty() {
                     self.page.gap();
-                    let list = few(lies_in.iter().map(|path| path.display().to_string()), 3);
+                    let list = few(lies_in.iter().map(|path| shown(&path)), 3);
                     let by = if short(self.asked) == whose { String::new() } else { format!(", which {whose} needs,") };
                     self.page.paragraph(&format!("{}{by} lies in {list}.", heading(short(library))), 2);
                 }
@@ -136,7 +136,7 @@ impl Writer<'_> {
             ProblemKind::OtherLibc { library, without_it, .. } => self.without(library, without_it),
             ProblemKind::NoLongerNeeded { library, lies_in } => {
                 self.page.gap();
-                let places = few(lies_in.iter().map(|path| path.display().to_string()), 3);
+                let places = few(lies_in.iter().map(|path| shown(&path)), 3);
                 let there = if lies_in.is_empty() { String::new() } else { format!(" It lies in {places}.") };
                 let text = format!(
                     "The DT_VERNEED of {} names {}, and no object of the load is called so: its DT_NEEDED was removed.{there}",
@@ -255,7 +255,7 @@ impl Writer<'_> {
     /// Objects that were opened through a symbolic link, where something is missing: `$ORIGIN` is the link's folder.
     fn links(&mut self, explanation: &Explanation<'_>) {
         for problem in &explanation.problems {
-            let path = Path::new(&problem.object);
+            let path = &path_of(&problem.object);
             let uses_origin = explanation.objects.iter().any(|node| {
                 let lists = [&node.rpath, &node.runpath];
                 *node.tag.name == *problem.object && lists.into_iter().flatten().any(|list| list.contains("ORIGIN"))
@@ -268,7 +268,7 @@ impl Writer<'_> {
                     "{} is a symbolic link to {}. $ORIGIN is the folder of the path by which the loader opened it, so here \
                      that of the link and not that of the file.",
                     problem.object,
-                    file.display()
+                    shown(&file)
                 );
                 self.page.paragraph(&text, 2);
             }
