@@ -173,6 +173,7 @@ pub(crate) fn prepare(asked: Asked, namespace: &Arc<Namespace>, name: &str) -> R
     let report = request.report(namespace.probe.as_deref(), Stage::Find);
     let target = Target::Name(name);
     let result = begin(asked, namespace, target, None, &lock, report).and_then(|(host, caller)| {
+        let (host, caller) = if namespace.policy.alone { (Host::nobody(), None) } else { (host, caller) };
         let here = Here { namespace, members: &namespace.members(&lock), host: &host, lock: &lock };
         let batch = gather(target, caller, &here, report)?;
         versions::check(&batch, &here, report)?;

@@ -41,12 +41,16 @@ pub struct SearchDirs {
     /// Search DIR before all other places, also for what the library needs
     #[arg(short = 'L', value_name = "DIR")]
     pub dirs: Vec<PathBuf>,
+    /// Whether what this process has itself counts for nothing: see `why --root`.
+    #[arg(skip)]
+    pub alone: bool,
 }
 
 impl SearchDirs {
     /// A loader that searches them.
     pub fn loader(&self) -> Loader {
-        self.dirs.iter().fold(Loader::new(), |loader, dir| loader.search_dir(dir))
+        let loader = if self.alone { Loader::new().without_host() } else { Loader::new() };
+        self.dirs.iter().fold(loader, |loader, dir| loader.search_dir(dir))
     }
 }
 

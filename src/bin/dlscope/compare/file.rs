@@ -73,6 +73,11 @@ impl ElfFile {
         Some(ElfFile { bytes, image, dynamic })
     }
 
+    /// The whole file.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The pages that the object covers, as `p_vaddr`s.
     pub fn span(&self) -> Range<u64> {
         let loads: Vec<_> = self.image.loads().map(|s| (s.vaddr.0, s.memsz)).collect();

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
 
-use dlscope::Loader;
 use serde::Serialize;
 
 use super::graph::Graph;
@@ -12,9 +11,10 @@ use crate::Failure;
 use crate::bytes::{path_of, shown_bytes};
 use crate::compare::file::ElfFile;
 use crate::host;
+use crate::subject::SearchDirs;
 
 /// The symbols that a program and the libraries of its start define.
-pub fn exports(program: &OsStr) -> Result<HashSet<String>, Failure> {
+pub fn exports(program: &OsStr, search: &SearchDirs) -> Result<HashSet<String>, Failure> {
     let path = host::found(program)?;
     let bytes = std::fs::read(&path)?;
     let elf = host::parse(&path, &bytes)?;
@@ -23,7 +23,7 @@ pub fn exports(program: &OsStr) -> Result<HashSet<String>, Failure> {
         names.extend(elf.dynstrtab.get_at(symbol.st_name).map(String::from));
     }
     let dirs = host::search_path(&path, &elf);
-    let loader = dirs.iter().fold(Loader::new(), |loader, dir| loader.search_dir(path_of(dir)));
+    let loader = dirs.iter().fold(search.loader(), |loader, dir| loader.search_dir(path_of(dir)));
     for library in &elf.libraries {
         for object in loader.inspect(library).objects() {
             names.extend(object.symbols().map(|symbol| symbol.name));

@@ -28,6 +28,7 @@ pub fn tell(explanation: &Explanation<'_>, all: bool) -> io::Result<()> {
         writer.details(problem);
     }
     writer.surprises(&explanation.surprises);
+    writer.optional(explanation);
     writer.links(explanation);
     writer.glibc(explanation);
     writer.cures(explanation);
@@ -249,6 +250,31 @@ impl Writer<'_> {
             let text =
                 format!("The oldest glibc for it is {}: {} needs that{names}.", needed.number(), short(&needed.object));
             self.page.paragraph(&text, 2);
+        }
+    }
+
+    /// The optional dependencies: what for, and whether they are there.
+    fn optional(&mut self, explanation: &Explanation<'_>) {
+        if explanation.optional.is_empty() {
+            return;
+        }
+        self.page.gap();
+        self.page.raw(&heading("Opened when needed (.note.dlopen)"));
+        for optional in &explanation.optional {
+            let names: Vec<&str> = optional.libraries.iter().map(|library| library.soname.as_str()).collect();
+            let what = [&optional.feature, &optional.description];
+            let what = what.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(": ");
+            let priority = optional.priority.as_deref().map_or(String::new(), |priority| format!(", {priority}"));
+            let whose = short(&optional.object);
+            let damaged =
+                optional.libraries.iter().find_map(|library| Some((library.path.as_ref()?, library.error.as_ref()?)));
+            let there = match (optional.used().and_then(|library| library.path.as_ref()), damaged) {
+                (Some(path), _) => format!("{} {path}", good("✓")),
+                (None, Some((path, error))) => format!("{} {path} does not load: {error}", bad("✗")),
+                (None, None) => format!("{} not found", bad("✗")),
+            };
+            let what = if what.is_empty() { String::new() } else { format!(" ({what})") };
+            self.page.paragraph(&format!("{}{what}, for {whose}{priority}: {there}", names.join(" or ")), 2);
         }
     }
 
