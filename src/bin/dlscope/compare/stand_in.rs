@@ -61,9 +61,7 @@ fn defined_by_libraries(path: &Path, elf: &Elf<'_>) -> HashSet<String> {
     let inspections = elf.libraries.iter().map(|library| loader.inspect(library));
     let mut names = HashSet::new();
     for inspection in inspections {
-        names.extend(
-            inspection.objects().into_iter().flat_map(|o| o.symbols().map(|symbol| symbol.name).collect::<Vec<_>>()),
-        );
+        names.extend(inspection.objects().flat_map(|o| o.symbols().map(|symbol| symbol.name).collect::<Vec<_>>()));
     }
     names
 }

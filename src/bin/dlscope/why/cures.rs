@@ -181,22 +181,22 @@ impl<'m> Maker<'m> {
         }
         if let Some(path) = lies_in.first().or(unlinked) {
             let run = self.for_one_run().map_or(String::new(), |setting| format!(", or set {setting}"));
-            return format!("{link} Ask for {}{run}.", shown(&path)).trim_start().into();
+            return format!("{link} Ask for {}{run}.", shown(path)).trim_start().into();
         }
         if let Some(path) = other_versions.first() {
-            if shown(&path).contains(&format!("{name}.")) {
+            if shown(path).contains(&format!("{name}.")) {
                 return format!(
                     "{name} is the name for the linker, without a number; the library itself is {}: ask for that, \
                      or install the development package.",
-                    shown(&path)
+                    shown(path)
                 );
             }
-            let names = few(other_versions.iter().map(|path| shown(&path)), 3);
+            let names = few(other_versions.iter().map(shown), 3);
             return format!(
                 "There is {names}, but another number behind .so means another interface: install the \
                  package that has {library}, or build {} anew against {}.",
                 problem.whose(),
-                short(&shown(&path))
+                short(&shown(path))
             );
         }
         if !spelt_alike.is_empty() {
@@ -216,29 +216,29 @@ impl<'m> Maker<'m> {
                 let to = match beside {
                     Some(path) => name_of(path),
                     None => match lies_in.iter().chain(other_names).next() {
-                        Some(path) => shown(&path),
+                        Some(path) => shown(path),
                         None => {
                             return format!(
                                 "Put the file back to which {} should lead, or install the package that has {name} again; a \
                                  link to nothing can go.",
-                                shown(&link)
+                                shown(link)
                             );
                         }
                     },
                 };
-                let link = quoted(&shown(&link));
+                let link = quoted(&shown(link));
                 format!("Make the link anew: {}.", self.command(format!("ln -sfn {} {link}", quoted(&to))))
             }
             Obstacle::Forbidden { path, is_folder } => {
                 let right = if *is_folder { "a+x" } else { "a+r" };
-                let change = self.command(format!("chmod {right} {}", quoted(&shown(&path))));
+                let change = self.command(format!("chmod {right} {}", quoted(&shown(path))));
                 format!(
                     "Give this user the permission to {}, as its owner: {change}.",
                     if *is_folder { "pass through the folder" } else { "read the file" }
                 )
             }
             Obstacle::Other { path, errno } => {
-                format!("See open(2) for {errno}: the kernel says it about {}.", shown(&path))
+                format!("See open(2) for {errno}: the kernel says it about {}.", shown(path))
             }
         }
     }
@@ -398,7 +398,7 @@ impl<'m> Maker<'m> {
         if added.contains('\'') || folder(path).contains(':') {
             return format!(
                 "Move {} to a folder whose name has no ':' and no quotes: ':' separates the elements of a search path.",
-                shown(&path)
+                shown(path)
             );
         }
         let mut text = format!("Link {user} with -Wl,-rpath,'{added}'");
@@ -413,7 +413,7 @@ impl<'m> Maker<'m> {
             None => {
                 text += &format!(
                     " {} has a C library of its own beside it, so that folder does not belong into LD_LIBRARY_PATH.",
-                    short(&shown(&path))
+                    short(&shown(path))
                 );
             }
         }
@@ -433,9 +433,9 @@ impl<'m> Maker<'m> {
         if let Some(path) = newer {
             let setting = self.for_one_run();
             let Some(setting) = setting else {
-                return format!("{} has it: link {user} with a path to it.", shown(&path));
+                return format!("{} has it: link {user} with a path to it.", shown(path));
             };
-            let mut text = format!("{} has it: set {setting}, or link {user} with a path to it.", shown(&path));
+            let mut text = format!("{} has it: set {setting}, or link {user} with a path to it.", shown(path));
             // The loader searches DT_RPATH before LD_LIBRARY_PATH.
             if let Some(Rule::Rpath(whose)) = found_by {
                 text += &format!(" The DT_RPATH of {whose} comes before LD_LIBRARY_PATH, so it must go, too.");
@@ -469,7 +469,7 @@ impl<'m> Maker<'m> {
             Some(SystemCause::NoVersions { library, path, version, lies_in }) => {
                 let there = lies_in.iter().find(|there| **there != path_of(path));
                 match there {
-                    Some(there) => format!("{} has version {version}: put it in the place of {path}.", shown(&there)),
+                    Some(there) => format!("{} has version {version}: put it in the place of {path}.", shown(there)),
                     None => format!(
                         "Install the {library} that {user} was linked with, which has version {version}, in the place of {path}; \
                          or link {user} anew with that one."
@@ -484,7 +484,7 @@ impl<'m> Maker<'m> {
     fn refused(&mut self, reason: &Refusal, library: &str, path: &str) -> String {
         match reason {
             Refusal::NoExec(mount) => {
-                let mount = quoted(&shown(&mount));
+                let mount = quoted(&shown(mount));
                 let remount = self.command(format!("mount -o remount,exec {mount}"));
                 format!(
                     "Let code be mapped from there: {remount} (as root); or put {library} on another file system. A program that \
@@ -599,7 +599,7 @@ impl Nearest {
             Nearest::OtherFile { found, path } => format!(
                 "{} is another file of that name and defines {}; the one found first, {found}, does not. Take its folder \
                  out of LD_LIBRARY_PATH, or out of the path that leads there.",
-                shown(&path),
+                shown(path),
                 missing.shown()
             ),
             Nearest::OtherParameters { library, name: theirs, source } => {
@@ -717,7 +717,7 @@ pub fn permission(path: &Path) -> String {
     match std::fs::metadata(path) {
         Ok(file) => format!(
             "{} belongs to {} and has the mode {:04o}; this process runs as {me}",
-            shown(&path),
+            shown(path),
             user(file.uid()),
             file.mode() & 0o7777
         ),

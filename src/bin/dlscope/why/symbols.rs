@@ -48,7 +48,7 @@ impl Exports {
                 version: symbols.version_text(index),
                 weak: symbol.symbol_binding() != SymbolBinding::Global,
             };
-            let tag = Tag { id: 0, name: shown_name(&path).into() };
+            let tag = Tag { id: 0, name: shown_name(path).into() };
             Some((tag, symbols.exports().map(export).collect()))
         };
         Exports(paths.iter().filter_map(of_file).collect())

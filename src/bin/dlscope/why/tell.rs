@@ -82,7 +82,7 @@ impl Writer<'_> {
                 }
                 if !lies_in.is_empty() {
                     self.page.gap();
-                    let list = few(lies_in.iter().map(|path| shown(&path)), 3);
+                    let list = few(lies_in.iter().map(shown), 3);
                     let by = if short(self.asked) == whose { String::new() } else { format!(", which {whose} needs,") };
                     self.page.paragraph(&format!("{}{by} lies in {list}.", heading(short(library))), 2);
                 }
@@ -137,7 +137,7 @@ impl Writer<'_> {
             ProblemKind::OtherLibc { library, without_it, .. } => self.without(library, without_it),
             ProblemKind::NoLongerNeeded { library, lies_in } => {
                 self.page.gap();
-                let places = few(lies_in.iter().map(|path| shown(&path)), 3);
+                let places = few(lies_in.iter().map(shown), 3);
                 let there = if lies_in.is_empty() { String::new() } else { format!(" It lies in {places}.") };
                 let text = format!(
                     "The DT_VERNEED of {} names {}, and no object of the load is called so: its DT_NEEDED was removed.{there}",

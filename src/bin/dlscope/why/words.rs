@@ -44,7 +44,7 @@ impl Problem {
                 let path = &other_names[0];
                 match is_in(path, searched) {
                     true => {
-                        format!("{it} needs {library}, which is there as {}, without a link of that name", shown(&path))
+                        format!("{it} needs {library}, which is there as {}, without a link of that name", shown(path))
                     }
                     false => format!(
                         "{it} needs {library}, which lies in {} under the name {}, where the loader does not look for it",
@@ -166,7 +166,7 @@ impl Refusal {
             Refusal::ObjectFile => "is an object file, which is still to be linked into a library".into(),
             Refusal::NoExec(mount) => format!(
                 "lies on a file system that is mounted noexec ({}), from which no code may be mapped",
-                shown(&mount)
+                shown(mount)
             ),
             Refusal::Short(length) => format!("is cut off or damaged: it ends after {}", count(*length, "byte")),
             Refusal::Program => "is a program, not a library".into(),
@@ -214,7 +214,7 @@ impl Nearest {
                 let version = provider.version.as_ref().map_or(String::new(), |v| format!(", version {v}"));
                 format!("defined by {}{version}: {}", provider.soname, shown(&provider.path))
             }
-            Nearest::OtherFile { path, .. } => format!("defined by another file of the same name: {}", shown(&path)),
+            Nearest::OtherFile { path, .. } => format!("defined by another file of the same name: {}", shown(path)),
             Nearest::OtherParameters { library, source, .. } => format!("{library} has {source}"),
             Nearest::OtherBuild { library, name } => {
                 format!("{library} has the same function of another build: {name}")
@@ -230,18 +230,18 @@ impl Obstacle {
     fn clause(&self) -> String {
         match self {
             Obstacle::Dangling { link, to } => {
-                format!("{} is a symbolic link to {}, which is not there", shown(&link), shown(&to))
+                format!("{} is a symbolic link to {}, which is not there", shown(link), shown(to))
             }
             Obstacle::Loop { link } => {
-                format!("{} is a symbolic link that leads back to itself (ELOOP)", shown(&link))
+                format!("{} is a symbolic link that leads back to itself (ELOOP)", shown(link))
             }
             Obstacle::Forbidden { path, is_folder: false } => {
-                format!("this user has no permission to read {} (EACCES)", shown(&path))
+                format!("this user has no permission to read {} (EACCES)", shown(path))
             }
             Obstacle::Forbidden { path, is_folder: true } => {
-                format!("this user has no permission to enter the folder {} (EACCES)", shown(&path))
+                format!("this user has no permission to enter the folder {} (EACCES)", shown(path))
             }
-            Obstacle::Other { path, errno } => format!("{} cannot be opened ({errno})", shown(&path)),
+            Obstacle::Other { path, errno } => format!("{} cannot be opened ({errno})", shown(path)),
         }
     }
 
