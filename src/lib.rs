@@ -99,7 +99,7 @@ pub mod os;
 mod policy;
 pub mod replay;
 mod runtime;
-mod text;
+pub mod text;
 mod thread;
 
 #[doc(hidden)]

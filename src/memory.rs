@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::errno::Errno;
 use nix::sys::mman::{self, MapFlags, ProtFlags};
 
-use crate::elf::addr::{Addr, Bias, FileOffset, PAGE, Vaddr, page_down};
+use crate::elf::addr::{Addr, Bias, FileOffset, PAGE, Vaddr, page_down, page_up};
 use crate::elf::image::{Image, Prot};
 use crate::elf::plan::{Ground, Plan, Step};
 use crate::error::ErrorKind;
@@ -34,8 +34,13 @@ use crate::lock::Shared;
 
 mod foreign;
 mod patch;
-pub(crate) use foreign::{Arguments, Around, NothingAround, Watch, call_fini, call_init, call_resolver};
+mod view;
+mod watch;
+pub(crate) use foreign::{Arguments, Around, NothingAround, call_fini, call_init, call_resolver};
 pub(crate) use patch::DataWords;
+pub(crate) use view::{Source, View};
+pub(crate) use watch::Watch;
+use watch::Writable;
 
 /// The memory of one object: mapped and owned by us, or the host's, which is only read.
 pub(crate) struct Memory {
@@ -56,6 +61,8 @@ pub(crate) struct Memory {
 /// One `PT_LOAD` in memory. The range is exact, not rounded to pages.
 struct Region {
     range: Range<Vaddr>,
+    /// Where pages begin that no byte of the file belongs to.
+    zeros: Vaddr,
     prot: Prot,
 }
 
@@ -158,22 +165,17 @@ impl Memory {
         self.regions.iter().find(|r| r.range.contains(&at))
     }
 
-    /// The bytes from `at` to the end of its segment, if they are readable and never written.
+    /// The bytes from `at` to the end of the pages that its segment has from the file, if they are readable and never
+    /// written.
     ///
     /// # Safety
     /// The result must not be used after this `Memory` is dropped.
     pub(crate) unsafe fn constant_tail(&self, at: Vaddr) -> Option<&'static [u8]> {
         let region = self.region(at).filter(|r| r.prot.readable() && !r.prot.writable())?;
-        let length = region.range.end.0 - at.0;
+        let length = region.range.end.min(region.zeros).0.checked_sub(at.0)?;
         // SAFETY: the segment is mapped, readable and never written (the caller sees to text relocations);
         // the lifetime is the caller's promise.
         Some(unsafe { std::slice::from_raw_parts(pointer(self.bias + at), length as usize) })
-    }
-
-    /// A copy of the bytes from `at` to the end of its segment.
-    pub(crate) fn copy_tail(&self, at: Vaddr) -> Option<Vec<u8>> {
-        let end = self.region(at)?.range.end;
-        self.copy(at..end)
     }
 
     /// A copy of `range`, if it lies in one readable segment.
@@ -199,10 +201,10 @@ impl Memory {
         Some((0..(range.end.0 - range.start.0) as usize / 8).map(move |at| unsafe { first.add(at).read_unaligned() }))
     }
 
-    /// The writable segments of an object that we mapped: address and range of each.
-    fn writable_ranges(&self) -> impl Iterator<Item = (Addr, Range<Vaddr>)> + '_ {
+    /// The writable segments of an object that we mapped.
+    fn writable(&self) -> impl Iterator<Item = Writable> + '_ {
         let writable = |r: &&Region| r.prot.readable() && r.prot.writable() && self.owned.is_some();
-        self.regions.iter().filter(writable).map(|r| (self.bias + r.range.start, r.range.clone()))
+        self.regions.iter().filter(writable).map(|r| Writable::of(r, self.bias + r.range.start))
     }
 
     /// Whether the bytes from `at` on, which lie in a readable segment, differ from `expected`.
@@ -220,6 +222,15 @@ impl Memory {
         (region.prot.readable() && fits(&region.range, at, 8)).then(|| {
             // SAFETY: eight bytes at `at` are mapped and readable.
             unsafe { pointer(self.bias + at).cast::<u64>().read_unaligned() }
+        })
+    }
+
+    /// The 32-bit word at `at`, if it lies in a readable segment.
+    pub(crate) fn half_word(&self, at: Vaddr) -> Option<u32> {
+        let region = self.region(at)?;
+        (region.prot.readable() && fits(&region.range, at, 4)).then(|| {
+            // SAFETY: four bytes at `at` are mapped and readable.
+            unsafe { pointer(self.bias + at).cast::<u32>().read_unaligned() }
         })
     }
 
@@ -380,6 +391,7 @@ fn regions(image: &Image) -> Vec<Region> {
         // Nobody but the system's loader has checked the headers of a host object, so the sum must not
         // overflow.
         range: s.vaddr..Vaddr(s.vaddr.0.saturating_add(s.memsz)),
+        zeros: Vaddr(page_up(s.vaddr.0.saturating_add(s.filesz)).unwrap_or(u64::MAX)),
         prot: s.flags,
     };
     image.loads().map(region).collect()

@@ -28,11 +28,11 @@ use crate::elf::symbol::SymbolTable;
 use crate::error::{ErrorKind, Result, Where};
 use crate::event::Tag;
 use crate::lock::made_once;
-use crate::memory::Memory;
+use crate::memory::{Memory, Source};
 
 mod tables;
 mod wants;
-use tables::Tables;
+use tables::{Segments, Tables};
 use wants::string;
 pub(crate) use wants::{SearchPaths, Wants};
 
@@ -138,13 +138,13 @@ impl Object {
         let memory = Memory::of_host(bias, &image);
         let pointer = crate::elf::dynamic::host_pointer(bias, memory.span());
         let dynamic = Dynamic::new(dynamic_entries(&image, &memory)?, section(&image), &pointer)?;
-        let tables = Tables::of_host(&dynamic, &memory);
-        let soname = dynamic.soname.and_then(|offset| tables::host_string(&dynamic, &memory, offset));
+        let tables = Tables::of_host(&dynamic, Segments::new(&dynamic, &memory, &image, None));
+        let soname = dynamic.soname.and_then(|offset| tables::host_string(&dynamic, &memory, &image, offset));
         let origin = Origin { tag, path, file: None, host: Some(host) };
         Ok(Object::of(origin, image, dynamic, tables, soname, memory))
     }
 
-    /// An object that we mapped. Its dynamic section and every table that the section names are checked.
+    /// An object that we mapped from the file `source`. Its dynamic section and every table that the section names are checked.
     ///
     /// # Errors
     /// [`ErrorKind::Malformed`] with the tag whose value no loader can work with.
@@ -154,6 +154,7 @@ impl Object {
         file: Option<FileId>,
         image: Image,
         memory: Memory,
+        source: Source<'_>,
     ) -> Result<Object, ErrorKind> {
         let section = section(&image);
         let dynamic = Dynamic::new(dynamic_entries(&image, &memory)?, section, &Vaddr)?;
@@ -166,9 +167,9 @@ impl Object {
                 reason: "only Android's loader reads these relocations; link without --pack-dyn-relocs=android".into(),
             });
         }
-        let tables = Tables::new(&dynamic, &memory)?;
+        let tables = Tables::new(&dynamic, Segments::new(&dynamic, &memory, &image, Some(source)))?;
         check_code(&dynamic, &image)?;
-        let symbols = tables.symbols(&dynamic, &memory);
+        let symbols = tables.symbols(&dynamic, &memory, &image);
         let wants = Wants::new(&dynamic, &|offset, field| string(symbols, offset, field, section))?;
         let soname = dynamic.soname.map(|offset| string(symbols, offset, "DT_SONAME", section)).transpose()?;
         let origin = Origin { tag, path, file, host: None };
@@ -213,7 +214,10 @@ impl Object {
     pub(crate) fn wants(&self) -> &Wants {
         made_once(&self.wants, || {
             // Only an object of the host gets here. Its strings are read without the tables of its symbols.
-            let string = |offset, _| Ok(tables::host_string(&self.dynamic, &self.memory, offset).unwrap_or_default());
+            let string = |offset, _| {
+                let string = tables::host_string(&self.dynamic, &self.memory, &self.image, offset);
+                Ok(string.unwrap_or_default())
+            };
             Wants::new(&self.dynamic, &string).unwrap_or_default()
         })
     }
@@ -221,7 +225,7 @@ impl Object {
     /// The object's symbol table, by which names are found.
     #[inline]
     pub(crate) fn symbols(&self) -> &SymbolTable<'_> {
-        self.tables.symbols(&self.dynamic, &self.memory)
+        self.tables.symbols(&self.dynamic, &self.memory, &self.image)
     }
 
     /// The object's `DT_GNU_HASH`, which says "no" to most names.

@@ -16,6 +16,7 @@ use super::gnu_hash::{self, GnuHash};
 use super::sysv_hash::{self, SysvHash};
 use super::version::{HIDDEN, List, Name, Versions};
 use crate::error::ErrorKind;
+use crate::text::escape;
 
 mod kind;
 mod others;
@@ -188,7 +189,7 @@ impl<'n> Wanted<'n> {
     /// The version as text, where one is wanted.
     pub fn version_text(&self) -> Option<String> {
         match self.version {
-            Want::Version(name) => Some(String::from_utf8_lossy(name.text).into_owned()),
+            Want::Version(name) => Some(escape(name.text).into_owned()),
             Want::Oldest | Want::Newest => None,
         }
     }
@@ -328,7 +329,7 @@ impl<'a> SymbolTable<'a> {
 
     /// `GLIBC_2.2.5`, for people.
     pub fn version_text(&self, index: u32) -> Option<String> {
-        self.version(index).map(|v| String::from_utf8_lossy(v.text).into_owned())
+        self.version(index).map(|v| escape(v.text).into_owned())
     }
 
     /// `DT_GNU_HASH`, if the object has one.

@@ -68,6 +68,11 @@ struct Walk<'k> {
 }
 
 impl Host {
+    /// No objects at all: for what is inspected as if it were alone in the process.
+    pub(crate) fn nobody() -> Host {
+        Host { objects: Arc::from([]), startup: 0, adds: 0, subs: 0 }
+    }
+
     /// The executable, its preloads and their dependencies: the first part of everybody's scope.
     pub(crate) fn startup(&self) -> &[Arc<Object>] {
         &self.objects[..self.startup]

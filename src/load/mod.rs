@@ -49,6 +49,7 @@ pub(crate) mod versions;
 
 use batch::{Batch, Bound, Mapped};
 use needed::{Brought, Here, Needed, Target, Wanted};
+use read::OpenFile;
 
 /// What a load returns: the opened library `root`, and the `scope` of its handle. The scope is the library itself and
 /// everything that it needs, in the order in which a lookup by name asks them.
@@ -132,8 +133,12 @@ fn bring(wanted: &Wanted<'_>, needed: &Needed<'_>, report: Report<'_>) -> Result
     let report = report.about(&tag);
     let plan = plan::plan(&file.headers.image, &tag, report); // 3 plan
     let memory = plan.and_then(|plan| map::map(&plan, &file, &tag, needed.probe(), report)); // 4 map
-    read::close(file.fd, report.at(Stage::Map)); // the mappings keep the file alive
-    dynamic::object(file.headers, &tag, memory?, needed.loaded_by(wanted), report) // 5 dynamic
+    let OpenFile { fd, headers } = file;
+    // 5 dynamic
+    let object =
+        memory.and_then(|memory| dynamic::object(headers, &fd, &tag, memory, needed.loaded_by(wanted), report));
+    read::close(fd, report.at(Stage::Dynamic)); // the mappings keep the file alive
+    object
 }
 
 /// As much of a load as runs no code of the library: stages 1 to 7, and pass 1 of stage 8. `Ok(None)`: the load was
@@ -169,6 +174,7 @@ fn request<R>(
     memory::retry_abandoned(report.at(Stage::Close));
     host::ask_for(target.name(), lock);
     let result = host::look(lock, report).and_then(|host| {
+        let host = if namespace.policy.alone { Host::nobody() } else { host };
         let caller = object_at(caller, namespace, &host, lock);
         report.tell(|| Kind::Begin {
             request: asked,

@@ -128,7 +128,7 @@ pub(crate) fn from_bytes(name: &str, bytes: &[u8], report: Report<'_>) -> Result
     Ok(file)
 }
 
-/// Closes a file by close(2), and tells of it.
+/// Closes a file by close(2), and tells of it. What is mapped of the file stays.
 pub(crate) fn close(fd: OwnedFd, report: Report<'_>) {
     let raw = fd.as_raw_fd();
     drop(fd);

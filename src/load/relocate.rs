@@ -28,6 +28,7 @@ use crate::namespace::{Kept, Namespace};
 use crate::object::Object;
 use crate::policy::{Bind, Mode, Policy};
 use crate::runtime::lazy;
+use crate::text::escape;
 
 mod refusals;
 mod resolve;
@@ -408,7 +409,7 @@ fn tell(
             kind: kind.name().into(),
             formula: kind.formula(),
             symbol: (symbol != 0).then_some(symbol),
-            name: name.map(|s| String::from_utf8_lossy(object.symbols().name(&s)).into_owned()),
+            name: name.map(|s| escape(object.symbols().name(&s)).into_owned()),
             b: object.bias(),
             s: kind.needs_symbol().then(|| Word(definition.map_or(0, |d| d.address.0))),
             a: addend,

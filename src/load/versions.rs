@@ -12,6 +12,7 @@ use crate::host::cpu::cpu_level;
 use crate::load::batch::{Batch, Mapped, Node};
 use crate::load::needed::{Here, object_of_name};
 use crate::object::Object;
+use crate::text::escape;
 
 /// The version by which a library says that its loader must know `DT_RELR`.
 const RELR: &[u8] = b"GLIBC_ABI_DT_RELR";
@@ -141,5 +142,5 @@ fn nobody_called(object: &Object, need: &Need<'_>) -> Error {
 }
 
 fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    escape(bytes).into_owned()
 }

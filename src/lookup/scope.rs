@@ -21,6 +21,7 @@ use crate::memory;
 use crate::namespace::{Members, OneOfAKind};
 use crate::object::Object;
 use crate::policy::{Defined, Policy, StandIn, Whose};
+use crate::text::escape;
 use rustc_hash::FxHashMap as Map;
 
 /// The definitions that the references of a batch can be bound to.
@@ -285,7 +286,7 @@ impl<'a> ScopeOf<'_, 'a> {
         };
         let wanted = self.symbols.wanted(index, &reference, class);
         ErrorKind::UndefinedSymbol {
-            symbol: String::from_utf8_lossy(wanted.name).into_owned(),
+            symbol: escape(wanted.name).into_owned(),
             version: wanted.version_text(),
             wanted_by,
             searched: self.scope.searched(self.from),
@@ -442,7 +443,7 @@ pub(crate) fn ask_in_turn<'o, W: Witness>(
 #[cold]
 pub(crate) fn lookup_event(wanted: &Wanted<'_>, candidates: Vec<Candidate>, found: Option<Definition<'_>>) -> Kind {
     Kind::Lookup {
-        name: String::from_utf8_lossy(wanted.name).into_owned(),
+        name: escape(wanted.name).into_owned(),
         version: wanted.version_text(),
         hash: wanted.hash,
         candidates,

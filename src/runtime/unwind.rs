@@ -45,14 +45,13 @@ fn eh_frame(object: &Object) -> Option<Addr> {
     }
     let distance = u32_at(&bytes, 4)? as i32;
     let table = Vaddr(header.vaddr.0.checked_add(4)?.checked_add_signed(distance.into())?);
-    let records = object.memory.copy_tail(table)?;
-    let mut at = 0_usize;
+    let mut at = table;
     loop {
-        match u32_at(&records, at)? {
+        match object.memory.half_word(at)? {
             0 => return Some(object.bias() + table),
             // The 64-bit form, which nobody emits for x86_64.
             u32::MAX => return None,
-            length => at = at.checked_add(4)?.checked_add(length as usize)?,
+            length => at = Vaddr(at.0.checked_add(4)?.checked_add(length.into())?),
         }
     }
 }

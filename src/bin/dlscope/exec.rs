@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::Failure;
+use crate::bytes::shown;
 
 const LIBRARY: &str = "libdlscope_preload.so";
 
@@ -46,7 +47,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     // execvp(3) returns only if it failed.
     let error = command.exec();
-    Err(Failure::Refused(format!("{}: {error}", program.to_string_lossy())))
+    Err(Failure::Refused(format!("{}: {error}", shown(program))))
 }
 
 fn find(given: Option<&Path>) -> Result<PathBuf, Failure> {

@@ -1,5 +1,6 @@
 //! The arguments that several subcommands share, and the run of a library with all its events recorded.
 
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use dlscope::event::Event;
 use dlscope::{Bind, Library, Loader, Recorder};
 
 use crate::Failure;
+use crate::bytes::shown;
 use crate::call::invoke;
 use crate::capture::Capture;
 use crate::fixture_call::FixtureCall;
@@ -19,7 +21,7 @@ use crate::fixtures::{Fixture, Unpacked};
 pub struct Subject {
     /// The library: a name to search, or a path with a '/'
     #[arg(value_name = "LIB", conflicts_with = "fixture")]
-    pub library: Option<String>,
+    pub library: Option<OsString>,
     /// Load this built-in library; `dlscope trace --list-fixtures` lists them
     #[arg(long, value_name = "NAME")]
     pub fixture: Option<String>,
@@ -39,12 +41,16 @@ pub struct SearchDirs {
     /// Search DIR before all other places, also for what the library needs
     #[arg(short = 'L', value_name = "DIR")]
     pub dirs: Vec<PathBuf>,
+    /// Whether what this process has itself counts for nothing: see `why --root`.
+    #[arg(skip)]
+    pub alone: bool,
 }
 
 impl SearchDirs {
     /// A loader that searches them.
     pub fn loader(&self) -> Loader {
-        self.dirs.iter().fold(Loader::new(), |loader, dir| loader.search_dir(dir))
+        let loader = if self.alone { Loader::new().without_host() } else { Loader::new() };
+        self.dirs.iter().fold(loader, |loader, dir| loader.search_dir(dir))
     }
 }
 
@@ -64,7 +70,7 @@ pub fn print_json(value: &impl serde::Serialize) -> io::Result<()> {
 
 /// The library to load.
 pub enum Target {
-    Library(String),
+    Library(OsString),
     Fixture(&'static Fixture, Unpacked),
 }
 
@@ -130,7 +136,7 @@ impl Subject {
 
 impl Target {
     /// The library, else the fixture, else the fixture `add`.
-    pub fn of(library: Option<&str>, fixture: Option<&str>) -> Result<Target, Failure> {
+    pub fn of(library: Option<&OsStr>, fixture: Option<&str>) -> Result<Target, Failure> {
         if let Some(library) = library {
             return Ok(Target::Library(library.into()));
         }
@@ -139,18 +145,18 @@ impl Target {
     }
 
     /// The name or path to give to the loader.
-    pub fn name(&self) -> String {
+    pub fn name(&self) -> OsString {
         match self {
             Target::Library(name) => name.clone(),
-            Target::Fixture(fixture, files) => files.path(fixture.main).to_string_lossy().into_owned(),
+            Target::Fixture(fixture, files) => files.path(fixture.main).into(),
         }
     }
 
     /// The name for people: that of a fixture is without its temporary folder.
-    pub fn title(&self) -> &str {
+    pub fn title(&self) -> String {
         match self {
-            Target::Library(name) => name,
-            Target::Fixture(fixture, _) => fixture.main,
+            Target::Library(name) => shown(name),
+            Target::Fixture(fixture, _) => fixture.main.into(),
         }
     }
 }
