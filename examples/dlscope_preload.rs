@@ -63,6 +63,15 @@ unsafe extern "C" fn dlvsym(handle: *mut c_void, name: *const c_char, version: *
     naked_asm!(".cfi_startproc", "jmp {inner}", ".cfi_endproc", inner = sym capi::dlvsym)
 }
 
+// ── thread-local storage ─────────────────────────────────────────────────────────────────────────────────
+
+/// `__tls_get_addr(index)`.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __tls_get_addr(index: *const c_void) -> *mut c_void {
+    naked_asm!(".cfi_startproc", "jmp {inner}", ".cfi_endproc", inner = sym capi::tls_get_addr)
+}
+
 // ── the others ───────────────────────────────────────────────────────────────────────────────────────────
 
 /// The same function under its C name.

@@ -9,6 +9,7 @@
 //! their own `dlopen`. `examples/dlscope_preload.rs` gives them their C names, in a library that any program can be
 //! put on with `LD_PRELOAD`.
 
+use std::arch::naked_asm;
 use std::ffi::{CStr, c_void};
 use std::sync::{Arc, OnceLock};
 
@@ -41,6 +42,16 @@ pub use open::{dlclose, dlmopen_from, dlopen_from};
 pub use symbol::{dlsym_from, dlvsym_from};
 pub use thread_exit::{thread_atexit, thread_atexit_impl};
 pub use threads::pthread_create;
+
+/// `__tls_get_addr`, for libraries of the program's start: they ask it for our modules, too, by the numbers that
+/// `dl_iterate_phdr` and `dlinfo` gave them (D's run-time library does).
+///
+/// # Safety
+/// As glibc's.
+#[unsafe(naked)]
+pub unsafe extern "C" fn tls_get_addr(index: *const c_void) -> *mut c_void {
+    naked_asm!(".cfi_startproc", "jmp {inner}", ".cfi_endproc", inner = sym tls::get_addr)
+}
 
 /// What loaded libraries get in place of the C library's functions. The last one is libstdc++'s: the host's copy has
 /// bound libc's `__cxa_thread_atexit_impl` long ago.

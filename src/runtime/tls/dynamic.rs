@@ -8,19 +8,31 @@ use std::alloc::{Layout, alloc, dealloc};
 use std::arch::naked_asm;
 use std::ffi::c_void;
 use std::ptr;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use nix::libc;
 
 use super::{DECIDING, Module, OURS, SLOT_MASK, TlsIndex, Use, thread_pointer};
+use crate::host::real;
 use crate::lock::made_once;
 use crate::thread::words;
 
-unsafe extern "C" {
-    /// The host's own, for its own modules.
-    fn __tls_get_addr(index: *const TlsIndex) -> *mut u8;
+/// glibc's own `__tls_get_addr`, for its own modules; null before it is first needed. What has the name in the process may
+/// be this very function, or a sanitizer's, which calls us.
+static HOST: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+
+fn host() -> GetAddr {
+    let mut host = HOST.load(Ordering::Relaxed);
+    if host.is_null() {
+        host = real::tls_get_addr();
+        HOST.store(host, Ordering::Relaxed);
+    }
+    // SAFETY: a function of this name and so of this type.
+    unsafe { std::mem::transmute::<*mut (), GetAddr>(host) }
 }
+
+type GetAddr = unsafe extern "C" fn(*const TlsIndex) -> *mut u8;
 
 /// A thread's blocks. The assembly below knows this layout.
 #[repr(C)]
@@ -58,7 +70,7 @@ pub(crate) unsafe extern "C" fn get_addr(index: *const TlsIndex) -> *mut u8 {
         ".cfi_startproc",
         "mov rax, [rdi]",                                             // the module's id
         "test rax, rax",
-        "jns {host}",                                                 // without our bit: glibc's own
+        "jns 3f",                                                     // without our bit: glibc's own
         "mov rdx, qword ptr [rip + __dlscope_tls_arena@GOTTPOFF]",
         "mov rdx, fs:[rdx]",                                          // this thread's table
         "test rdx, rdx",
@@ -85,8 +97,13 @@ pub(crate) unsafe extern "C" fn get_addr(index: *const TlsIndex) -> *mut u8 {
         "leave",
         ".cfi_def_cfa rsp, 8",
         "ret",
+        "3:",
+        "mov rax, [rip + {host}]",
+        "test rax, rax",
+        "jz 2b",                                                      // not known yet
+        "jmp rax",
         ".cfi_endproc",
-        host = sym __tls_get_addr,
+        host = sym HOST,
         slot_mask = const SLOT_MASK,
         slow = sym slow,
     )
@@ -98,7 +115,7 @@ pub(super) unsafe extern "C" fn slow(index: *const TlsIndex) -> *mut u8 {
     let TlsIndex { module, offset } = unsafe { index.read() };
     if module & OURS == 0 {
         // SAFETY: glibc's own function for glibc's own module.
-        return unsafe { __tls_get_addr(index) };
+        return unsafe { host()(index) };
     }
     block(module).wrapping_add(offset as usize)
 }
