@@ -15,6 +15,7 @@ mod demangle;
 mod exec;
 mod fixture_call;
 mod fixtures;
+mod invoke;
 mod narrate;
 mod page;
 mod profile;
