@@ -119,6 +119,14 @@ fn a_wrapped_tls_get_addr_reaches_glibcs() {
     assert_eq!(text(&built.alone(&[("LD_PRELOAD", &both)])), expected);
 }
 
+/// On a kernel without mseal(2) nothing is sealed, and it is the same without it.
+#[test]
+fn a_sealed_program_opens_initial_exec_libraries() {
+    let Some(built) = Built::of("sealed.c") else { return };
+    built.cc("-DPLUGIN -shared -o libplugin.so").cc("-pthread -Wl,-z,relro,-z,now -o program");
+    built.same(&[]);
+}
+
 #[test]
 fn allocators_find_the_real_one() {
     let (ours, trace) = (library().display().to_string(), ("DLSCOPE_TRACE", "trace.txt"));

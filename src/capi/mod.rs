@@ -43,16 +43,6 @@ pub use symbol::{dlsym_from, dlvsym_from};
 pub use thread_exit::{thread_atexit, thread_atexit_impl};
 pub use threads::pthread_create;
 
-/// `__tls_get_addr`, for libraries of the program's start: they ask it for our modules, too, by the numbers that
-/// `dl_iterate_phdr` and `dlinfo` gave them (D's run-time library does).
-///
-/// # Safety
-/// As glibc's.
-#[unsafe(naked)]
-pub unsafe extern "C" fn tls_get_addr(index: *const c_void) -> *mut c_void {
-    naked_asm!(".cfi_startproc", "jmp {inner}", ".cfi_endproc", inner = sym tls::get_addr)
-}
-
 /// What loaded libraries get in place of the C library's functions. The last one is libstdc++'s: the host's copy has
 /// bound libc's `__cxa_thread_atexit_impl` long ago.
 pub(crate) static STAND_INS: &[StandIn] = &[
@@ -74,6 +64,16 @@ pub(crate) static STAND_INS: &[StandIn] = &[
 
 const fn stand_in(name: &'static [u8], address: fn() -> Option<*const ()>) -> StandIn {
     StandIn { name, hash: gnu_hash::hash_byte_by_byte(name), whose: Whose::CLibrary, address }
+}
+
+/// `__tls_get_addr` for the modules of dlscope and for those of ld.so. `index` points to the number of a module, as
+/// `RTLD_DI_TLS_MODID` and `dlpi_tls_modid` give it, and to an offset. Returns the address in the calling thread's block.
+///
+/// # Safety
+/// As glibc's: `index` points to these two words, and the module is loaded.
+#[unsafe(naked)]
+pub unsafe extern "C" fn tls_get_addr(index: *const c_void) -> *mut c_void {
+    naked_asm!(".cfi_startproc", "jmp {inner}", ".cfi_endproc", inner = sym tls::get_addr)
 }
 
 /// What [`before_first_use`] was given.

@@ -18,7 +18,6 @@ pub(crate) struct Real {
 
 static ITERATE: Real = Real::named(b"dl_iterate_phdr");
 static FIND_OBJECT: Real = Real::named(b"_dl_find_object");
-static TLS_GET_ADDR: Real = Real::named(b"__tls_get_addr");
 
 /// The callback of `dl_iterate_phdr`.
 pub type Visit = unsafe extern "C" fn(*mut libc::dl_phdr_info, usize, *mut c_void) -> c_int;
@@ -61,11 +60,6 @@ pub(crate) unsafe fn find_object(pc: *mut c_void, result: *mut DlFindObject) -> 
     }
     // SAFETY: glibc's function of this type, found by name; the caller's arguments.
     unsafe { std::mem::transmute::<*mut (), FindObject>(real)(pc, result) }
-}
-
-/// glibc's own `__tls_get_addr`.
-pub(crate) fn tls_get_addr() -> *mut () {
-    TLS_GET_ADDR.must_be_there()
 }
 
 impl Real {

@@ -14,25 +14,24 @@ use std::sync::{Arc, OnceLock};
 use nix::libc;
 
 use super::{DECIDING, Module, OURS, SLOT_MASK, TlsIndex, Use, thread_pointer};
-use crate::host::real;
+use crate::host::real::Real;
 use crate::lock::made_once;
 use crate::thread::words;
 
-/// glibc's own `__tls_get_addr`, for its own modules; null before it is first needed. What has the name in the process may
-/// be this very function, or a sanitizer's, which calls us.
-static HOST: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
-
-fn host() -> GetAddr {
-    let mut host = HOST.load(Ordering::Relaxed);
-    if host.is_null() {
-        host = real::tls_get_addr();
-        HOST.store(host, Ordering::Relaxed);
-    }
-    // SAFETY: a function of this name and so of this type.
-    unsafe { std::mem::transmute::<*mut (), GetAddr>(host) }
-}
-
 type GetAddr = unsafe extern "C" fn(*const TlsIndex) -> *mut u8;
+
+/// ld.so's own function, for its own modules. In a program whose C ABI is ours, the name means [`get_addr`].
+static OF_HOST: Real = Real::named(b"__tls_get_addr");
+/// The same for assembly; null before it is first needed.
+static HOSTS: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+
+/// ld.so's own `__tls_get_addr`.
+fn hosts() -> GetAddr {
+    let found = OF_HOST.must_be_there();
+    HOSTS.store(found, Ordering::Relaxed);
+    // SAFETY: a function of this name and so of this type, found in ld.so.
+    unsafe { std::mem::transmute::<*mut (), GetAddr>(found) }
+}
 
 /// A thread's blocks. The assembly below knows this layout.
 #[repr(C)]
@@ -61,7 +60,8 @@ struct Block {
 
 const EMPTY: Block = Block { id: 0, block: ptr::null_mut(), allocation: ptr::null_mut(), size: 0, align: 1 };
 
-/// `__tls_get_addr` for loaded libraries: `rdi` points to module and offset, the answer goes to `rax`.
+/// `__tls_get_addr` for loaded libraries: `rdi` points to module and offset, the answer goes to `rax`. It knows the modules
+/// of the host, too.
 ///
 /// Some compilers call it with a misaligned stack, so the way to Rust code realigns it.
 #[unsafe(naked)]
@@ -86,6 +86,11 @@ pub(crate) unsafe extern "C" fn get_addr(index: *const TlsIndex) -> *mut u8 {
         "mov rax, [rcx + 8]",
         "add rax, [rdi + 8]",
         "ret",
+        "3:",
+        "mov rax, [rip + {hosts}]",
+        "test rax, rax",
+        "jz 2f",                                                      // not found yet
+        "jmp rax",
         "2:",
         "push rbp",
         ".cfi_def_cfa_offset 16",
@@ -97,13 +102,8 @@ pub(crate) unsafe extern "C" fn get_addr(index: *const TlsIndex) -> *mut u8 {
         "leave",
         ".cfi_def_cfa rsp, 8",
         "ret",
-        "3:",
-        "mov rax, [rip + {host}]",
-        "test rax, rax",
-        "jz 2b",                                                      // not known yet
-        "jmp rax",
         ".cfi_endproc",
-        host = sym HOST,
+        hosts = sym HOSTS,
         slot_mask = const SLOT_MASK,
         slow = sym slow,
     )
@@ -115,7 +115,7 @@ pub(super) unsafe extern "C" fn slow(index: *const TlsIndex) -> *mut u8 {
     let TlsIndex { module, offset } = unsafe { index.read() };
     if module & OURS == 0 {
         // SAFETY: glibc's own function for glibc's own module.
-        return unsafe { host()(index) };
+        return unsafe { hosts()(index) };
     }
     block(module).wrapping_add(offset as usize)
 }
