@@ -80,6 +80,11 @@
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu")))]
 compile_error!("dlscope loads x86_64 libraries into glibc processes on Linux: other targets are not supported");
 
+#[cfg(target_feature = "crt-static")]
+compile_error!(
+    "a static program has no ld.so, whose objects dlscope builds on: compile without -C target-feature=+crt-static"
+);
+
 #[doc(hidden)]
 pub mod bench;
 pub mod capi;

@@ -1,7 +1,9 @@
 //! The command, from outside: what it prints, where, and with which exit status.
 
 use std::collections::HashMap;
+use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
@@ -372,5 +374,36 @@ fn nothing_is_left_in_the_temporary_folder() {
         command.args(arguments).env("TMPDIR", folder.path()).output().expect("it runs");
         let left: Vec<_> = std::fs::read_dir(folder.path()).expect("the folder").flatten().collect();
         assert!(left.is_empty(), "dlscope {arguments:?} left {left:?}");
+    }
+}
+
+#[test]
+fn exec_warns_of_programs_in_which_nothing_will_be_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).into_os_string().into_string().unwrap();
+    fs::write(at("main.c"), "int main(void) { return 7; }").unwrap();
+    // Any file will do: this one is no library, and ld.so says so and goes on.
+    fs::write(at("preload.so"), "").unwrap();
+    let other_libc = "-Wl,--dynamic-linker=/lib/ld-musl-x86_64.so.1";
+    for (name, flags) in [("plain", "-O0"), ("static", "-static"), ("static-pie", "-static-pie"), ("musl", other_libc)]
+    {
+        let output = Command::new("cc").args([&at("main.c"), flags, "-o", &at(name)]).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+    }
+    fs::write(at("script"), format!("#! {} argument\n", at("static"))).unwrap();
+    fs::set_permissions(at("script"), fs::Permissions::from_mode(0o755)).unwrap();
+    let exec = |program: &str| dlscope(&["exec", "--preload", &at("preload.so"), "--", &at(program)]);
+    for (program, status, said) in [
+        ("plain", 7, ""),
+        ("static", 7, "static is a static program"),
+        ("static-pie", 7, "static-pie is a static program"),
+        ("script", 7, "static is a static program"),
+        ("musl", 1, "musl is a program for musl (/lib/ld-musl-x86_64.so.1)"),
+    ] {
+        let output = exec(program);
+        let told = text(&output.stderr);
+        assert!(output.status.code() == Some(status) || program == "musl", "{program}: {output:?}");
+        assert_eq!(told.contains("warning: "), !said.is_empty(), "{program}: {told}");
+        assert!(told.contains(said), "{program}: {told}");
     }
 }

@@ -120,6 +120,7 @@ programs! {
     dladdr_says_whose_an_address_is: "addresses.c";
     dlinfo_says_what_is_known_of_an_object: "info.c";
     dl_iterate_phdr_visits_every_object: "iterate.c";
+    tables_for_unwinders_of_every_kind: "frames.c";
     what_goes_when_and_what_stays: "unload.c";
     the_end_of_the_process_and_what_a_library_left_there: "exit.c";
     opens_inside_of_opens_and_those_that_fail: "nested.c";

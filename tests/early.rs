@@ -109,6 +109,25 @@ fn sanitizers_find_what_they_wrap() {
 }
 
 #[test]
+fn a_wrapped_tls_get_addr_reaches_glibcs() {
+    let Some(built) = Built::of("wrapped_tls.c") else { return };
+    built.cc("-DPLUGIN -shared -o libplugin.so").cc("-DWRAPPER -shared -o libwrapper.so");
+    built.cc("-pthread -o program ./libwrapper.so -Wl,-rpath,$ORIGIN");
+    built.same(&[]);
+    let expected = text(&built.alone(&[]));
+    let both = format!("{}:{}", built.path("libwrapper.so"), library().display());
+    assert_eq!(text(&built.alone(&[("LD_PRELOAD", &both)])), expected);
+}
+
+/// On a kernel without mseal(2) nothing is sealed, and it is the same without it.
+#[test]
+fn a_sealed_program_opens_initial_exec_libraries() {
+    let Some(built) = Built::of("sealed.c") else { return };
+    built.cc("-DPLUGIN -shared -o libplugin.so").cc("-pthread -Wl,-z,relro,-z,now -o program");
+    built.same(&[]);
+}
+
+#[test]
 fn allocators_find_the_real_one() {
     let (ours, trace) = (library().display().to_string(), ("DLSCOPE_TRACE", "trace.txt"));
     for kind in ["AT_FIRST_CALL", "IN_CONSTRUCTOR", "ALWAYS"] {

@@ -34,7 +34,9 @@ pub struct DlFindObject {
     pub(crate) dlfo_map_end: u64,
     pub(crate) dlfo_link_map: u64,
     pub(crate) dlfo_eh_frame: u64,
-    reserved: [u64; 7],
+    /// Reserved before glibc 2.42.
+    pub(crate) dlfo_sframe: u64,
+    reserved: [u64; 6],
 }
 
 /// glibc's own `dl_iterate_phdr`. The name alone could mean ours: then it would call itself.

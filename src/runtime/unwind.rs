@@ -79,6 +79,11 @@ pub(crate) fn register(object: &Object, report: Report<'_>) -> Option<Registered
     Some(Registered(table))
 }
 
+/// SFrame stack traces (`<elf.h>`); glibc tells of them since 2.42.
+const PT_GNU_SFRAME: u32 = 0x6474_e554;
+/// `dlfo_sframe` is valid (`<dlfcn.h>`).
+const DLFO_FLAG_SFRAME: u64 = 1;
+
 // ── answers without a lock ───────────────────────────────────────────────────────────────────────────────
 
 pub use crate::host::real::{DlFindObject, Visit};
@@ -95,8 +100,10 @@ pub(crate) fn is_interposed() -> bool {
 struct Place {
     start: AtomicU64,
     end: AtomicU64,
-    /// `PT_GNU_EH_FRAME`.
+    /// `PT_GNU_EH_FRAME`; 0 if the object has none.
     eh_frame_hdr: AtomicU64,
+    /// `PT_GNU_SFRAME`; 0 if the object has none.
+    sframe: AtomicU64,
     link_map: AtomicU64,
 }
 
@@ -126,7 +133,7 @@ fn fill_without(gone: &[u32], lock: &Lock) {
     if !is_interposed() {
         return;
     }
-    static SORTED: Guarded<Vec<[u64; 4]>> = Guarded::new(Vec::new());
+    static SORTED: Guarded<Vec<[u64; 5]>> = Guarded::new(Vec::new());
     let mut sorted = SORTED.borrow(lock);
     sorted.clear();
     for namespace in namespaces(lock) {
@@ -134,9 +141,10 @@ fn fill_without(gone: &[u32], lock: &Lock) {
         for member in namespace.members(lock).iter().filter(|m| !gone.contains(&m.object.tag.id)) {
             let object = &member.object;
             let span = object.memory.span();
-            let header = object.image.segment(PT_GNU_EH_FRAME).map_or(0, |s| (object.bias() + s.vaddr).0);
+            let table = |p_type| object.image.segment(p_type).map_or(0, |s| (object.bias() + s.vaddr).0);
+            let [header, sframe] = [PT_GNU_EH_FRAME, PT_GNU_SFRAME].map(table);
             let (start, end) = ((object.bias() + span.start).0, (object.bias() + span.end).0);
-            sorted.push([start, end, header, object.handle() as u64]);
+            sorted.push([start, end, header, sframe, object.handle() as u64]);
         }
     }
     sorted.sort_unstable();
@@ -157,19 +165,20 @@ fn fill_without(gone: &[u32], lock: &Lock) {
     // A reader of two versions ago may still look at this list. If it sees one of the stores below, then its second load
     // of VERSION, behind the acquire fence of `find`, sees the store of `version` too, and it looks again.
     fence(Ordering::Release);
-    for (place, &[start, end, header, map]) in list.places.iter().zip(sorted.iter()) {
+    for (place, &[start, end, header, sframe, map]) in list.places.iter().zip(sorted.iter()) {
         place.start.store(start, Ordering::Relaxed);
         place.end.store(end, Ordering::Relaxed);
         place.eh_frame_hdr.store(header, Ordering::Relaxed);
+        place.sframe.store(sframe, Ordering::Relaxed);
         place.link_map.store(map, Ordering::Relaxed);
     }
     list.length.store(sorted.len(), Ordering::Relaxed);
     VERSION.store(version + 1, Ordering::Release);
 }
 
-/// The object of ours that `pc` lies in: `[start, end, eh_frame_hdr, link_map]`. Takes no lock and allocates
+/// The object of ours that `pc` lies in: `[start, end, eh_frame_hdr, sframe, link_map]`. Takes no lock and allocates
 /// nothing: called from signal handlers.
-fn find(pc: u64) -> Option<[u64; 4]> {
+fn find(pc: u64) -> Option<[u64; 5]> {
     loop {
         let version = VERSION.load(Ordering::Acquire);
         let list = LISTS[version as usize % 2].load(Ordering::Acquire);
@@ -180,9 +189,10 @@ fn find(pc: u64) -> Option<[u64; 4]> {
             let list = unsafe { &*list };
             let places = &list.places[..list.length.load(Ordering::Relaxed).min(list.places.len())];
             let after = places.partition_point(|p| p.start.load(Ordering::Relaxed) <= pc);
-            places[..after]
-                .last()
-                .map(|p| [&p.start, &p.end, &p.eh_frame_hdr, &p.link_map].map(|v| v.load(Ordering::Relaxed)))
+            let fields = |p: &Place| {
+                [&p.start, &p.end, &p.eh_frame_hdr, &p.sframe, &p.link_map].map(|v| v.load(Ordering::Relaxed))
+            };
+            places[..after].last().map(fields)
         };
         // Written to meanwhile? Then what was read may be half of one and half of the other.
         fence(Ordering::Acquire);
@@ -197,20 +207,21 @@ pub(crate) fn knows(address: u64) -> bool {
     find(address).is_some()
 }
 
-/// `_dl_find_object` of an interposed program.
+/// `_dl_find_object` of an interposed program. An object without unwind tables is found, too, as in glibc.
 ///
 /// # Safety
 /// As glibc's: `result` has room for the answer.
 #[doc(hidden)]
 pub unsafe extern "C" fn find_object(pc: *mut c_void, result: *mut DlFindObject) -> c_int {
-    if let Some([start, end, header, map]) = find(pc as u64).filter(|place| place[2] != 0) {
+    if let Some([start, end, header, sframe, map]) = find(pc as u64) {
         // SAFETY: the caller keeps what this function's `# Safety` section asks for.
         unsafe {
-            (*result).dlfo_flags = 0;
+            (*result).dlfo_flags = if sframe == 0 { 0 } else { DLFO_FLAG_SFRAME };
             (*result).dlfo_map_start = start;
             (*result).dlfo_map_end = end;
             (*result).dlfo_link_map = map;
             (*result).dlfo_eh_frame = header;
+            (*result).dlfo_sframe = sframe;
         }
         return 0;
     }

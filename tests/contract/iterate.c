@@ -12,6 +12,8 @@ int top = 1;
 #else
 #include "contract.h"
 
+void *__tls_get_addr(size_t index[2]);
+
 struct seen {
     int count, calls_of_dlsym, stop_at, size_is_whole, headers;
     unsigned long long adds, subs;
@@ -84,6 +86,10 @@ int main(void) {
     int *variable = dlsym(a, "of_thread");
     with = look(0, &answer);
     printf("its block: %d\n", with.block == variable);
+    size_t number, index[2] = {with.module, 0};
+    printf("by its number: %d\n", __tls_get_addr(index) == (void *)variable);
+    dlinfo(a, RTLD_DI_TLS_MODID, &number);
+    printf("dlinfo: %d\n", number == with.module);
     opened("./liba.so", RTLD_NOW);
     dlclose(a);
     struct seen again = look(0, &answer);

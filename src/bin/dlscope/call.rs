@@ -1,17 +1,13 @@
 //! `dlscope call`: loads a library, calls one function of it, prints the result and nothing else.
-//!
-//! The register of an argument depends on its type (psABI, "Parameter Passing"), and the types are known only when the
-//! command runs. So libffi makes the call.
 
 use std::ffi::{OsString, c_void};
 use std::io::Write as _;
 
 use dlscope::Library;
 use dlscope::elf::symbol::SymbolType;
-use libffi::middle::{Arg, Cif, CodePtr, Ret};
 
 use crate::Failure;
-use crate::signature::{Signature, Type, Value};
+use crate::signature::{Signature, Value};
 use crate::subject::SearchDirs;
 
 /// Load a library, call one of its functions, print the result
@@ -86,13 +82,9 @@ pub unsafe fn invoke(
             Some(version) => library.get_version::<*const c_void>(&signature.name, version),
         }
     }?;
-    let cif = Cif::new(signature.parameters.iter().map(|ty| ty.ffi()), signature.result.ffi());
-    let arguments: Vec<Arg<'_>> = values.iter().map(|value| Arg::new(&value.word)).collect();
-    // libffi writes a whole register, whatever the size of the integer type.
-    let mut word = 0u64;
-    let result = if signature.result == Type::Void { Ret::void() } else { Ret::new(&mut word) };
-    // SAFETY: the caller's promise; each argument is a word whose lower bytes are of the type given to `cif`.
-    unsafe { cif.call_return_into(CodePtr::from_ptr(function), &arguments, result) };
+    let arguments = signature.parameters.iter().zip(values).map(|(&ty, value)| (ty, value.word));
+    // SAFETY: the caller's promise; `Type::read` has made whole words of the values.
+    let word = unsafe { crate::invoke::invoke(function, arguments, signature.result) };
     // SAFETY: a function with the result type `str` returns a C string or null.
     Ok(unsafe { signature.result.show(word) })
 }

@@ -17,6 +17,7 @@ mod exec;
 mod fixture_call;
 mod fixtures;
 mod host;
+mod invoke;
 mod narrate;
 mod page;
 mod profile;

@@ -3,8 +3,6 @@
 use std::ffi::{CStr, CString, c_char};
 use std::fmt;
 
-use libffi::middle;
-
 use crate::page::count;
 
 /// The type of an argument or result, named as in Rust. `str` is a C string, `ptr` any pointer.
@@ -71,24 +69,6 @@ impl Type {
                 format!("there is no type {name:?}; the types are {}", all.join(", "))
             }
         })
-    }
-
-    /// The same type for libffi.
-    pub fn ffi(self) -> middle::Type {
-        match self {
-            Type::I8 => middle::Type::i8(),
-            Type::I16 => middle::Type::i16(),
-            Type::I32 => middle::Type::i32(),
-            Type::I64 => middle::Type::i64(),
-            Type::U8 => middle::Type::u8(),
-            Type::U16 => middle::Type::u16(),
-            Type::U32 => middle::Type::u32(),
-            Type::U64 => middle::Type::u64(),
-            Type::F32 => middle::Type::f32(),
-            Type::F64 => middle::Type::f64(),
-            Type::Ptr | Type::Str => middle::Type::pointer(),
-            Type::Void => middle::Type::void(),
-        }
     }
 
     /// The least and the greatest value of an integer type.
@@ -183,7 +163,7 @@ fn whole_number(text: &str) -> Option<i128> {
 
 /// The value of an argument: its bits in a register, and the string that they point to.
 pub struct Value {
-    /// The bits. Only the lower bytes count, as many as the type has.
+    /// The bits. The upper bytes of a narrow integer repeat its sign.
     pub word: u64,
     _held: Option<CString>,
 }

@@ -16,6 +16,7 @@ use std::arch::{global_asm, naked_asm};
 use std::ffi::c_char;
 use std::io::IoSlice;
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -205,16 +206,31 @@ fn write_template(at: i64, image: &[u8], host: &Host) -> Result<Addr, ErrorKind>
     let in_relro = ours.image.segment(PT_GNU_RELRO).is_some_and(|r| vaddr >= r.vaddr && vaddr.0 < r.vaddr.0 + r.memsz);
     let start = page_down(address.0);
     let length = (address.0 + image.len() as u64).next_multiple_of(PAGE) - start;
-    if in_relro {
-        protect(start, length, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
-    }
-    let target = std::ptr::with_exposed_provenance_mut::<u8>(address.0 as usize);
-    // SAFETY: inside the initial image of our own module, writable now. glibc reads it for new threads only.
-    unsafe { target.copy_from_nonoverlapping(image.as_ptr(), image.len()) };
-    if in_relro {
-        protect(start, length, ProtFlags::PROT_READ)?;
+    let writable = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    match if in_relro { protect(start, length, writable) } else { Ok(()) } {
+        Err(ErrorKind::System { errno: Errno::EPERM, .. }) => write_sealed(address, image)?,
+        opened => {
+            opened?;
+            let target = std::ptr::with_exposed_provenance_mut::<u8>(address.0 as usize);
+            // SAFETY: inside the initial image of our own module, writable now. glibc reads it for new threads only.
+            unsafe { target.copy_from_nonoverlapping(image.as_ptr(), image.len()) };
+            if in_relro {
+                protect(start, length, ProtFlags::PROT_READ)?;
+            }
+        }
     }
     Ok(address)
+}
+
+/// The same where a program has sealed its memory (mseal(2)): the protection of the pages stays as it is, and the kernel
+/// writes to them as it does for a debugger.
+fn write_sealed(address: Addr, image: &[u8]) -> Result<(), ErrorKind> {
+    const MEMORY: &str = "/proc/self/mem";
+    let memory = std::fs::OpenOptions::new().write(true).open(MEMORY);
+    let written = memory.and_then(|memory| memory.write_all_at(image, address.0));
+    let call = || format!("pwrite({MEMORY}, …, {}, {:#x})", image.len(), address.0);
+    let errno = |error: &std::io::Error| Errno::from_raw(error.raw_os_error().unwrap_or(0));
+    written.map_err(|error| ErrorKind::System { call: call(), errno: errno(&error) })
 }
 
 fn protect(start: u64, length: u64, prot: ProtFlags) -> Result<(), ErrorKind> {
