@@ -62,6 +62,7 @@
 //! event.rs, event/                    what the loader says while it works
 //! elf/                                what the file says: pure, without `unsafe`
 //! error.rs                            what can go wrong, and the names of the stages
+//! heap.rs                             memory for the loader alone, where the C ABI is ours
 //! thread.rs                           a few words for each thread
 //! elf/addr.rs                         addresses, each kind a type of its own
 //! hash.rs                             tables by name
@@ -88,6 +89,7 @@ pub mod elf;
 mod error;
 pub mod event;
 mod hash;
+mod heap;
 mod host;
 mod library;
 mod load;

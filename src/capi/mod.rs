@@ -32,6 +32,7 @@ mod symbol;
 mod thread_exit;
 mod threads;
 
+pub use crate::heap::Heap;
 pub use crate::runtime::unwind::{find_object, iterate_phdr};
 pub use address::{dladdr, dladdr1};
 pub use caller::{dlmopen, dlopen, dlsym, dlvsym};

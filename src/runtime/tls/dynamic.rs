@@ -41,13 +41,16 @@ struct Block {
     /// The module's whole id: an old block in a slot that was used again does not match.
     id: u64,
     block: *mut u8,
-    /// What to free; null for a block in the arena.
+    /// What to free, and its size; null for a block in the arena.
     allocation: *mut u8,
-    size: u32,
-    align: u32,
+    size: usize,
 }
 
-const EMPTY: Block = Block { id: 0, block: ptr::null_mut(), allocation: ptr::null_mut(), size: 0, align: 1 };
+const EMPTY: Block = Block { id: 0, block: ptr::null_mut(), allocation: ptr::null_mut(), size: 0 };
+
+/// What every allocator aligns to. Blocks are aligned by hand beyond that, as glibc does: Rust's usual allocator asks
+/// `posix_memalign` for more, and a program's own allocator may consist of `malloc` and `free` alone.
+const ALIGN: usize = 16;
 
 /// `__tls_get_addr` for loaded libraries: `rdi` points to module and offset, the answer goes to `rax`.
 ///
@@ -161,10 +164,10 @@ impl Module {
             return Block { id: self.id, block: ptr::with_exposed_provenance_mut(at as usize), ..EMPTY };
         }
         let image = self.initial();
-        let align = self.align.max(16) as usize;
         // The block begins `skew` bytes behind an aligned address.
-        let size = self.skew as usize + image.len().max(1);
-        let (Ok(layout), Ok(small_size)) = (Layout::from_size_align(size, align), u32::try_from(size)) else {
+        let (align, skew) = (self.align.max(ALIGN as u64) as usize, self.skew as usize);
+        let size = (align - ALIGN) + skew + image.len().max(1);
+        let Ok(layout) = Layout::from_size_align(size, ALIGN) else {
             panic!("a TLS block of {size} bytes, aligned to {align}");
         };
         // SAFETY: the size is not 0.
@@ -172,13 +175,10 @@ impl Module {
         if allocation.is_null() {
             std::alloc::handle_alloc_error(layout);
         }
-        // SAFETY: the allocation has room for the skew and the whole image.
-        let block = unsafe {
-            let block = allocation.add(self.skew as usize);
-            block.copy_from_nonoverlapping(image.as_ptr(), image.len());
-            block
-        };
-        Block { id: self.id, block, allocation, size: small_size, align: align as u32 }
+        let block = allocation.map_addr(|at| at.next_multiple_of(align) + skew);
+        // SAFETY: the allocation has room for the way to an aligned address, the skew and the whole image.
+        unsafe { block.copy_from_nonoverlapping(image.as_ptr(), image.len()) };
+        Block { id: self.id, block, allocation, size }
     }
 }
 
@@ -186,9 +186,7 @@ impl Block {
     fn free(&mut self) {
         if !self.allocation.is_null() {
             // SAFETY: allocated by `make_block` with this size and alignment.
-            unsafe {
-                dealloc(self.allocation, Layout::from_size_align_unchecked(self.size as usize, self.align as usize))
-            };
+            unsafe { dealloc(self.allocation, Layout::from_size_align_unchecked(self.size, ALIGN)) };
         }
         *self = EMPTY;
     }
