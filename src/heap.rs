@@ -200,8 +200,13 @@ const fn halves(used: u64) -> (u64, usize) {
     (used >> 32, used as u32 as usize)
 }
 
+/// Whether the reserve is at hand for what begins now: what began before has not used up more than half of it.
+pub(crate) fn has_reserve() -> bool {
+    reserve_left() > RESERVE / 2
+}
+
 /// How many bytes of the reserve are left.
-pub(crate) fn reserve_left() -> usize {
+fn reserve_left() -> usize {
     RESERVE - halves(USED.load(Ordering::Relaxed)).1
 }
 
@@ -225,7 +230,13 @@ fn give_to_reserve(block: *mut u8, size: usize) -> bool {
     let _ = USED.fetch_update(Ordering::Release, Ordering::Relaxed, |used| {
         let (blocks, end) = halves(used);
         let is_last = start + size.next_multiple_of(ALIGN) == end;
-        let end = if blocks == 1 { 0 } else if is_last { start } else { end };
+        let end = if blocks == 1 {
+            0
+        } else if is_last {
+            start
+        } else {
+            end
+        };
         Some((blocks - 1) << 32 | end as u64)
     });
     true
@@ -369,7 +380,9 @@ mod tests {
                 // SAFETY: blocks of this test, with the layouts that they were made with.
                 unsafe {
                     let block = Heap.alloc_zeroed(layout(size));
-                    assert!(block.addr() % ALIGN == 0 && std::slice::from_raw_parts(block, size).iter().all(|&b| b == 0));
+                    assert!(
+                        block.addr() % ALIGN == 0 && std::slice::from_raw_parts(block, size).iter().all(|&b| b == 0)
+                    );
                     block.write_bytes(mark, size);
                     held.push((block, size, mark));
                     if held.len() > 50 {

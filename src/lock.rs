@@ -173,6 +173,7 @@ extern "C" fn after_fork_in_parent() {
 
 extern "C" fn after_fork_in_child() {
     heap::after_fork();
+    thread::forget_others();
     WAITERS.store(0, Ordering::SeqCst);
     BORROWS.store(own_share(), Ordering::SeqCst);
     if OWNER.load(Ordering::SeqCst) != me() {

@@ -14,6 +14,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::elf::addr::Addr;
 use crate::elf::gnu_hash;
+use crate::heap;
 use crate::host;
 use crate::lock;
 use crate::lookup::scope;
@@ -105,6 +106,11 @@ fn not_meanwhile() -> Result<(), &'static str> {
         return Err("called by an allocator or a signal handler in the middle of another call of the loader");
     }
     Ok(())
+}
+
+/// Refuses to begin what might have to be given up half-way for lack of memory, which is not possible everywhere.
+fn enough_memory() -> Result<(), &'static str> {
+    if heap::has_reserve() { Ok(()) } else { Err("cannot allocate memory") }
 }
 
 /// Whether `handle` is this object's.

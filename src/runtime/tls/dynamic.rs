@@ -15,7 +15,7 @@ use nix::libc;
 
 use super::{DECIDING, Module, OURS, SLOT_MASK, TlsIndex, Use, thread_pointer};
 use crate::lock::made_once;
-use crate::thread::words;
+use crate::thread::{distance_to_arena, words};
 
 unsafe extern "C" {
     /// The host's own, for its own modules.
@@ -62,7 +62,9 @@ pub(crate) unsafe extern "C" fn get_addr(index: *const TlsIndex) -> *mut u8 {
         "mov rax, [rdi]",                                             // the module's id
         "test rax, rax",
         "jns {host}",                                                 // without our bit: glibc's own
-        "mov rdx, qword ptr [rip + __dlscope_tls_arena@GOTTPOFF]",
+        distance_to_arena!("rdx"),
+        "test rdx, rdx",
+        "jns 2f",
         "mov rdx, fs:[rdx]",                                          // this thread's table
         "test rdx, rdx",
         "jz 2f",
