@@ -63,7 +63,7 @@
 //! elf/                                what the file says: pure, without `unsafe`
 //! error.rs                            what can go wrong, and the names of the stages
 //! heap.rs                             memory for the loader alone, where the C ABI is ours
-//! thread.rs                           a few words for each thread
+//! thread.rs, thread/                  a few words for each thread
 //! elf/addr.rs                         addresses, each kind a type of its own
 //! hash.rs                             tables by name
 //! text.rs                             names, which are bytes, as text

@@ -38,6 +38,9 @@ pub(crate) struct Words {
     /// `lock.rs`: how many borrows of guarded state this thread has. Meanwhile nobody else runs on it but an allocator and
     /// signal handlers.
     pub borrows: Cell<u32>,
+    /// `runtime/present.rs`: how many lists of objects this thread reads, and whether it has left one behind meanwhile.
+    pub reading: Cell<u32>,
+    pub left_behind: Cell<bool>,
     /// `capi/symbol.rs`: how deep this thread is in `dlsym`.
     pub asking: Cell<u32>,
     /// `runtime/tls/creating.rs`: how deep this thread is in `pthread_create`.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use nix::libc;
 
 use super::errors::{fail, forget, wording};
-use super::{enough_memory, is, not_meanwhile, process_wide};
+use super::{enough_memory, is, not_meanwhile, process_wide, symbol};
 use crate::elf::addr::Addr;
 use crate::host::{self, Host};
 use crate::load;
@@ -159,6 +159,7 @@ fn open(
     if let Some(object) = host.objects.iter().find(|o| is(o, handle.cast_mut().cast())) {
         used(object, &host, lock);
     }
+    symbol::find_out(&opened.root, namespace, lock);
     Ok(handle)
 }
 

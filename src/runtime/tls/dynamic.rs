@@ -116,18 +116,26 @@ pub(crate) fn variable(id: u64, offset: u64) -> *mut u8 {
 
 /// This thread's block of a module, if it has one already; null if not. glibc `_dl_tls_get_addr_soft`.
 pub(crate) fn existing(module: u64) -> *mut u8 {
-    if Module::find(module).is_some_and(|module| module.static_offset.load(Ordering::Relaxed) != 0) {
-        return block(module);
-    }
-    // SAFETY: the table is this thread's own; entries up to its length are there.
-    unsafe {
-        let table = *table_word();
-        let slot = (module & SLOT_MASK) as usize;
-        match table.as_ref() {
-            Some(table) if (slot as u64) < table.length && (*table.entries.add(slot)).id == module => {
-                (*table.entries.add(slot)).block
+    Module::find(module).map_or(ptr::null_mut(), |module| module.existing())
+}
+
+impl Module {
+    /// As [`existing`], without a lock.
+    pub(crate) fn existing(&self) -> *mut u8 {
+        match self.static_offset.load(Ordering::Relaxed) {
+            0 => {}
+            offset => return ptr::with_exposed_provenance_mut(thread_pointer().wrapping_add_signed(offset) as usize),
+        }
+        // SAFETY: the table is this thread's own; entries up to its length are there.
+        unsafe {
+            let table = *table_word();
+            let slot = (self.id & SLOT_MASK) as usize;
+            match table.as_ref() {
+                Some(table) if (slot as u64) < table.length && (*table.entries.add(slot)).id == self.id => {
+                    (*table.entries.add(slot)).block
+                }
+                _ => ptr::null_mut(),
             }
-            _ => ptr::null_mut(),
         }
     }
 }

@@ -167,7 +167,7 @@ pub(crate) fn require_static(id: u64, report: Report<'_>) -> Result<i64, ErrorKi
 
 impl Module {
     /// The module with this id, if it is still there.
-    fn find(id: u64) -> Option<Arc<Module>> {
+    pub(crate) fn find(id: u64) -> Option<Arc<Module>> {
         SLOTS.with(|slots| slots.modules.get((id & SLOT_MASK) as usize)?.clone().filter(|m| m.id == id))
     }
 
