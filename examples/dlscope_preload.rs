@@ -21,6 +21,11 @@ use nix::libc;
 
 dlscope::interpose!();
 
+/// Never the program's: it may ask `dlsym` for the real one, be in the middle of its work when a signal comes, or have
+/// nothing left.
+#[global_allocator]
+static HEAP: capi::Heap = capi::Heap;
+
 // ── who called ───────────────────────────────────────────────────────────────────────────────────────────
 
 /// `dlopen(file, mode)`.

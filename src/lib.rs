@@ -62,7 +62,8 @@
 //! event.rs, event/                    what the loader says while it works
 //! elf/                                what the file says: pure, without `unsafe`
 //! error.rs                            what can go wrong, and the names of the stages
-//! thread.rs                           a few words for each thread
+//! heap.rs                             memory for the loader alone, where the C ABI is ours
+//! thread.rs, thread/                  a few words for each thread
 //! elf/addr.rs                         addresses, each kind a type of its own
 //! text.rs                             names, which are bytes, as text
 //! ```
@@ -91,6 +92,7 @@ pub mod capi;
 pub mod elf;
 mod error;
 pub mod event;
+mod heap;
 mod host;
 mod library;
 mod load;

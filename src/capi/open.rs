@@ -8,7 +8,7 @@ use std::sync::Arc;
 use nix::libc;
 
 use super::errors::{fail, forget, wording};
-use super::{is, not_meanwhile, process_wide};
+use super::{enough_memory, is, not_meanwhile, process_wide, symbol};
 use crate::elf::addr::Addr;
 use crate::host::{self, Host};
 use crate::load;
@@ -48,7 +48,7 @@ pub unsafe extern "C" fn dlopen_from(file: *const c_char, mode: c_int, from: *co
     // SAFETY: the caller passes null or a C string.
     let name = unsafe { c_name(file) }.map(escape);
     forget();
-    if let Err(message) = not_meanwhile() {
+    if let Err(message) = not_meanwhile().and_then(|()| enough_memory()) {
         return answer(Err(Some(message.into())));
     }
     let lock = Lock::acquire();
@@ -73,7 +73,7 @@ pub unsafe extern "C" fn dlmopen_from(
     // SAFETY: the caller passes null or a C string.
     let name = unsafe { c_name(file) }.map(escape);
     forget();
-    if let Err(message) = not_meanwhile() {
+    if let Err(message) = not_meanwhile().and_then(|()| enough_memory()) {
         return answer(Err(Some(message.into())));
     }
     let lock = Lock::acquire();
@@ -159,6 +159,7 @@ fn open(
     if let Some(object) = host.objects.iter().find(|o| is(o, handle.cast_mut().cast())) {
         used(object, &host, lock);
     }
+    symbol::find_out(&opened.root, namespace, lock);
     Ok(handle)
 }
 

@@ -24,7 +24,7 @@ use crate::host;
 use crate::lock::{Guarded, Lock, is_borrowing, without_fork};
 use crate::namespace::{find_object_now, namespaces};
 use crate::object::Object;
-use crate::runtime::tls;
+use crate::runtime::{present, tls};
 
 unsafe extern "C" {
     // libgcc_s, which every Rust program has for its own panics.
@@ -133,6 +133,7 @@ fn fill_without(gone: &[u32], lock: &Lock) {
     if !is_interposed() {
         return;
     }
+    present::publish(gone, lock);
     static SORTED: Guarded<Vec<[u64; 5]>> = Guarded::new(Vec::new());
     let mut sorted = SORTED.borrow(lock);
     sorted.clear();
@@ -272,10 +273,7 @@ pub unsafe extern "C" fn iterate_phdr(visit: Option<Visit>, data: *mut c_void) -
             return stopped;
         }
     }
-    if is_borrowing() {
-        return 0;
-    }
-    let stopped = find_object_now(|object| {
+    let show = |object: &Object, tls: Option<&tls::Module>| {
         let headers = object.program_headers();
         // SAFETY: an all-zero `dl_phdr_info` is valid.
         let mut info: nix::libc::dl_phdr_info = unsafe { std::mem::zeroed() };
@@ -286,14 +284,19 @@ pub unsafe extern "C" fn iterate_phdr(visit: Option<Visit>, data: *mut c_void) -
         info.dlpi_phnum = headers.len() as u16;
         info.dlpi_adds = start.of_glibc.0 + adds;
         info.dlpi_subs = start.of_glibc.1 + subs;
-        if let Some(module) = object.tls_module {
-            info.dlpi_tls_modid = module as usize;
-            info.dlpi_tls_data = tls::existing(module).cast();
+        if let Some(module) = tls {
+            info.dlpi_tls_modid = module.id as usize;
+            info.dlpi_tls_data = module.existing().cast();
         }
         // SAFETY: the caller's callback, with what glibc would pass.
         let stopped = unsafe { visit(&mut info, size_of::<nix::libc::dl_phdr_info>(), data) };
         (stopped != 0).then_some(stopped)
-    });
+    };
+    let stopped = match present::now() {
+        Some(now) => now.iter().find_map(|each| show(&each.object, each.tls.as_deref())),
+        None if is_borrowing() => None,
+        None => find_object_now(|object| show(object, object.tls_module.and_then(tls::Module::find).as_deref())),
+    };
     stopped.unwrap_or(0)
 }
 

@@ -33,12 +33,12 @@ use crate::error::ErrorKind;
 use crate::event::{Kind, Report};
 use crate::host::Host;
 use crate::lock::Shared;
-use crate::thread::HEADER;
+use crate::thread::{HEADER, distance_to_arena};
 
 /// Bytes of the arena in each thread: 8 KiB, or what `DLSCOPE_TLS_ARENA` said when dlscope was built. 16 KiB
 /// would make `pthread_create` fail for threads with stacks of 16 KiB. A program that is itself loaded late (a
 /// plugin) has no static TLS to spare: it is built with `DLSCOPE_TLS_ARENA=0` and does without initial exec.
-pub(super) const SIZE: usize = match option_env!("DLSCOPE_TLS_ARENA") {
+const SIZE: usize = match option_env!("DLSCOPE_TLS_ARENA") {
     None => 8192,
     Some(text) => parse(text),
 };
@@ -73,10 +73,19 @@ global_asm!(
     size = const SIZE + HEADER,
 );
 
-/// Bytes from the thread pointer to the arena; negative.
+/// Bytes from the thread pointer to the arena, which is below it. `None`: glibc has no static room for it.
+fn offset() -> Option<i64> {
+    Some(distance()).filter(|&distance| distance < 0)
+}
+
 #[unsafe(naked)]
-pub(super) extern "C" fn offset() -> i64 {
-    naked_asm!(".cfi_startproc", "mov rax, qword ptr [rip + __dlscope_tls_arena@GOTTPOFF]", "ret", ".cfi_endproc")
+extern "C" fn distance() -> i64 {
+    naked_asm!(".cfi_startproc", distance_to_arena!("rax"), "ret", ".cfi_endproc")
+}
+
+/// Bytes of the arena in this process.
+pub(super) fn size() -> u64 {
+    if offset().is_some() { SIZE as u64 } else { 0 }
 }
 
 /// Which part of the arena may be used up.
@@ -101,7 +110,7 @@ static TAKEN: Shared<Taken> = Shared::new(Taken { ranges: Vec::new() });
 
 /// How many bytes are not in use.
 pub(super) fn left() -> u64 {
-    SIZE as u64 - TAKEN.with(|taken| taken.bytes(|_| true))
+    size() - TAKEN.with(|taken| taken.bytes(|_| true))
 }
 
 /// Takes `size` bytes at an address that is `skew` modulo `align` in every thread. Returns the distance from
@@ -110,11 +119,12 @@ pub(super) fn take(size: u64, align: u64, skew: u64, share: Share) -> Result<i64
     if align > ALIGN || !align.is_power_of_two() {
         return Err(format!("the arena is aligned to {ALIGN} bytes only"));
     }
-    TAKEN.with(|taken| taken.take(size, align, skew, share))
+    let offset = offset().ok_or("there is no arena: glibc had no static room for it (see docs/tls.md)")?;
+    TAKEN.with(|taken| taken.take(size, align, skew, share)).map(|start| offset + start as i64)
 }
 
 impl Taken {
-    fn take(&mut self, size: u64, align: u64, skew: u64, share: Share) -> Result<i64, String> {
+    fn take(&mut self, size: u64, align: u64, skew: u64, share: Share) -> Result<u64, String> {
         if share == Share::Part && self.bytes(|s| s == Share::Part) + size > PART {
             return Err("the part of the arena for descriptors is used up".into());
         }
@@ -135,13 +145,13 @@ impl Taken {
         }
         // A block without bytes takes one: no two have the same distance.
         self.ranges.insert(index, (start..start + size.max(1), share));
-        Ok(offset() + start as i64)
+        Ok(start)
     }
 }
 
 /// Ends the use of what [`take`] gave.
 pub(super) fn give_back(at: i64) {
-    let start = (at - offset()) as u64;
+    let start = (at - distance()) as u64;
     TAKEN.with(|taken| taken.ranges.retain(|(range, _)| range.start != start));
 }
 
@@ -189,7 +199,7 @@ fn write_template(at: i64, image: &[u8], host: &Host) -> Result<Addr, ErrorKind>
         what: "initial-exec thread-local storage in a program without a known static TLS block".into(),
         detail: what.into(),
     };
-    let here = Addr(offset as *const () as u64);
+    let here = Addr(distance as *const () as u64);
     let ours = host.owner(here).ok_or_else(|| unknown("dlscope's own object is not in the host's list"))?;
     let block =
         host.tls_offset(ours).ok_or_else(|| unknown("glibc does not tell its place, or it is a dynamic one"))?;
