@@ -1,7 +1,10 @@
 //! The arguments that several subcommands share, and the run of a library with all its events recorded.
 
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::io::{self, Write as _};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -138,6 +141,7 @@ impl Target {
     /// The library, else the fixture, else the fixture `add`.
     pub fn of(library: Option<&OsStr>, fixture: Option<&str>) -> Result<Target, Failure> {
         if let Some(library) = library {
+            refuse_what_never_ends(library)?;
             return Ok(Target::Library(library.into()));
         }
         let fixture = Fixture::named(fixture.unwrap_or("add")).map_err(Failure::Usage)?;
@@ -159,6 +163,19 @@ impl Target {
             Target::Fixture(fixture, _) => fixture.main.into(),
         }
     }
+}
+
+/// Refuses a path to a pipe, a socket or a device. To open or to read such a file may never come to an end.
+fn refuse_what_never_ends(library: &OsStr) -> Result<(), Failure> {
+    let is_path = library.as_bytes().contains(&b'/');
+    let Some(file) = fs::metadata(library).ok().filter(|_| is_path) else { return Ok(()) };
+    let kind = file.file_type();
+    let kinds = [(kind.is_fifo(), "a named pipe"), (kind.is_socket(), "a socket")];
+    let devices = [(kind.is_char_device() || kind.is_block_device(), "a device")];
+    let what = kinds.iter().chain(&devices).find(|(is_it, _)| *is_it);
+    what.map_or(Ok(()), |(_, what)| {
+        Err(Failure::Refused(format!("{} is {what}, and a library is a file", shown(library))))
+    })
 }
 
 /// The library. It stays loaded as long as this value lives.
