@@ -42,6 +42,9 @@ pub(crate) use view::{Source, View};
 pub(crate) use watch::Watch;
 use watch::Writable;
 
+/// What goes wrong here is told by whoever knows the object and the stage.
+type Result<T> = std::result::Result<T, ErrorKind>;
+
 /// The memory of one object: mapped and owned by us, or the host's, which is only read.
 pub(crate) struct Memory {
     bias: Bias,
@@ -67,30 +70,28 @@ struct Region {
 }
 
 /// What `Drop` needs to tell of the unmapping.
-struct Owned {
-    tag: Tag,
-    probe: Option<Arc<dyn Probe>>,
+pub(crate) struct Owned {
+    pub tag: Tag,
+    pub probe: Option<Arc<dyn Probe>>,
 }
 
 impl Memory {
-    /// Carries out `plan` for the file `fd`. `tag` and `probe` are kept for the event that tells of the
-    /// unmapping.
+    /// Carries out `plan` for the file `fd`. `owned` is kept for the event that tells of the unmapping.
     #[inline(never)] // a stage: see docs/gdb.md
     pub(crate) fn map(
         plan: &Plan,
         image: &Image,
         fd: BorrowedFd<'_>,
-        tag: &Tag,
-        probe: Option<Arc<dyn Probe>>,
+        owned: Owned,
         report: Report<'_>,
-    ) -> Result<Memory, ErrorKind> {
+    ) -> Result<Memory> {
         let start = match plan.ground {
             Ground::Nothing => reserve(plan.length(), plan.align, plan.span.start, report)?,
             Ground::File { offset, prot } => map_whole(plan.length(), prot, fd, offset, report)?,
         };
         let bias = Bias(start.0.wrapping_sub(plan.span.start.0));
         // If a step fails from here on, `Drop` unmaps the whole reservation.
-        let memory = Memory::new(bias, plan.span.clone(), regions(image), Some(Owned { tag: tag.clone(), probe }));
+        let memory = Memory::new(bias, plan.span.clone(), regions(image), Some(owned));
         report.tell(|| Kind::Placed { bias: memory.bias, address: start, length: plan.length() });
         for step in &plan.steps {
             memory.carry_out(step, fd, report)?;
@@ -112,7 +113,7 @@ impl Memory {
         Memory { bias, span, regions, data, text_open: AtomicBool::new(false), owned }
     }
 
-    fn carry_out(&self, step: &Step, fd: BorrowedFd<'_>, report: Report<'_>) -> Result<(), ErrorKind> {
+    fn carry_out(&self, step: &Step, fd: BorrowedFd<'_>, report: Report<'_>) -> Result<()> {
         match *step {
             Step::File { at, length, offset, prot, populate, .. } => {
                 let address = self.bias + at;
@@ -236,7 +237,7 @@ impl Memory {
 
     /// `DT_TEXTREL`: makes every segment writable, and not executable, until [`Memory::shut_text`].
     #[track_caller]
-    pub(crate) fn open_text(&self, report: Report<'_>) -> Result<(), ErrorKind> {
+    pub(crate) fn open_text(&self, report: Report<'_>) -> Result<()> {
         for region in self.regions.iter().filter(|r| !r.prot.writable()) {
             self.protect(pages(&region.range), region.prot.opened(), ProtectReason::TextOpen, report)?;
         }
@@ -246,7 +247,7 @@ impl Memory {
 
     /// Restores the rights of the segments that [`Memory::open_text`] made writable.
     #[track_caller]
-    pub(crate) fn shut_text(&self, report: Report<'_>) -> Result<(), ErrorKind> {
+    pub(crate) fn shut_text(&self, report: Report<'_>) -> Result<()> {
         self.text_open.store(false, Ordering::Relaxed);
         for region in self.regions.iter().filter(|r| !r.prot.writable()) {
             self.protect(pages(&region.range), region.prot, ProtectReason::TextShut, report)?;
@@ -258,7 +259,7 @@ impl Memory {
     /// `_dl_protect_relro`, so that a page which also holds ordinary variables stays writable.
     #[track_caller]
     #[inline(never)] // a stage: see docs/gdb.md
-    pub(crate) fn seal(&self, range: Range<Vaddr>, report: Report<'_>) -> Result<(), ErrorKind> {
+    pub(crate) fn seal(&self, range: Range<Vaddr>, report: Report<'_>) -> Result<()> {
         let pages = range.start.page_down()..range.end.page_down();
         if pages.start >= pages.end {
             return Ok(());
@@ -278,15 +279,9 @@ impl Memory {
     }
 
     #[track_caller]
-    fn protect(
-        &self,
-        range: Range<Vaddr>,
-        prot: Prot,
-        reason: ProtectReason,
-        report: Report<'_>,
-    ) -> Result<(), ErrorKind> {
+    fn protect(&self, range: Range<Vaddr>, prot: Prot, why: ProtectReason, report: Report<'_>) -> Result<()> {
         let (address, length) = (self.bias + range.start, range.end.0 - range.start.0);
-        let event = Kind::Protect { address, length, prot, reason };
+        let event = Kind::Protect { address, length, prot, reason: why };
         // SAFETY: the range lies in our own span; what was readable stays readable, and the stages see to it
         // that nothing is stored where it is read-only.
         unsafe { mman::mprotect(raw(address), length as usize, flags_of(prot)) }
@@ -342,7 +337,7 @@ pub(crate) fn retry_abandoned(report: Report<'_>) {
 
 /// Reserves `length` bytes of address space without access, at a place where the load bias (the start minus
 /// `first`) is a multiple of `align`.
-fn reserve(length: u64, align: u64, first: Vaddr, report: Report<'_>) -> Result<Addr, ErrorKind> {
+fn reserve(length: u64, align: u64, first: Vaddr, report: Report<'_>) -> Result<Addr> {
     let extra = if align > PAGE { align } else { 0 };
     let total = length + extra;
     let call = || format!("mmap(NULL, {total}, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0)");
@@ -370,13 +365,7 @@ fn reserve(length: u64, align: u64, first: Vaddr, report: Report<'_>) -> Result<
 }
 
 /// Maps the file from `offset` on over `length` bytes of address space.
-fn map_whole(
-    length: u64,
-    prot: Prot,
-    fd: BorrowedFd<'_>,
-    offset: FileOffset,
-    report: Report<'_>,
-) -> Result<Addr, ErrorKind> {
+fn map_whole(length: u64, prot: Prot, fd: BorrowedFd<'_>, offset: FileOffset, report: Report<'_>) -> Result<Addr> {
     let event = |address| Kind::MapWhole { address, length, prot, fd: fd.as_raw_fd(), offset };
     // SAFETY: a fresh mapping at an address of the kernel's choice touches nothing that exists.
     let got = unsafe { mman::mmap(None, size(length), flags_of(prot), MapFlags::MAP_PRIVATE, fd, offset.0 as i64) }

@@ -21,7 +21,8 @@ use crate::elf::symbol::{Class, Want, Wanted};
 use crate::error::{Error, Result};
 use crate::event::{Kind, Report, Stage, Tag};
 use crate::lock::{self, Guarded, Lock};
-use crate::object::{HostPart, LinkMap, Object};
+use crate::memory::Memory;
+use crate::object::{HostPart, LinkMap, Object, Origin};
 use crate::text::escape_path;
 
 pub(crate) mod cpu;
@@ -355,7 +356,9 @@ fn adopt(map: *mut LinkMap, shown: &Shown<'_>, startup: bool, exactly: bool) -> 
     let build_id = if startup { Box::default() } else { shown.notes().into() };
     let host = HostPart { startup, program: name.is_empty(), link_map: map as usize, build_id };
     let name = tag.name.clone();
-    Object::adopt(tag, path, bias, image, host).map_err(|kind| kind.of(&*name, Stage::Host))
+    let memory = Memory::of_host(bias, &image);
+    Object::adopt(Origin { tag, path, file: None, host: Some(host), image, memory })
+        .map_err(|kind| kind.of(&*name, Stage::Host))
 }
 
 /// Where in a `link_map` glibc keeps a field, in bytes. It exports tables of `{ width in bits, count, offset }` for

@@ -17,7 +17,7 @@ use crate::load::needed::Brought;
 use crate::load::read::Headers;
 use crate::memory::{Memory, Source};
 use crate::namespace::Kept;
-use crate::object::{Object, dynamic_entries};
+use crate::object::{Object, Origin, dynamic_entries};
 use crate::runtime::{gdb, tls};
 use crate::text::escape;
 
@@ -38,7 +38,8 @@ pub(crate) fn object(
     let wrap = |kind: ErrorKind| kind.of(&*tag.name, Stage::Dynamic);
     let Headers { path, id, image } = file;
     let source = Source { fd: fd.as_fd(), report: report.at(Stage::Dynamic) };
-    let mut object = Object::new(tag.clone(), path, id, image, memory, source).map_err(wrap)?;
+    let origin = Origin { tag: tag.clone(), path, file: id, host: None, image, memory };
+    let mut object = Object::new(origin, source).map_err(wrap)?;
     // Search paths that may change before they are needed are made now.
     let inherits = loaded_by.is_some_and(|by| by.dynamic.rpath.is_some() || by.paths.get().is_some());
     if inherits || !tag.name.starts_with('/') {

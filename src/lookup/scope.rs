@@ -253,13 +253,43 @@ impl<'a> ScopeOf<'_, 'a> {
     #[inline(never)]
     fn search(&self, index: u32, reference: Symbol<'a>, class: Class) -> Option<Definition<'a>> {
         let wanted = self.symbols.wanted(index, &reference, class);
-        let mut candidates = None;
+        let (own, mut candidates) = (definition(self.from, index, reference), None);
         let found = match self.report.closely() {
-            true => self.scope.find_for(self.from, index, reference, &wanted, candidates.insert(Vec::new())),
-            false => self.scope.find_for(self.from, index, reference, &wanted, &mut ()),
+            true => self.find_for(own, &wanted, candidates.insert(Vec::new())),
+            false => self.find_for(own, &wanted, &mut ()),
         };
         self.report.tell_each(|| lookup_event(&wanted, candidates.unwrap_or_default(), found));
         found
+    }
+
+    /// The definition that the symbol `own` of the object is bound to.
+    fn find_for<W: Witness>(
+        &self,
+        own: Definition<'a>,
+        wanted: &Wanted<'_>,
+        witness: &mut W,
+    ) -> Option<Definition<'a>> {
+        let ScopeOf { scope, from, .. } = *self;
+        if !scope.defined.is_empty()
+            && let Some(&address) = scope.defined.get(wanted.name)
+        {
+            return Some(Definition { object: None, address, ..own });
+        }
+        let found = scope.find(from, wanted, witness);
+        // A reference to a protected symbol binds to the object's own definition. But if the program has a canonical
+        // PLT entry for the function, that entry *is* the function's address for everyone, or pointers to it would not
+        // be equal.
+        if own.symbol.is_protected() && !own.symbol.is_undefined() && found.is_some_and(|f| !is_of(&f, from)) {
+            let real = Wanted::new(wanted.name, wanted.version, Class::Plt);
+            let elsewhere =
+                wanted.class == Class::Plt || scope.find(from, &real, witness).is_none_or(|f| !is_of(&f, from));
+            if elsewhere {
+                return Some(own);
+            }
+        }
+        let found = found?;
+        let stand_in = found.object.and_then(|object| stand_in(scope.stand_ins, object, wanted.name, wanted.hash));
+        Some(stand_in.map_or(found, |address| Definition { object: None, address, ..found }))
     }
 
     /// Asks the processor for what [`ScopeOf::bind`] will read first of symbol `index`, without waiting for it.
@@ -299,37 +329,6 @@ impl<'a> Scope<'a> {
     fn searched(&self, from: &Object) -> Vec<String> {
         let first = from.dynamic.symbolic.then_some(from);
         first.into_iter().chain(self.asked.iter().map(|a| a.object)).map(|o| o.tag.short().into()).collect()
-    }
-
-    fn find_for<W: Witness>(
-        &self,
-        from: &'a Object,
-        index: u32,
-        reference: Symbol<'a>,
-        wanted: &Wanted<'_>,
-        witness: &mut W,
-    ) -> Option<Definition<'a>> {
-        let own = definition(from, index, reference);
-        if !self.defined.is_empty()
-            && let Some(&address) = self.defined.get(wanted.name)
-        {
-            return Some(Definition { object: None, address, ..own });
-        }
-        let found = self.find(from, wanted, witness);
-        // A reference to a protected symbol binds to the object's own definition. But if the program has a canonical
-        // PLT entry for the function, that entry *is* the function's address for everyone, or pointers to it would not
-        // be equal.
-        if own.symbol.is_protected() && !own.symbol.is_undefined() && found.is_some_and(|f| !is_of(&f, from)) {
-            let real = Wanted::new(wanted.name, wanted.version, Class::Plt);
-            let elsewhere =
-                wanted.class == Class::Plt || self.find(from, &real, witness).is_none_or(|f| !is_of(&f, from));
-            if elsewhere {
-                return Some(own);
-            }
-        }
-        let found = found?;
-        let stand_in = found.object.and_then(|object| stand_in(self.stand_ins, object, wanted.name, wanted.hash));
-        Some(stand_in.map_or(found, |address| Definition { object: None, address, ..found }))
     }
 
     fn find<W: Witness>(&self, from: &'a Object, wanted: &Wanted<'_>, witness: &mut W) -> Option<Definition<'a>> {
