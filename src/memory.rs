@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::errno::Errno;
 use nix::sys::mman::{self, MapFlags, ProtFlags};
 
-use crate::elf::addr::{Addr, Bias, FileOffset, PAGE, Vaddr, page_down, page_up};
+use crate::elf::addr::{Addr, Bias, FileOffset, PAGE, Vaddr, Word, page_down, page_up};
 use crate::elf::image::{Image, Prot};
 use crate::elf::plan::{Ground, Plan, Step};
 use crate::error::ErrorKind;
@@ -37,7 +37,6 @@ mod patch;
 mod view;
 mod watch;
 pub(crate) use foreign::{Arguments, Around, NothingAround, call_fini, call_init, call_resolver};
-pub(crate) use patch::DataWords;
 pub(crate) use view::{Source, View};
 pub(crate) use watch::Watch;
 use watch::Writable;
@@ -235,6 +234,38 @@ impl Memory {
         })
     }
 
+    /// Stores `value`, 4 or 8 bytes, at `place`. `None`: that is not inside a writable segment, and nothing is stored.
+    #[track_caller]
+    #[inline(never)]
+    pub(crate) fn store<V: Storable>(&self, place: Vaddr, value: V, report: Report<'_>) -> Option<()> {
+        let size = size_of::<V>() as u64;
+        if !fits(&self.data, place, size) && !self.may_store(place, size) {
+            return None;
+        }
+        let address = self.bias + place;
+        let slot = pointer(address).cast::<V>();
+        if report.closely() {
+            // SAFETY: as for the write below; a writable segment that was checked is readable, too.
+            let before = unsafe { slot.read_unaligned() };
+            report.tell_each(|| Kind::Store {
+                address,
+                before: Word(before.into()),
+                after: Word(value.into()),
+                size: size_of::<V>() as u8,
+            });
+        }
+        // SAFETY: the whole slot lies in a segment of ours that is mapped writable at this stage; no Rust
+        // reference to memory in writable segments is ever made.
+        unsafe { slot.write_unaligned(value) };
+        Some(())
+    }
+
+    /// The words of the data segment, for a loop that stores many of them.
+    pub(crate) fn data_words<'m>(&'m self, report: Report<'m>) -> DataWords<'m> {
+        let room = if report.closely() { 0 } else { (self.data.end.0 - self.data.start.0).saturating_sub(7) };
+        DataWords { memory: self, report, bias: self.bias.0, start: self.data.start.0, room }
+    }
+
     /// `DT_TEXTREL`: makes every segment writable, and not executable, until [`Memory::shut_text`].
     #[track_caller]
     pub(crate) fn open_text(&self, report: Report<'_>) -> Result<()> {
@@ -288,6 +319,42 @@ impl Memory {
             .map_err(|errno| refused(&event, errno))?;
         report.tell(|| event);
         Ok(())
+    }
+}
+
+/// A number that relocations store.
+pub(crate) trait Storable: Copy + Into<u64> {}
+impl Storable for u64 {}
+impl Storable for u32 {}
+
+/// The words of an object's data segment. A copy of the segment's bounds is kept here, so that a loop which stores many
+/// words checks each of them with one comparison.
+#[derive(Clone, Copy)]
+pub(crate) struct DataWords<'m> {
+    memory: &'m Memory,
+    report: Report<'m>,
+    /// `B`, the load bias.
+    bias: u64,
+    start: u64,
+    /// How many places, from the start of the segment on, have room for a whole word. It is 0 if a probe listens closely:
+    /// then every store goes the long way.
+    room: u64,
+}
+
+impl DataWords<'_> {
+    /// [`Memory::store`] for a word that most likely lies in the data segment. The long way, for all other words and
+    /// for probes, begins with `tell`: one comparison decides on both, because a library may have 100,000 such words.
+    #[track_caller]
+    #[inline(always)]
+    pub(crate) fn store(&self, place: Vaddr, value: u64, tell: impl FnOnce()) -> Option<()> {
+        if place.0.wrapping_sub(self.start) >= self.room {
+            tell();
+            return self.memory.store(place, value, self.report);
+        }
+        let slot = pointer(Addr(self.bias.wrapping_add(place.0))).cast::<u64>();
+        // SAFETY: as for `Memory::store`: the whole word lies in the writable segment.
+        unsafe { slot.write_unaligned(value) };
+        Some(())
     }
 }
 
