@@ -122,6 +122,7 @@ programs! {
     dl_iterate_phdr_visits_every_object: "iterate.c";
     what_goes_when_and_what_stays: "unload.c";
     the_end_of_the_process_and_what_a_library_left_there: "exit.c";
+    constructors_and_destructors_that_call_exit: "exit_inside.c";
     opens_inside_of_opens_and_those_that_fail: "nested.c";
     constructors_that_wait_for_their_turn: "pending.c";
     threads_open_and_close_at_the_same_time: "threads.c";

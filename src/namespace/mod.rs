@@ -12,6 +12,7 @@ use crate::policy::{Policy, StandIn};
 
 pub(crate) mod members;
 pub(crate) mod order;
+mod unneeded;
 pub(crate) use members::{Binder, Edges, Kept, Life, Member, Members, OneOfAKind};
 
 /// How often any namespace was changed.
