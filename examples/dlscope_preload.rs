@@ -63,6 +63,13 @@ unsafe extern "C" fn dlvsym(handle: *mut c_void, name: *const c_char, version: *
     naked_asm!(".cfi_startproc", "jmp {inner}", ".cfi_endproc", inner = sym capi::dlvsym)
 }
 
+/// `__tls_get_addr(index)`. Some compilers call it with a misaligned stack.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __tls_get_addr(index: *const c_void) -> *mut c_void {
+    naked_asm!(".cfi_startproc", "jmp {inner}", ".cfi_endproc", inner = sym capi::tls_get_addr)
+}
+
 // ── the others ───────────────────────────────────────────────────────────────────────────────────────────
 
 /// The same function under its C name.

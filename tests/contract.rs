@@ -119,6 +119,7 @@ programs! {
     whose_symbols_default_next_and_a_handle_mean: "scopes.c";
     dladdr_says_whose_an_address_is: "addresses.c";
     dlinfo_says_what_is_known_of_an_object: "info.c";
+    numbers_of_modules_are_those_of_tls_get_addr: "module_ids.c";
     dl_iterate_phdr_visits_every_object: "iterate.c";
     what_goes_when_and_what_stays: "unload.c";
     the_end_of_the_process_and_what_a_library_left_there: "exit.c";

@@ -9,6 +9,7 @@
 //! their own `dlopen`. `examples/dlscope_preload.rs` gives them their C names, in a library that any program can be
 //! put on with `LD_PRELOAD`.
 
+use std::arch::naked_asm;
 use std::ffi::{CStr, c_void};
 use std::sync::{Arc, OnceLock};
 
@@ -63,6 +64,16 @@ pub(crate) static STAND_INS: &[StandIn] = &[
 
 const fn stand_in(name: &'static [u8], address: fn() -> Option<*const ()>) -> StandIn {
     StandIn { name, hash: gnu_hash::hash_byte_by_byte(name), whose: Whose::CLibrary, address }
+}
+
+/// `__tls_get_addr` for the modules of dlscope and for those of ld.so. `index` points to the number of a module, as
+/// `RTLD_DI_TLS_MODID` and `dlpi_tls_modid` give it, and to an offset. Returns the address in the calling thread's block.
+///
+/// # Safety
+/// As glibc's: `index` points to these two words, and the module is loaded.
+#[unsafe(naked)]
+pub unsafe extern "C" fn tls_get_addr(index: *const c_void) -> *mut c_void {
+    naked_asm!(".cfi_startproc", "jmp {inner}", ".cfi_endproc", inner = sym tls::get_addr)
 }
 
 /// What [`before_first_use`] was given.

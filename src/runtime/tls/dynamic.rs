@@ -8,18 +8,29 @@ use std::alloc::{Layout, alloc, dealloc};
 use std::arch::naked_asm;
 use std::ffi::c_void;
 use std::ptr;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use nix::libc;
 
 use super::{DECIDING, Module, OURS, SLOT_MASK, TlsIndex, Use, thread_pointer};
+use crate::host::real::Real;
 use crate::lock::made_once;
 use crate::thread::words;
 
-unsafe extern "C" {
-    /// The host's own, for its own modules.
-    fn __tls_get_addr(index: *const TlsIndex) -> *mut u8;
+type GetAddr = unsafe extern "C" fn(*const TlsIndex) -> *mut u8;
+
+/// ld.so's own function, for its own modules. In a program whose C ABI is ours, the name means [`get_addr`].
+static OF_HOST: Real = Real::named(b"__tls_get_addr");
+/// The same for assembly; null before it is first needed.
+static HOSTS: AtomicPtr<()> = AtomicPtr::new(ptr::null_mut());
+
+/// ld.so's own `__tls_get_addr`.
+fn hosts() -> GetAddr {
+    let found = OF_HOST.must_be_there();
+    HOSTS.store(found, Ordering::Relaxed);
+    // SAFETY: a function of this name and so of this type, found in ld.so.
+    unsafe { std::mem::transmute::<*mut (), GetAddr>(found) }
 }
 
 /// A thread's blocks. The assembly below knows this layout.
@@ -49,7 +60,8 @@ struct Block {
 
 const EMPTY: Block = Block { id: 0, block: ptr::null_mut(), allocation: ptr::null_mut(), size: 0, align: 1 };
 
-/// `__tls_get_addr` for loaded libraries: `rdi` points to module and offset, the answer goes to `rax`.
+/// `__tls_get_addr` for loaded libraries: `rdi` points to module and offset, the answer goes to `rax`. It knows the modules
+/// of the host, too.
 ///
 /// Some compilers call it with a misaligned stack, so the way to Rust code realigns it.
 #[unsafe(naked)]
@@ -58,7 +70,7 @@ pub(crate) unsafe extern "C" fn get_addr(index: *const TlsIndex) -> *mut u8 {
         ".cfi_startproc",
         "mov rax, [rdi]",                                             // the module's id
         "test rax, rax",
-        "jns {host}",                                                 // without our bit: glibc's own
+        "jns 3f",                                                     // without our bit: glibc's own
         "mov rdx, qword ptr [rip + __dlscope_tls_arena@GOTTPOFF]",
         "mov rdx, fs:[rdx]",                                          // this thread's table
         "test rdx, rdx",
@@ -74,6 +86,11 @@ pub(crate) unsafe extern "C" fn get_addr(index: *const TlsIndex) -> *mut u8 {
         "mov rax, [rcx + 8]",
         "add rax, [rdi + 8]",
         "ret",
+        "3:",
+        "mov rax, [rip + {hosts}]",
+        "test rax, rax",
+        "jz 2f",                                                      // not found yet
+        "jmp rax",
         "2:",
         "push rbp",
         ".cfi_def_cfa_offset 16",
@@ -86,7 +103,7 @@ pub(crate) unsafe extern "C" fn get_addr(index: *const TlsIndex) -> *mut u8 {
         ".cfi_def_cfa rsp, 8",
         "ret",
         ".cfi_endproc",
-        host = sym __tls_get_addr,
+        hosts = sym HOSTS,
         slot_mask = const SLOT_MASK,
         slow = sym slow,
     )
@@ -98,7 +115,7 @@ pub(super) unsafe extern "C" fn slow(index: *const TlsIndex) -> *mut u8 {
     let TlsIndex { module, offset } = unsafe { index.read() };
     if module & OURS == 0 {
         // SAFETY: glibc's own function for glibc's own module.
-        return unsafe { __tls_get_addr(index) };
+        return unsafe { hosts()(index) };
     }
     block(module).wrapping_add(offset as usize)
 }
