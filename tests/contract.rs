@@ -121,6 +121,7 @@ programs! {
     dlinfo_says_what_is_known_of_an_object: "info.c";
     numbers_of_modules_are_those_of_tls_get_addr: "module_ids.c";
     dl_iterate_phdr_visits_every_object: "iterate.c";
+    the_list_of_ld_so_stays_as_it_is: "r_debug.c";
     what_goes_when_and_what_stays: "unload.c";
     the_end_of_the_process_and_what_a_library_left_there: "exit.c";
     constructors_and_destructors_that_call_exit: "exit_inside.c";
