@@ -124,6 +124,7 @@ programs! {
     the_list_of_ld_so_stays_as_it_is: "r_debug.c";
     what_goes_when_and_what_stays: "unload.c";
     the_end_of_the_process_and_what_a_library_left_there: "exit.c";
+    namespaces_at_the_end_of_the_process: "exit_spaces.c";
     constructors_and_destructors_that_call_exit: "exit_inside.c";
     opens_inside_of_opens_and_those_that_fail: "nested.c";
     constructors_that_wait_for_their_turn: "pending.c";

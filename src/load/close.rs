@@ -126,7 +126,11 @@ static AT_EXIT: extern "C" fn() = at_exit;
 
 extern "C" fn at_exit() {
     let lock = Lock::acquire();
-    for namespace in namespace::namespaces(&lock).into_iter().rev() {
+    // As in glibc, the first namespace comes last, and the others in the reverse order of their making.
+    let mut all = namespace::namespaces(&lock);
+    all.reverse();
+    all.sort_by_key(namespace::is_process_wide);
+    for namespace in all {
         finish_all(&namespace, &lock);
     }
 }

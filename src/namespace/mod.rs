@@ -86,6 +86,11 @@ pub(crate) fn make_process_wide(namespace: Arc<Namespace>) -> bool {
     PROCESS_WIDE.set(namespace).is_ok()
 }
 
+/// Whether this is the process-wide namespace.
+pub(crate) fn is_process_wide(namespace: &Arc<Namespace>) -> bool {
+    PROCESS_WIDE.get().is_some_and(|process_wide| Arc::ptr_eq(process_wide, namespace))
+}
+
 /// Every namespace that has an object. It lives on without its `Loader`, because an object may be there for good. The
 /// end of the process runs its destructors, and C functions look here for the namespace of their caller.
 static NAMESPACES: Shared<Vec<Arc<Namespace>>> = Shared::new(Vec::new());
