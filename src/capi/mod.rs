@@ -43,7 +43,7 @@ pub use info::dlinfo;
 pub use open::{dlclose, dlmopen_from, dlopen_from};
 pub use symbol::{dlsym_from, dlvsym_from};
 pub use thread_exit::{thread_atexit, thread_atexit_impl};
-pub use threads::pthread_create;
+pub use threads::{pthread_create, thrd_create};
 
 /// What loaded libraries get in place of the C library's functions. The last one is libstdc++'s: the host's copy has
 /// bound libc's `__cxa_thread_atexit_impl` long ago.

@@ -156,13 +156,7 @@ fn keep(owner: &Object, namespace: &Namespace, from: Addr) {
     let lock = Lock::acquire();
     let (own, _) = caller(from, &lock);
     namespace.change(&lock, |members| match own {
-        Some(own) => {
-            if let Some(member) = members.get_mut(own.tag.id).filter(|m| m.object.tag.id != owner.tag.id)
-                && !member.edges.bound.contains(&owner.tag.id)
-            {
-                member.edges.bound.push(owner.tag.id);
-            }
-        }
+        Some(own) => members.bind(own.tag.id, owner.tag.id),
         None => {
             if let Some(member) = members.get_mut(owner.tag.id) {
                 member.pinned = true;

@@ -97,7 +97,24 @@ impl Host {
         static FIELDS: OnceLock<[Option<usize>; 2]> = OnceLock::new();
         lock::made_once(&FIELDS, || {
             ["_thread_db_link_map_l_tls_offset", "_thread_db_link_map_l_tls_modid"]
-                .map(|name| debugger_field(&self.objects, name))
+                .map(|name| debugger_field(&self.objects, name, 64))
+        })
+    }
+
+    /// Where glibc keeps its threads; `None` if it does not tell.
+    pub(crate) fn thread_lists(&self) -> Option<ThreadLists> {
+        let wanted = Wanted::new(b"_rtld_global", Want::Newest, Class::Address);
+        let global = self.objects.iter().filter(|object| is_c_library(object)).find_map(|object| {
+            let (_, symbol) = object.symbols().find(&wanted, &mut ())?;
+            Some(symbol.address(object.bias()).0)
+        })?;
+        let place = |table| Some(debugger_field(&self.objects, table, LIST_BITS)? as u64);
+        Some(ThreadLists {
+            heads: [
+                global + place("_thread_db_rtld_global__dl_stack_used")?,
+                global + place("_thread_db_rtld_global__dl_stack_user")?,
+            ],
+            of_thread: place("_thread_db_pthread_list")?,
         })
     }
 
@@ -106,6 +123,18 @@ impl Host {
         self.objects.iter().find(|o| o.memory.contains(address))
     }
 }
+
+/// The lists in which glibc keeps its threads: circles of `list_t`, which has the addresses of the next and of the one
+/// before.
+pub(crate) struct ThreadLists {
+    /// The addresses of the lists themselves.
+    pub heads: [u64; 2],
+    /// How far behind the thread pointer a thread's own `list_t` lies.
+    pub of_thread: u64,
+}
+
+/// The size of a `list_t`: two pointers.
+const LIST_BITS: u32 = 128;
 
 /// The name of the kernel's object (vdso(7)) in the host's list begins so.
 const KERNELS: &str = "linux-vdso.so";
@@ -361,15 +390,15 @@ fn adopt(map: *mut LinkMap, shown: &Shown<'_>, startup: bool, exactly: bool) -> 
         .map_err(|kind| kind.of(&*name, Stage::Host))
 }
 
-/// Where in a `link_map` glibc keeps a field, in bytes. It exports tables of `{ width in bits, count, offset }` for
+/// Where in a structure glibc keeps a field that is so many bits wide, in bytes. It exports tables of `{ width in bits, count, offset }` for
 /// debuggers (`libthread_db`), so nothing needs to be guessed.
-fn debugger_field(objects: &[Arc<Object>], table: &str) -> Option<usize> {
+fn debugger_field(objects: &[Arc<Object>], table: &str, width: u32) -> Option<usize> {
     let wanted = Wanted::new(table.as_bytes(), Want::Newest, Class::Address);
     objects.iter().find_map(|object| {
         let (_, symbol) = object.symbols().find(&wanted, &mut ())?;
         let [first, last] = [0, 8].map(|part| object.memory.word(Vaddr(symbol.value().0 + part)));
         let (bits, offset) = (first? as u32, last? as u32);
-        (bits == 64).then_some(offset as usize)
+        (bits == width).then_some(offset as usize)
     })
 }
 

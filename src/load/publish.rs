@@ -34,10 +34,7 @@ pub(crate) fn publish(
     let root = batch.nodes[0].object.shared();
     let (ids, asked) = (batch.ids(), batch.asked_ids());
     let new = batch.order.len();
-    // Constructors of an object with DF_1_INITFIRST run before all others.
-    let goes_first = |&at: &usize| batch.nodes[at].object.dynamic.flags_1 & DF_1_INITFIRST != 0;
-    let (first, rest): (Vec<usize>, Vec<usize>) = batch.order_with_known().into_iter().partition(goes_first);
-    let order: Vec<u32> = first.into_iter().chain(rest).map(|at| ids[at]).collect();
+    let order: Vec<u32> = batch.order_with_known(here.members).iter().map(|&at| ids[at]).collect();
     here.namespace.change(here.lock, |members| {
         let Sealed(Links { nodes: links, unique }) = batch.stage;
         members.reserve(new);
@@ -46,7 +43,7 @@ pub(crate) fn publish(
             let needs = node.needs.iter().map(|&need| ids[need]).collect();
             match node.object {
                 Held::New(object) => {
-                    let edges = Edges { needs, filtees, bound: linked.bound };
+                    let edges = Edges { needs, filtees, bound: linked.bound, ..Edges::default() };
                     let kept = [node.kept, linked.kept].concat();
                     members.insert(Member::new(object, kept, node.names, edges, mode.deep));
                 }
@@ -54,7 +51,7 @@ pub(crate) fn publish(
             }
         }
         members.add_unique(unique);
-        members.opened(ids[0], &asked, mode);
+        members.opened(ids[0], &asked, &order, mode);
     });
     namespace::remember(here.namespace, here.lock);
     // Once for all new objects, and before their code runs: it may throw.
@@ -78,15 +75,20 @@ fn install_tls(batch: &Batch<Sealed>, host: &Host, report: Report<'_>) -> Result
 /// As in glibc, there are none if the library was opened by itself before.
 pub(crate) fn already_here(batch: Batch<Mapped>, mode: Mode, here: &Here<'_>) -> (Arc<Object>, Vec<u32>) {
     let (ids, asked, root) = (batch.ids(), batch.asked_ids(), batch.nodes[0].object.shared());
-    let was_open = here.namespace.members(here.lock).get(root.tag.id).is_some_and(|member| member.opens > 0);
-    here.namespace.change(here.lock, |members| members.opened(root.tag.id, &asked, mode));
-    let order = if was_open { Vec::new() } else { batch.order_with_known() };
-    (root, fresh(order.into_iter().map(|at| ids[at]).collect(), here))
+    let was_open = here.members.get(root.tag.id).is_some_and(|member| member.opens > 0);
+    let order = if was_open { Vec::new() } else { batch.order_with_known(here.members) };
+    let order: Vec<u32> = order.into_iter().map(|at| ids[at]).collect();
+    here.namespace.change(here.lock, |members| members.opened(root.tag.id, &asked, &order, mode));
+    (root, fresh(order, here))
 }
 
 /// The members of `order` whose constructors did not run yet.
 fn fresh(mut order: Vec<u32>, here: &Here<'_>) -> Vec<u32> {
     let members = here.namespace.members(here.lock);
     order.retain(|&id| members.get(id).is_some_and(|member| member.life == Life::Fresh));
+    // Constructors of an object with DF_1_INITFIRST run before all others. The sort is stable, so the others keep their
+    // order.
+    let first = |id| members.get(id).is_some_and(|member| member.object.dynamic.flags_1 & DF_1_INITFIRST != 0);
+    order.sort_by_key(|&id| !first(id));
     order
 }

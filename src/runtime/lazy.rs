@@ -253,11 +253,7 @@ impl<'c> Call<'c> {
             if !leaves && members.get(provider).is_none_or(Member::is_leaving) {
                 return false;
             }
-            if let Some(own) = members.get_mut(id)
-                && !own.edges.bound.contains(&provider)
-            {
-                own.edges.bound.push(provider);
-            }
+            members.bind(id, provider);
             true
         })
     }

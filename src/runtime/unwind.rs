@@ -117,29 +117,41 @@ struct List {
 static VERSION: AtomicU64 = AtomicU64::new(0);
 static LISTS: [AtomicPtr<List>; 2] = [AtomicPtr::new(ptr::null_mut()), AtomicPtr::new(ptr::null_mut())];
 
+/// Takes the objects `gone` out of what signal handlers and allocators see (`present`).
+pub(crate) fn hide(gone: &[u32], lock: &Lock) {
+    if is_interposed() {
+        present::publish(gone, lock);
+    }
+}
+
+/// Takes an object out of the current list, which is about to be unmapped: its place becomes empty, until the next list
+/// is made.
+pub(crate) fn withdraw(object: &Object, _: &Lock) {
+    REMOVED.fetch_add(1, Ordering::Relaxed);
+    let list = LISTS[VERSION.load(Ordering::Relaxed) as usize % 2].load(Ordering::Relaxed);
+    // SAFETY: a list is never freed.
+    let Some(list) = (unsafe { list.as_ref() }) else { return };
+    let start = (object.bias() + object.memory.span().start).0;
+    let places = &list.places[..list.length.load(Ordering::Relaxed).min(list.places.len())];
+    if let Ok(at) = places.binary_search_by_key(&start, |place| place.start.load(Ordering::Relaxed)) {
+        // A reader sees either the object or nothing.
+        places[at].end.store(0, Ordering::Relaxed);
+    }
+}
+
 /// Fills the list that is not in use with the objects as they are now, and makes it the current one.
 pub(crate) fn publish(new: usize, lock: &Lock) {
     ADDED.fetch_add(new as u64, Ordering::Relaxed);
-    fill_without(&[], lock);
-}
-
-/// The same without the objects `gone`, which are about to be unmapped.
-pub(crate) fn publish_without(gone: &[u32], lock: &Lock) {
-    REMOVED.fetch_add(gone.len() as u64, Ordering::Relaxed);
-    fill_without(gone, lock);
-}
-
-fn fill_without(gone: &[u32], lock: &Lock) {
     if !is_interposed() {
         return;
     }
-    present::publish(gone, lock);
+    present::publish(&[], lock);
     static SORTED: Guarded<Vec<[u64; 5]>> = Guarded::new(Vec::new());
     let mut sorted = SORTED.borrow(lock);
     sorted.clear();
     for namespace in namespaces(lock) {
         sorted.reserve_exact(namespace.members(lock).len());
-        for member in namespace.members(lock).iter().filter(|m| !gone.contains(&m.object.tag.id)) {
+        for member in namespace.members(lock).iter() {
             let object = &member.object;
             let span = object.memory.span();
             let table = |p_type| object.image.segment(p_type).map_or(0, |s| (object.bias() + s.vaddr).0);

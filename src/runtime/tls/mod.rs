@@ -17,6 +17,7 @@ mod arena;
 mod creating;
 mod descriptor;
 mod dynamic;
+mod threads;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
