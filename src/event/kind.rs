@@ -426,7 +426,8 @@ pub enum Kind {
         /// Where it was written for threads that are yet to be made: in the initial image of dlscope's own
         /// module.
         template: Addr,
-        /// How many other threads were running.
+        /// How many other threads stood in the lists of glibc: those that run, that begin, and that ended and were not
+        /// joined.
         threads: usize,
     },
 
