@@ -226,7 +226,7 @@ impl Memory {
     }
 
     /// The 32-bit word at `at`, if it lies in a readable segment.
-    pub(crate) fn half_word(&self, at: Vaddr) -> Option<u32> {
+    pub(crate) fn word_of_32_bits(&self, at: Vaddr) -> Option<u32> {
         let region = self.region(at)?;
         (region.prot.readable() && fits(&region.range, at, 4)).then(|| {
             // SAFETY: four bytes at `at` are mapped and readable.

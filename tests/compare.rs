@@ -341,6 +341,9 @@ fn a_corpus_has_every_shared_object_whatever_its_name_and_no_program() {
     let program = build_program("programinside", "int main(void) { return 0; }", &["-pie", "-fPIE"]);
     fs::copy(&program, folder.join("program.so")).unwrap();
     fs::write(folder.join("text.so"), "no ELF file").unwrap();
+    let mut objcopy = Command::new("objcopy");
+    objcopy.args(["--only-keep-debug", &library]).arg(folder.join("separate.debug"));
+    assert!(objcopy.status().unwrap().success());
     let (results, content) = compare(&["--corpus", folder.to_str().unwrap()]);
     assert!(content);
     let mut names: Vec<&str> = results

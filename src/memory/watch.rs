@@ -13,8 +13,9 @@ use super::foreign::Around;
 use super::{Memory, Region};
 use crate::elf::addr::{Addr, PAGE, Vaddr};
 
-/// As many bytes of zeros are looked at as any other memory. To ask the kernel about them would take longer.
-const FEW: u64 = 1 << 20;
+/// Up to so many bytes of zeros are looked at as any other memory: that takes a few milliseconds, and no system calls that
+/// the stream of events does not have.
+const FEW: u64 = 16 << 20;
 
 /// A writable segment of an object that we mapped.
 pub(super) struct Writable {

@@ -47,7 +47,7 @@ fn eh_frame(object: &Object) -> Option<Addr> {
     let table = Vaddr(header.vaddr.0.checked_add(4)?.checked_add_signed(distance.into())?);
     let mut at = table;
     loop {
-        match object.memory.half_word(at)? {
+        match object.memory.word_of_32_bits(at)? {
             0 => return Some(object.bias() + table),
             // The 64-bit form, which nobody emits for x86_64.
             u32::MAX => return None,

@@ -64,7 +64,8 @@ fn is_library(path: &Path, name: &OsStr) -> bool {
     if read.is_err() || !head.starts_with(b"\x7fELF\x02") || head[16..] != [3, 0] {
         return false;
     }
-    let Some(file) = ElfFile::open(path) else { return name.to_string_lossy().contains(".so") };
+    let readable = ElfFile::open(path).filter(|file| file.symbols().is_some() && file.dynamic.strings.is_some());
+    let Some(file) = readable else { return name.to_string_lossy().contains(".so") };
     // Before linkers set `DF_1_PIE`, a program was told from a library by its interpreter. libc.so.6 has one, too.
     let is_old_program = file.image.segment(PT_INTERP).is_some() && file.dynamic.soname.is_none();
     file.dynamic.flags_1 & DF_1_PIE == 0 && !is_old_program

@@ -1,0 +1,152 @@
+//! A library that is not found, or that something stands before.
+
+use std::path::PathBuf;
+
+use super::super::machine::{is_in_ld_so_conf, name_of};
+use super::super::paths::from_origin;
+use super::super::problem::{Obstacle, Problem, ProblemKind};
+use super::super::words::{folder, is_in};
+use super::Maker;
+use super::shell::{file_of, in_quotes, quoted};
+use crate::bytes::shown;
+use crate::page::{few, short};
+
+impl Maker<'_> {
+    pub(super) fn not_found(&mut self, problem: &Problem) -> String {
+        let ProblemKind::NotFound {
+            library,
+            lies_in,
+            written,
+            other_versions,
+            other_names,
+            spelt_alike,
+            obstacle,
+            searched,
+            ..
+        } = &problem.kind
+        else {
+            return String::new();
+        };
+        let name = short(library);
+        let for_itself = name == short(self.asked);
+        if let Some(obstacle) = obstacle {
+            return self.obstacle(obstacle, name, lies_in, other_names);
+        }
+        if library.contains('/') {
+            return match for_itself {
+                true => "A name with a '/' is a path and is opened as it is, from the current directory.".into(),
+                false => self.path_needed(problem, library, lies_in),
+            };
+        }
+        // Only the link is missing, in a folder that is searched or in another one.
+        let unlinked = other_names.first().filter(|path| lies_in.is_empty() || is_in(path, searched));
+        let mut link = String::new();
+        if let Some(path) = unlinked {
+            let there = path.with_file_name(name);
+            let made = self.command(format!("ln -s {} {}", quoted(&name_of(path)), quoted(&shown(&there))));
+            link = format!("Make the link of that name: {made} (`ldconfig -n {}` makes it, too).", folder(path));
+            if is_in(path, searched) {
+                return link;
+            }
+        }
+        let no_default = self.node(problem).is_some_and(|node| node.no_default_dirs);
+        if let Some(path) = lies_in.first().filter(|path| !no_default && path.parent().is_some_and(is_in_ld_so_conf)) {
+            return format!(
+                "Run ldconfig (as root): {} is a folder of /etc/ld.so.conf, and /etc/ld.so.cache was made before {name} came.",
+                folder(path)
+            );
+        }
+        if let (false, Some(path), Some(written)) = (for_itself, lies_in.first().or(unlinked), written) {
+            let relink = self.relink(problem, path, written);
+            return if link.is_empty() { relink } else { format!("{link} {relink}") };
+        }
+        if let Some(path) = lies_in.first().or(unlinked) {
+            let run = self.for_one_run().map_or(String::new(), |setting| format!(", or set {setting}"));
+            return format!("{link} Ask for {}{run}.", shown(path)).trim_start().into();
+        }
+        if let Some(path) = other_versions.first() {
+            if shown(path).contains(&format!("{name}.")) {
+                return format!(
+                    "{name} is the name for the linker, without a number; the library itself is {}: ask for that, \
+                     or install the development package.",
+                    shown(path)
+                );
+            }
+            let names = few(other_versions.iter().map(shown), 3);
+            return format!(
+                "There is {names}, but another number behind .so means another interface: install the \
+                 package that has {library}, or build {} anew against {}.",
+                problem.whose(),
+                short(&shown(path))
+            );
+        }
+        if !spelt_alike.is_empty() {
+            return format!("Is {} meant?", spelt_alike.join(", or "));
+        }
+        format!(
+            "Install the package that has {library} (Debian: apt-file search {library}), or, if it lies \
+             somewhere else, set LD_LIBRARY_PATH to its folder."
+        )
+    }
+
+    pub(super) fn obstacle(
+        &mut self,
+        obstacle: &Obstacle,
+        name: &str,
+        lies_in: &[PathBuf],
+        other_names: &[PathBuf],
+    ) -> String {
+        match obstacle {
+            Obstacle::Dangling { link, .. } | Obstacle::Loop { link } => {
+                let parent = link.parent().and_then(|parent| parent.canonicalize().ok()).unwrap_or_default();
+                let beside = other_names.iter().find(|path| path.parent() == Some(&parent));
+                let to = match beside {
+                    Some(path) => name_of(path),
+                    None => match lies_in.iter().chain(other_names).next() {
+                        Some(path) => shown(path),
+                        None => {
+                            return format!(
+                                "Put the file back to which {} should lead, or install the package that has {name} again; a \
+                                 link to nothing can go.",
+                                shown(link)
+                            );
+                        }
+                    },
+                };
+                let link = quoted(&shown(link));
+                format!("Make the link anew: {}.", self.command(format!("ln -sfn {} {link}", quoted(&to))))
+            }
+            Obstacle::Forbidden { path, is_folder } => {
+                let right = if *is_folder { "a+x" } else { "a+r" };
+                let change = self.command(format!("chmod {right} {}", quoted(&shown(path))));
+                format!(
+                    "Give this user the permission to {}, as its owner: {change}.",
+                    if *is_folder { "pass through the folder" } else { "read the file" }
+                )
+            }
+            Obstacle::Other { path, errno } => {
+                format!("See open(2) for {errno}: the kernel says it about {}.", shown(path))
+            }
+        }
+    }
+
+    /// The cure for a `DT_NEEDED` that is a path.
+    pub(super) fn path_needed(&mut self, problem: &Problem, library: &str, lies_in: &[PathBuf]) -> String {
+        let user = problem.whose();
+        let again = format!(
+            "Or give the library a soname (-Wl,-soname,{}), and link {user} anew: then {user} needs that name, which is searched.",
+            short(library)
+        );
+        let (Some(path), Some(node)) = (lies_in.first(), self.node(problem)) else {
+            return format!("Start the program in the folder from which {library} can be reached. {again}");
+        };
+        let to = format!("{}/{}", from_origin(node, path), name_of(path));
+        let change = self.command(format!(
+            "patchelf --replace-needed {} {} {}",
+            in_quotes(library),
+            in_quotes(&to),
+            file_of(&problem.object)
+        ));
+        format!("Say in the file where the library is: {change}. {again}")
+    }
+}

@@ -1,0 +1,52 @@
+//! A file that cannot be used.
+
+use super::super::content::Content;
+use super::super::problem::Refusal;
+use super::shell::quoted;
+use super::{Maker, sentence};
+use crate::bytes::{path_of, shown};
+use crate::page::short;
+
+impl Maker<'_> {
+    pub(super) fn refused(&mut self, reason: &Refusal, library: &str, path: &str) -> String {
+        match reason {
+            Refusal::NoExec(mount) => {
+                let mount = quoted(&shown(mount));
+                let remount = self.command(format!("mount -o remount,exec {mount}"));
+                format!(
+                    "Let code be mapped from there: {remount} (as root); or put {library} on another file system. A program that \
+                     unpacks it at run time takes the folder from TMPDIR, in Java from -Djava.io.tmpdir."
+                )
+            }
+            Refusal::Content(content @ Content::FormerLink(to)) if path_of(path).with_file_name(to).is_file() => {
+                self.command(format!("ln -sf '{to}' {path}"));
+                content.cure(library, path)
+            }
+            Refusal::Folder if library != short(self.asked) => {
+                format!(
+                    "Take the folder {path} out of the way, or its parent out of the search path, and put the library there."
+                )
+            }
+            reason => reason.cure(library, path),
+        }
+    }
+}
+
+impl Refusal {
+    pub(super) fn cure(&self, library: &str, path: &str) -> String {
+        match self {
+            Refusal::Class32 | Refusal::Machine(_) => format!(
+                "Install the x86_64 build of {library} (Debian: the package with :amd64), or take the folder of {path} \
+                 out of the way of the search; `file -L {path}` says what it is."
+            ),
+            Refusal::Content(content) => content.cure(library, path),
+            Refusal::ObjectFile => format!("Link it: cc -shared -o {library} {path}, of objects compiled with -fPIC."),
+            Refusal::Short(_) => format!("Write {path} once more: a copy or a download was broken off."),
+            // Told with a command.
+            Refusal::NoExec(_) => String::new(),
+            Refusal::Program => "Run the program instead; a process cannot load a second program.".into(),
+            Refusal::Folder => format!("Name a file in the folder: {path}/lib….so."),
+            Refusal::Other(told) => sentence(&told.advice),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! A library that is not found.
+
+use std::path::{Path, PathBuf};
+
+use dlscope::event::{Outcome, Tag};
+
+use super::super::graph::Attempt;
+use super::super::machine::DEFAULT_FOLDERS;
+use super::super::paths;
+use super::{Evidence, Obstacle, ProblemKind};
+use crate::bytes::path_of;
+use crate::compare::file::ElfFile;
+use crate::page::short;
+
+impl Evidence<'_> {
+    pub(super) fn not_found(&self, user: Option<&Tag>, library: &str, errno: &str) -> ProblemKind {
+        let user = user.and_then(|tag| self.graph.node(tag.id));
+        let name = short(library);
+        let search = match user {
+            Some(user) => user.needs.iter().find(|need| need.name == *library).and_then(|need| need.search.as_ref()),
+            None => self.graph.asked.as_ref(),
+        };
+        let search = search.or_else(|| self.graph.searches().find(|search| search.name == *library));
+        let tried = search.map_or(&[][..], |search| &search.tried);
+        let obstacle = tried.iter().filter(|attempt| !attempt.path.contains("/glibc-hwcaps")).find_map(obstacle);
+        let paths = search.iter().flat_map(|search| &search.tried).map(|attempt| path_of(&attempt.path));
+        let searched: Vec<PathBuf> = paths.filter_map(|path| path.parent()?.canonicalize().ok()).collect();
+        let mut other_names = self.machine.with_soname(name);
+        other_names.sort_by_key(|path| !path.parent().is_some_and(|folder| searched.iter().any(|s| s == folder)));
+        let mut lies_in = self.machine.files_named(name);
+        lies_in.retain(|path| ElfFile::open(path).is_some());
+        let of_paths = user.filter(|_| !library.contains('/') && obstacle.is_none());
+        let mut mistakes = of_paths.map_or(Vec::new(), |user| paths::mistakes(user, library, &lies_in, self.graph));
+        let in_default = |path: &PathBuf| path.parent().is_some_and(is_default_folder);
+        if let Some(user) = user.filter(|user| user.no_default_dirs && lies_in.iter().any(in_default)) {
+            mistakes.insert(0, format!(
+                "{} was linked with -z nodefaultlib (DF_1_NODEFLIB in its DT_FLAGS_1): for what it needs the loader searches \
+                 no default folder, and takes nothing from one by /etc/ld.so.cache",
+                user.tag.short()
+            ));
+        }
+        let written =
+            user.zip(lies_in.first().or(other_names.first())).map(|(user, file)| paths::from_origin(user, file));
+        let nowhere = lies_in.is_empty() && other_names.is_empty() && obstacle.is_none();
+        let other_versions = if nowhere { self.machine.named_alike(name) } else { Vec::new() };
+        let is_typed = nowhere && user.is_none() && other_versions.is_empty();
+        let spelt_alike = if is_typed { self.machine.spelt_alike(name) } else { Vec::new() };
+        let (library, errno) = (library.into(), errno.into());
+        ProblemKind::NotFound {
+            library,
+            errno,
+            lies_in,
+            mistakes,
+            written,
+            other_versions,
+            other_names,
+            obstacle,
+            searched,
+            spelt_alike,
+            without_it: Vec::new(),
+        }
+    }
+}
+
+/// What is in the way at a path that was tried in vain.
+fn obstacle(attempt: &Attempt) -> Option<Obstacle> {
+    let Outcome::Missing(errno) = &attempt.outcome else { return None };
+    let path = path_of(&attempt.path);
+    match errno.as_str() {
+        "ENOENT" | "ENOTDIR" => {
+            let to = std::fs::read_link(&path).ok()?;
+            Some(Obstacle::Dangling { link: path, to })
+        }
+        "ELOOP" => Some(Obstacle::Loop { link: path }),
+        "EACCES" => {
+            use nix::unistd::{AccessFlags, access};
+            let whole = std::path::absolute(&path).unwrap_or(path);
+            // What is behind a link is what counts.
+            let whole = whole.canonicalize().unwrap_or(whole);
+            let mut folders: Vec<&Path> = whole.ancestors().skip(1).collect();
+            folders.reverse();
+            let closed = folders.into_iter().find(|folder| access(*folder, AccessFlags::X_OK).is_err());
+            let (path, is_folder) = closed.map_or((whole.as_path(), false), |folder| (folder, true));
+            Some(Obstacle::Forbidden { path: path.into(), is_folder })
+        }
+        _ => Some(Obstacle::Other { path, errno: errno.clone() }),
+    }
+}
+
+fn is_default_folder(folder: &Path) -> bool {
+    DEFAULT_FOLDERS.iter().any(|default| Path::new(default).canonicalize().is_ok_and(|default| default == folder))
+}
