@@ -93,8 +93,8 @@ pub(crate) use distance_to_arena;
 #[inline(always)]
 pub(crate) fn words<R>(see: impl FnOnce(&Words) -> R) -> R {
     let distance: i64;
-    // SAFETY: computes an address, and reads the descriptor, which ld.so has filled in before any code of ours runs.
-    unsafe { asm!(distance_to_arena!("{0}"), out(reg) distance, options(pure, readonly, nostack)) };
+    // SAFETY: computes an address, and reads a descriptor, which is constant since before any code of ours ran.
+    unsafe { asm!(distance_to_arena!("{0}"), out(reg) distance, options(pure, nomem, nostack)) };
     let at = if distance < 0 { pointer().wrapping_add_signed(distance) } else { elsewhere::words() };
     // SAFETY: the header of this thread's arena: aligned to 64, as long as `Words`, and zeros, which are valid for all
     // its fields, when the thread began. Or words elsewhere that are this thread's alone. They outlive `see`, which runs

@@ -250,3 +250,28 @@ fn it_starts_where_static_thread_local_storage_is_short() {
         assert_eq!(run(&[("LD_PRELOAD", &preload), ("LD_AUDIT", &audit), tunable]), audited);
     }
 }
+
+#[test]
+fn tools_that_wrap_malloc_run() {
+    let Some(built) = Built::of("allocator.c") else { return };
+    built.cc("-DPLUGIN -shared -o libplugin.so").cc("-DMAIN -o program");
+    let ours = library().display().to_string();
+    let run = |words: &[&str], preload: &str| {
+        let tool = Command::new("sh").args(["-c", "command -v \"$0\"", words[0]]).output().unwrap();
+        if !tool.status.success() {
+            assert!(env::var_os("CI").is_none(), "{} is not installed", words[0]);
+            eprintln!("skipped: {} is not installed", words[0]);
+            return;
+        }
+        let output = text(&plain(&[words, &["./program"]].concat(), |command| {
+            built.set(command, &[("LD_PRELOAD", preload)]);
+        }));
+        assert!(output.starts_with("exit status: 0") && output.contains("ok\n"), "{words:?}, {preload}: {output}");
+    };
+    // Of glibc itself. Its numbers come at the end.
+    for preload in [format!("{ours}:libmemusage.so"), format!("libmemusage.so:{ours}")] {
+        run(&["env"], &preload);
+    }
+    run(&["heaptrack", "-o", "trace"], &ours);
+    run(&["gprofng", "collect", "app", "-H", "on", "-o", "heap.er"], &ours);
+}

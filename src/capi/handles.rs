@@ -58,8 +58,8 @@ const NONE: (*mut c_void, *const c_void) = (ptr::null_mut(), ptr::null());
 /// out. What was remembered at another time is forgotten.
 ///
 /// A signal handler may look in between, so no handle ever stands beside what another one means.
-pub(super) fn remember(handle: *mut c_void, meaning: &Arc<Meaning>, when: u64) {
-    let meaning = Arc::as_ptr(meaning).cast();
+pub(super) fn remember(handle: *mut c_void, meaning: &Meaning, when: u64) {
+    let meaning = ptr::from_ref(meaning).cast();
     words(|words| {
         if words.recent_when.get() != when {
             words.recent.iter().for_each(|recent| recent.set(NONE));
@@ -100,27 +100,36 @@ fn slot(handle: *mut c_void) -> usize {
 /// # Safety
 /// `handle` is one that `dlopen` gave and that is not closed yet, or it is none at all.
 pub(super) unsafe fn find(handle: *mut c_void, name: &[u8]) -> Option<*mut c_void> {
-    let is_nested = is_nested();
-    if namespace::anyone_listens() && !is_nested {
+    if namespace::anyone_listens() && !is_nested() {
         return None;
     }
-    if let Some(meaning) = remembered(handle) {
+    match remembered(handle) {
         // SAFETY: nothing was closed since its member owned it; and nothing will be that the caller holds open.
-        return unsafe { &*meaning }.find(name, is_nested);
+        Some(meaning) => unsafe { &*meaning }.find(name),
+        None => find_now(handle, name),
     }
+}
+
+/// The same for a handle that this thread does not remember.
+#[cold]
+fn find_now(handle: *mut c_void, name: &[u8]) -> Option<*mut c_void> {
+    let when = namespace::changes();
     let now = present::now()?;
     let owner = now.iter().find(|each| ptr::eq(each.object.handle().cast(), handle))?;
-    owner.meaning.get()?.downcast_ref::<Meaning>()?.find(name, is_nested)
+    let meaning = owner.meaning.get()?.downcast_ref::<Meaning>()?;
+    remember(handle, meaning, when);
+    meaning.find(name)
 }
 
 impl Meaning {
-    fn find(&self, name: &[u8], is_nested: bool) -> Option<*mut c_void> {
+    #[inline]
+    fn find(&self, name: &[u8]) -> Option<*mut c_void> {
         let Meaning { scope, directory } = self;
         let wanted = || Wanted::new(name, Want::Newest, Class::Address);
         let found = match directory.known(scope, name) {
             Known::At(address, owner) => Some((address, &**scope.get(owner)?)),
             Known::Missing => None,
-            Known::NotEnough if is_nested => find_in_turn(scope, &wanted())?,
+            Known::NotEnough if is_nested() => find_in_turn(scope, &wanted())?,
             Known::NotEnough => match directory.find(scope, &wanted()) {
                 Some(definition) if definition.symbol.is_where_it_seems() => {
                     Some((definition.address, definition.object?))
@@ -147,6 +156,7 @@ impl Meaning {
 }
 
 /// The first definition in `scope`, found with what is complete already. `None`: that does not suffice.
+#[cold]
 fn find_in_turn<'s>(scope: &'s [Arc<Object>], wanted: &Wanted<'_>) -> Option<Option<(Addr, &'s Object)>> {
     for object in scope {
         let symbol = if object.is_host() {

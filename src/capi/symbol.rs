@@ -66,8 +66,8 @@ pub unsafe extern "C" fn dlvsym_from(
     }
 }
 
-/// The answer, with its error noted, where the start-up objects suffice: for callers among them, which ask for
-/// `RTLD_DEFAULT`, `RTLD_NEXT` or the program. glibc allocates nothing then, and allocators rely on it: whoever asks may
+/// The answer, with its error noted, where the start-up objects suffice: for callers that ask for `RTLD_DEFAULT`,
+/// `RTLD_NEXT`, the program or one of its libraries. glibc allocates nothing then, and allocators rely on it: whoever asks may
 /// be one, called by ourselves or before its own constructors. Where somebody listens, only those are answered so.
 fn at_once(handle: *mut c_void, name: &[u8], version: Option<&[u8]>, from: Addr) -> Option<*mut c_void> {
     let is_nested = handles::is_nested();
@@ -85,8 +85,13 @@ fn at_once(handle: *mut c_void, name: &[u8], version: Option<&[u8]>, from: Addr)
             let at = all.iter().position(|object| ptr::eq(object, caller))?;
             (&all[at + 1..], caller)
         }
-        _ => return None,
+        // What the library needs is asked after itself.
+        _ => {
+            let at = all.iter().position(|object| ptr::eq(object.map, handle.cast()))?;
+            (&all[at..=at], &all[at])
+        }
     };
+    let is_whole = [libc::RTLD_DEFAULT, libc::RTLD_NEXT].contains(&handle) || ptr::eq(handle.cast(), program.map);
     match startup::find(name, version, scope) {
         Answer::At { address, is_ifunc, object } => {
             let ours = replacement_of(name, startup::is_c_library(object.map));
@@ -95,7 +100,7 @@ fn at_once(handle: *mut c_void, name: &[u8], version: Option<&[u8]>, from: Addr)
             let resolve = || unsafe { ifunc::resolve(address, &NothingAround, &mut Watch::default(), report) };
             Some(handles::pointer(ours.unwrap_or_else(|| if is_ifunc { resolve() } else { address })))
         }
-        Answer::Missing if is_nested || nothing_is_loaded() => {
+        Answer::Missing if is_nested || is_whole && nothing_is_loaded() => {
             let whose = if ptr::eq(whose, program) { program_name_bytes() } else { startup::name(whose.map) };
             let (comma, version) = version.map_or((&b""[..], &b""[..]), |version| (b", version ", version));
             fail_with(&[whose, b": undefined symbol: ", name, comma, version]);

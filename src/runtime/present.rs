@@ -140,13 +140,13 @@ fn changed(gone: &[u32], lock: &Lock) -> List {
 }
 
 /// Takes the lists that are not current and that nobody reads. To be dropped when nothing is borrowed.
-fn unread(lock: &Lock) -> Vec<Box<List>> {
+fn unread(lock: &Lock) -> Vec<List> {
     let current = CURRENT.load(Ordering::SeqCst);
     let places = PLACES.borrow(lock);
     let unread = places.iter().filter(|place| !ptr::eq(**place, current) && place.readers.load(Ordering::SeqCst) == 0);
     // SAFETY: as in `publish`. The pointer is taken out, so the list is freed once.
     let take = |place: &&Place| unsafe {
-        place.list.swap(null_mut(), Ordering::SeqCst).as_mut().map(|list| Box::from_raw(list))
+        place.list.swap(null_mut(), Ordering::SeqCst).as_mut().map(|list| *Box::from_raw(list))
     };
     unread.filter_map(take).collect()
 }

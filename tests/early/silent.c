@@ -22,7 +22,7 @@ int main(void)
     setvbuf(stdout, 0, _IONBF, 0);
     int seen = 0;
     Dl_info info;
-    void *handle = dlopen("./libplugin.so", RTLD_NOW), *program = dlopen(0, RTLD_NOW);
+    void *handle = dlopen("./libplugin.so", RTLD_NOW), *program = dlopen(0, RTLD_NOW), *libc = dlopen("libc.so.6", RTLD_NOW);
     if (!handle || !program) { puts(dlerror()); return 2; }
     int (*plugin)(void) = (int (*)(void))dlsym(handle, "plugin");
     TRY("dl_iterate_phdr", dl_iterate_phdr(count, &seen));
@@ -34,6 +34,7 @@ int main(void)
     TRY("RTLD_NEXT", dlsym(RTLD_NEXT, "free"));
     TRY("an indirect function", dlsym(RTLD_NEXT, "memcpy"));
     TRY("the program's handle", dlsym(program, "malloc"));
+    TRY("a start-up library's handle", dlsym(libc, "puts"));
     TRY("a version", dlvsym(RTLD_NEXT, "memcpy", "GLIBC_2.2.5"));
     TRY("a library's handle", dlsym(handle, "plugin"));
     printf("%d, %d, %d\n", seen > 3, dlvsym(RTLD_DEFAULT, "memcpy", "GLIBC_2.2.5") == dlvsym(RTLD_DEFAULT, "memcpy", "GLIBC_2.14"),

@@ -12,7 +12,7 @@
 int plugin(void) { return getpid() ? 7 : 0; }
 #else
 static void *kept; static int (*plugin)(void); static void *(*the_malloc)(size_t);
-static volatile int over; static long asked, wrong[8];
+static volatile int over; static long asked, wrong[9]; static void *libc;
 struct seen { int objects, ours; };
 static int see(struct dl_phdr_info *info, size_t size, void *data)
 {
@@ -35,6 +35,7 @@ static void handler(int s)
     if (dlsym(RTLD_DEFAULT, "malloc") != (void *)the_malloc) __atomic_fetch_add(&wrong[5], 1, 0);
     if (dlsym(kept, "malloc") != (void *)the_malloc) __atomic_fetch_add(&wrong[6], 1, 0);
     if (dlsym(kept, "none") || !dlerror()) __atomic_fetch_add(&wrong[7], 1, 0);
+    if (dlsym(libc, "malloc") != (void *)the_malloc) __atomic_fetch_add(&wrong[8], 1, 0);
     __atomic_fetch_add(&asked, 1, 0);
 }
 static void *opens(void *name)
@@ -60,6 +61,7 @@ int main(void)
     if (!kept) return puts(dlerror()), 2;
     plugin = (int (*)(void))dlsym(kept, "plugin");
     the_malloc = dlsym(RTLD_DEFAULT, "malloc");
+    libc = dlopen("libc.so.6", RTLD_NOW);
     signal(SIGUSR1, handler);
     pthread_t threads[4];
     pthread_create(&threads[0], 0, opens, "./libone.so");
@@ -74,7 +76,7 @@ int main(void)
     }
     over = 1;
     for (int i = 0; i < 4; i++) pthread_join(threads[i], 0);
-    for (int i = 0; i < 8; i++) if (wrong[i]) printf("%d: %ld of %ld wrong\n", i, wrong[i], asked);
+    for (int i = 0; i < 9; i++) if (wrong[i]) printf("%d: %ld of %ld wrong\n", i, wrong[i], asked);
     puts(asked > 100 ? "ok" : "not asked");
     return 0;
 }

@@ -1,8 +1,8 @@
 //! The arena: room for initial-exec variables in every thread, set aside at start-up.
 //!
 //! It is a thread-local array of our own module, so glibc puts it at one distance from the thread pointer in
-//! every thread. Its header is dlscope's own (`thread.rs`). A library's block is carved out of the rest; its image then
-//! has to reach every thread:
+//! every thread, if it has room (`docs/tls.md`, "Where there is no room"). Its header is dlscope's own (`thread.rs`). A
+//! library's block is carved out of the rest; its image then has to reach every thread:
 //!
 //! - *threads to come* copy it from the template: the initial image of our module (`PT_TLS`), from which glibc
 //!   fills the static block of each new thread. It is made writable for the moment.
