@@ -46,12 +46,12 @@ fn same_in(command: &[&str], loads: &[&str], change: impl Fn(&mut Command)) {
     }
 }
 
-/// The system's own Python, not another one in `PATH`: `/usr/bin/python3.11`.
+/// The newest of the system's own Pythons, not one in `PATH`: `/usr/bin/python3.11`.
 fn python() -> Option<&'static str> {
-    if !there("/usr/bin/python3") {
-        return None;
-    }
-    Some(fs::canonicalize("/usr/bin/python3").unwrap().into_os_string().into_string().unwrap().leak())
+    let names = fs::read_dir("/usr/bin").unwrap().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let minor = |name: String| name.strip_prefix("python3.")?.parse::<u32>().ok();
+    let python = format!("/usr/bin/python3.{}", names.filter_map(minor).max().unwrap_or_default());
+    there(&python).then(|| &*python.leak())
 }
 
 #[test]

@@ -214,9 +214,9 @@ fn ld_so_counts_as_many_lookups_and_relative_relocations() {
 
 #[test]
 fn the_picture_is_well_formed_and_names_every_object() {
-    let Some(xml) = library("libxml2.so.2") else { return };
+    let Some(xml) = common::newest(&["libxml2.so.*"]) else { return };
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("profile.svg");
-    let output = dlscope(&["profile", &xml, "--runs", "2", "--format", "json", "-o", file.to_str().unwrap()]);
+    let output = dlscope(&["profile", xml, "--runs", "2", "--format", "json", "-o", file.to_str().unwrap()]);
     assert!(output.status.success(), "{output:?}");
     let profile: Value = serde_json::from_slice(&output.stdout).unwrap();
     let text = fs::read_to_string(&file).unwrap();
