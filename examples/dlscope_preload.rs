@@ -21,6 +21,11 @@ use nix::libc;
 
 dlscope::interpose!();
 
+/// Never the program's: it may ask `dlsym` for the real one, be in the middle of its work when a signal comes, or have
+/// nothing left.
+#[global_allocator]
+static HEAP: capi::Heap = capi::Heap;
+
 // ── who called ───────────────────────────────────────────────────────────────────────────────────────────
 
 /// `dlopen(file, mode)`.
@@ -85,6 +90,7 @@ macro_rules! c_name {
 }
 
 type Start = extern "C" fn(*mut c_void) -> *mut c_void;
+type StartOfC11 = extern "C" fn(*mut c_void) -> c_int;
 type Destructor = unsafe extern "C-unwind" fn(*mut c_void);
 
 c_name! {
@@ -95,6 +101,7 @@ c_name! {
     dlinfo(handle: *mut c_void, request: c_int, argument: *mut c_void) -> c_int = capi::dlinfo;
     __cxa_thread_atexit(destructor: Destructor, argument: *mut c_void, dso: *const c_void) -> c_int = capi::thread_atexit;
     __cxa_thread_atexit_impl(destructor: Destructor, argument: *mut c_void, dso: *const c_void) -> c_int = capi::thread_atexit_impl;
+    thrd_create(thread: *mut libc::pthread_t, start: StartOfC11, argument: *mut c_void) -> c_int = capi::thrd_create;
     pthread_create(thread: *mut libc::pthread_t, attributes: *const libc::pthread_attr_t, start: Start, argument: *mut c_void) -> c_int = capi::pthread_create;
 }
 

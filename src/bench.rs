@@ -25,7 +25,8 @@ pub fn relocate(library: &Prepared, probe: Option<&dyn Probe>) -> Result<()> {
     let namespace = Arc::new(Namespace::new(Policy::default(), None));
     let (members, batch) = (Members::default(), library.batch());
     let unique = Unique::new(&members, &host);
-    let scope = Scope::new(&namespace.policy, Vec::new(), batch.objects(), false, unique);
+    let mut scope = Scope::new(&namespace.policy, Vec::new(), batch.objects(), false, unique);
+    scope.allow_short_cuts(batch.root().reference_count(), 0, &lock);
     let report = Request::current().report(probe, Stage::Relocate);
     relocate::first_pass(batch.root(), &scope, &namespace, Mode::default(), report).map(drop)
 }

@@ -279,6 +279,8 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// The error for a table that ends past the bytes that it lies in.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn truncated(what: &str, at: FileOffset, wanted: u64, have: u64) -> ErrorKind {
         ErrorKind::Malformed {
             field: what.into(),
@@ -290,6 +292,8 @@ impl ErrorKind {
     }
 
     /// The error for a wrong value in the mapped object.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn malformed(
         field: impl Into<String>,
         at: Vaddr,
@@ -307,6 +311,8 @@ impl ErrorKind {
     }
 
     /// The error with the object and the stage that it belongs to.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn of(self, object: impl Into<String>, stage: Stage) -> Error {
         Error { object: object.into(), stage, kind: self }
     }

@@ -16,6 +16,7 @@ use crate::lookup::directory::Directory;
 use crate::lookup::index::Known;
 use crate::namespace::Namespace;
 use crate::object::Object;
+use crate::text::escape;
 
 mod failure;
 mod lookup;
@@ -363,7 +364,7 @@ pub(crate) fn exports(object: &Object) -> impl Iterator<Item = Export> {
 fn read_exports(object: &Object) -> impl Iterator<Item = Export> {
     let symbols = object.symbols();
     symbols.exports().map(move |(index, symbol, default)| Export {
-        name: String::from_utf8_lossy(symbols.name(&symbol)).into_owned(),
+        name: escape(symbols.name(&symbol)).into_owned(),
         version: symbols.version_text(index),
         default,
         kind: symbol.symbol_type(),

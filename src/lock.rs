@@ -11,22 +11,16 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, Once, OnceLock, PoisonError};
 
+use crate::heap;
 use crate::thread::{self, words};
 
-// | `OWNER` | `DEPTH` | the lock |
-// |---|---|---|
-// | 0 | 0 | is free |
-// | a thread | n > 0 | is that thread's, which has taken it n times |
-// | a thread | 0 | is changing hands: its owner has just got it, or is just giving it back |
-//
-// 0 becomes a thread by an exchange, which only one thread wins; a thread becomes 0 by its own hand. In a forked child
-// an owner that is not there becomes 0 (`after_fork_in_child`).
+// 0 becomes a thread by an exchange, which only one thread wins; a thread becomes 0 by the hand that made it so, and not
+// by that thread's later takings. So it does not matter where a signal handler takes it, too. In a forked child an owner
+// that is not there becomes 0 (`after_fork_in_child`).
 
 /// The owner, by its thread pointer, which is unique to each living thread and unchanged in the child of a fork. 0:
 /// nobody.
 static OWNER: AtomicUsize = AtomicUsize::new(0);
-/// How often the owner has taken it. Only the owner touches this.
-static DEPTH: AtomicUsize = AtomicUsize::new(0);
 /// What waiting threads sleep on; changes with every release.
 static RELEASES: AtomicU32 = AtomicU32::new(0);
 /// How many threads wait, so that a release without waiters makes no system call.
@@ -38,6 +32,8 @@ fn me() -> usize {
 
 /// Proof that this thread holds the lock.
 pub(crate) struct Lock {
+    /// This taking made the thread the owner, so its end is the last release.
+    outermost: bool,
     _stays_on_its_thread: PhantomData<*const ()>,
 }
 
@@ -46,7 +42,8 @@ impl Lock {
     pub(crate) fn acquire() -> Lock {
         watch_forks();
         let me = me();
-        if OWNER.load(Ordering::Relaxed) != me {
+        let outermost = OWNER.load(Ordering::Relaxed) != me;
+        if outermost {
             loop {
                 let releases = RELEASES.load(Ordering::SeqCst);
                 if OWNER.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed).is_ok() {
@@ -60,8 +57,7 @@ impl Lock {
                 WAITERS.fetch_sub(1, Ordering::SeqCst);
             }
         }
-        DEPTH.fetch_add(1, Ordering::Relaxed);
-        Lock { _stays_on_its_thread: PhantomData }
+        Lock { outermost, _stays_on_its_thread: PhantomData }
     }
 }
 
@@ -76,7 +72,7 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        if DEPTH.fetch_sub(1, Ordering::Relaxed) == 1 {
+        if self.outermost {
             OWNER.store(0, Ordering::SeqCst);
             RELEASES.fetch_add(1, Ordering::SeqCst);
             if WAITERS.load(Ordering::SeqCst) > 0 {
@@ -167,17 +163,20 @@ extern "C" fn before_fork() {
     while BORROWS.load(Ordering::SeqCst) > own_share() {
         std::thread::yield_now();
     }
+    heap::before_fork();
 }
 
 extern "C" fn after_fork_in_parent() {
+    heap::after_fork();
     FORKING.store(0, Ordering::SeqCst);
 }
 
 extern "C" fn after_fork_in_child() {
+    heap::after_fork();
+    thread::forget_others();
     WAITERS.store(0, Ordering::SeqCst);
     BORROWS.store(own_share(), Ordering::SeqCst);
     if OWNER.load(Ordering::SeqCst) != me() {
-        DEPTH.store(0, Ordering::SeqCst);
         OWNER.store(0, Ordering::SeqCst);
         RELEASES.fetch_add(1, Ordering::SeqCst);
     }

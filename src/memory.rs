@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::errno::Errno;
 use nix::sys::mman::{self, MapFlags, ProtFlags};
 
-use crate::elf::addr::{Addr, Bias, FileOffset, PAGE, Vaddr, page_down};
+use crate::elf::addr::{Addr, Bias, FileOffset, PAGE, Vaddr, Word, page_down, page_up};
 use crate::elf::image::{Image, Prot};
 use crate::elf::plan::{Ground, Plan, Step};
 use crate::error::ErrorKind;
@@ -34,8 +34,15 @@ use crate::lock::Shared;
 
 mod foreign;
 mod patch;
-pub(crate) use foreign::{Arguments, Around, NothingAround, Watch, call_fini, call_init, call_resolver};
-pub(crate) use patch::DataWords;
+mod view;
+mod watch;
+pub(crate) use foreign::{Arguments, Around, NothingAround, call_fini, call_init, call_resolver};
+pub(crate) use view::{Source, View};
+pub(crate) use watch::Watch;
+use watch::Writable;
+
+/// What goes wrong here is told by whoever knows the object and the stage.
+type Result<T> = std::result::Result<T, ErrorKind>;
 
 /// The memory of one object: mapped and owned by us, or the host's, which is only read.
 pub(crate) struct Memory {
@@ -56,41 +63,34 @@ pub(crate) struct Memory {
 /// One `PT_LOAD` in memory. The range is exact, not rounded to pages.
 struct Region {
     range: Range<Vaddr>,
+    /// Where pages begin that no byte of the file belongs to.
+    zeros: Vaddr,
     prot: Prot,
 }
 
 /// What `Drop` needs to tell of the unmapping.
-struct Owned {
-    tag: Tag,
-    probe: Option<Arc<dyn Probe>>,
+pub(crate) struct Owned {
+    pub tag: Tag,
+    pub probe: Option<Arc<dyn Probe>>,
 }
 
 impl Memory {
-    /// Carries out `plan` for the file `fd`. `tag` and `probe` are kept for the event that tells of the
-    /// unmapping.
+    /// Carries out `plan` for the file `fd`. `owned` is kept for the event that tells of the unmapping.
     #[inline(never)] // a stage: see docs/gdb.md
     pub(crate) fn map(
         plan: &Plan,
         image: &Image,
         fd: BorrowedFd<'_>,
-        tag: &Tag,
-        probe: Option<Arc<dyn Probe>>,
+        owned: Owned,
         report: Report<'_>,
-    ) -> Result<Memory, ErrorKind> {
+    ) -> Result<Memory> {
         let start = match plan.ground {
             Ground::Nothing => reserve(plan.length(), plan.align, plan.span.start, report)?,
             Ground::File { offset, prot } => map_whole(plan.length(), prot, fd, offset, report)?,
         };
-        let regions = regions(image);
-        let memory = Memory {
-            bias: Bias(start.0.wrapping_sub(plan.span.start.0)),
-            span: plan.span.clone(),
-            data: data(&regions),
-            regions,
-            text_open: AtomicBool::new(false),
-            // If a step fails from here on, `Drop` unmaps the whole reservation.
-            owned: Some(Owned { tag: tag.clone(), probe }),
-        };
+        let bias = Bias(start.0.wrapping_sub(plan.span.start.0));
+        // If a step fails from here on, `Drop` unmaps the whole reservation.
+        let memory = Memory::new(bias, plan.span.clone(), regions(image), Some(owned));
         report.tell(|| Kind::Placed { bias: memory.bias, address: start, length: plan.length() });
         for step in &plan.steps {
             memory.carry_out(step, fd, report)?;
@@ -103,17 +103,16 @@ impl Memory {
         let regions = regions(image);
         let first = regions.first().map_or(Vaddr(0), |r| r.range.start.page_down());
         let end = regions.last().map_or(Vaddr(0), |r| r.range.end);
-        Memory {
-            bias,
-            span: first..end,
-            data: Vaddr(0)..Vaddr(0),
-            regions,
-            text_open: AtomicBool::new(false),
-            owned: None,
-        }
+        Memory::new(bias, first..end, regions, None)
     }
 
-    fn carry_out(&self, step: &Step, fd: BorrowedFd<'_>, report: Report<'_>) -> Result<(), ErrorKind> {
+    fn new(bias: Bias, span: Range<Vaddr>, regions: Vec<Region>, owned: Option<Owned>) -> Memory {
+        let data = regions.iter().rev().find(|r| r.prot.writable() && owned.is_some());
+        let data = data.map_or(Vaddr(0)..Vaddr(0), |r| r.range.clone());
+        Memory { bias, span, regions, data, text_open: AtomicBool::new(false), owned }
+    }
+
+    fn carry_out(&self, step: &Step, fd: BorrowedFd<'_>, report: Report<'_>) -> Result<()> {
         match *step {
             Step::File { at, length, offset, prot, populate, .. } => {
                 let address = self.bias + at;
@@ -166,22 +165,17 @@ impl Memory {
         self.regions.iter().find(|r| r.range.contains(&at))
     }
 
-    /// The bytes from `at` to the end of its segment, if they are readable and never written.
+    /// The bytes from `at` to the end of the pages that its segment has from the file, if they are readable and never
+    /// written.
     ///
     /// # Safety
     /// The result must not be used after this `Memory` is dropped.
     pub(crate) unsafe fn constant_tail(&self, at: Vaddr) -> Option<&'static [u8]> {
         let region = self.region(at).filter(|r| r.prot.readable() && !r.prot.writable())?;
-        let length = region.range.end.0 - at.0;
+        let length = region.range.end.min(region.zeros).0.checked_sub(at.0)?;
         // SAFETY: the segment is mapped, readable and never written (the caller sees to text relocations);
         // the lifetime is the caller's promise.
         Some(unsafe { std::slice::from_raw_parts(pointer(self.bias + at), length as usize) })
-    }
-
-    /// A copy of the bytes from `at` to the end of its segment.
-    pub(crate) fn copy_tail(&self, at: Vaddr) -> Option<Vec<u8>> {
-        let end = self.region(at)?.range.end;
-        self.copy(at..end)
     }
 
     /// A copy of `range`, if it lies in one readable segment.
@@ -207,10 +201,10 @@ impl Memory {
         Some((0..(range.end.0 - range.start.0) as usize / 8).map(move |at| unsafe { first.add(at).read_unaligned() }))
     }
 
-    /// The writable segments of an object that we mapped: address and range of each.
-    fn writable_ranges(&self) -> impl Iterator<Item = (Addr, Range<Vaddr>)> + '_ {
+    /// The writable segments of an object that we mapped.
+    fn writable(&self) -> impl Iterator<Item = Writable> + '_ {
         let writable = |r: &&Region| r.prot.readable() && r.prot.writable() && self.owned.is_some();
-        self.regions.iter().filter(writable).map(|r| (self.bias + r.range.start, r.range.clone()))
+        self.regions.iter().filter(writable).map(|r| Writable::of(r, self.bias + r.range.start))
     }
 
     /// Whether the bytes from `at` on, which lie in a readable segment, differ from `expected`.
@@ -231,9 +225,50 @@ impl Memory {
         })
     }
 
+    /// The 32-bit word at `at`, if it lies in a readable segment.
+    pub(crate) fn half_word(&self, at: Vaddr) -> Option<u32> {
+        let region = self.region(at)?;
+        (region.prot.readable() && fits(&region.range, at, 4)).then(|| {
+            // SAFETY: four bytes at `at` are mapped and readable.
+            unsafe { pointer(self.bias + at).cast::<u32>().read_unaligned() }
+        })
+    }
+
+    /// Stores `value`, 4 or 8 bytes, at `place`. `None`: that is not inside a writable segment, and nothing is stored.
+    #[track_caller]
+    #[inline(never)]
+    pub(crate) fn store<V: Storable>(&self, place: Vaddr, value: V, report: Report<'_>) -> Option<()> {
+        let size = size_of::<V>() as u64;
+        if !fits(&self.data, place, size) && !self.may_store(place, size) {
+            return None;
+        }
+        let address = self.bias + place;
+        let slot = pointer(address).cast::<V>();
+        if report.closely() {
+            // SAFETY: as for the write below; a writable segment that was checked is readable, too.
+            let before = unsafe { slot.read_unaligned() };
+            report.tell_each(|| Kind::Store {
+                address,
+                before: Word(before.into()),
+                after: Word(value.into()),
+                size: size_of::<V>() as u8,
+            });
+        }
+        // SAFETY: the whole slot lies in a segment of ours that is mapped writable at this stage; no Rust
+        // reference to memory in writable segments is ever made.
+        unsafe { slot.write_unaligned(value) };
+        Some(())
+    }
+
+    /// The words of the data segment, for a loop that stores many of them.
+    pub(crate) fn data_words<'m>(&'m self, report: Report<'m>) -> DataWords<'m> {
+        let room = if report.closely() { 0 } else { (self.data.end.0 - self.data.start.0).saturating_sub(7) };
+        DataWords { memory: self, report, bias: self.bias.0, start: self.data.start.0, room }
+    }
+
     /// `DT_TEXTREL`: makes every segment writable, and not executable, until [`Memory::shut_text`].
     #[track_caller]
-    pub(crate) fn open_text(&self, report: Report<'_>) -> Result<(), ErrorKind> {
+    pub(crate) fn open_text(&self, report: Report<'_>) -> Result<()> {
         for region in self.regions.iter().filter(|r| !r.prot.writable()) {
             self.protect(pages(&region.range), region.prot.opened(), ProtectReason::TextOpen, report)?;
         }
@@ -243,7 +278,7 @@ impl Memory {
 
     /// Restores the rights of the segments that [`Memory::open_text`] made writable.
     #[track_caller]
-    pub(crate) fn shut_text(&self, report: Report<'_>) -> Result<(), ErrorKind> {
+    pub(crate) fn shut_text(&self, report: Report<'_>) -> Result<()> {
         self.text_open.store(false, Ordering::Relaxed);
         for region in self.regions.iter().filter(|r| !r.prot.writable()) {
             self.protect(pages(&region.range), region.prot, ProtectReason::TextShut, report)?;
@@ -255,7 +290,7 @@ impl Memory {
     /// `_dl_protect_relro`, so that a page which also holds ordinary variables stays writable.
     #[track_caller]
     #[inline(never)] // a stage: see docs/gdb.md
-    pub(crate) fn seal(&self, range: Range<Vaddr>, report: Report<'_>) -> Result<(), ErrorKind> {
+    pub(crate) fn seal(&self, range: Range<Vaddr>, report: Report<'_>) -> Result<()> {
         let pages = range.start.page_down()..range.end.page_down();
         if pages.start >= pages.end {
             return Ok(());
@@ -275,21 +310,51 @@ impl Memory {
     }
 
     #[track_caller]
-    fn protect(
-        &self,
-        range: Range<Vaddr>,
-        prot: Prot,
-        reason: ProtectReason,
-        report: Report<'_>,
-    ) -> Result<(), ErrorKind> {
+    fn protect(&self, range: Range<Vaddr>, prot: Prot, why: ProtectReason, report: Report<'_>) -> Result<()> {
         let (address, length) = (self.bias + range.start, range.end.0 - range.start.0);
-        let event = Kind::Protect { address, length, prot, reason };
+        let event = Kind::Protect { address, length, prot, reason: why };
         // SAFETY: the range lies in our own span; what was readable stays readable, and the stages see to it
         // that nothing is stored where it is read-only.
         unsafe { mman::mprotect(raw(address), length as usize, flags_of(prot)) }
             .map_err(|errno| refused(&event, errno))?;
         report.tell(|| event);
         Ok(())
+    }
+}
+
+/// A number that relocations store.
+pub(crate) trait Storable: Copy + Into<u64> {}
+impl Storable for u64 {}
+impl Storable for u32 {}
+
+/// The words of an object's data segment. A copy of the segment's bounds is kept here, so that a loop which stores many
+/// words checks each of them with one comparison.
+#[derive(Clone, Copy)]
+pub(crate) struct DataWords<'m> {
+    memory: &'m Memory,
+    report: Report<'m>,
+    /// `B`, the load bias.
+    bias: u64,
+    start: u64,
+    /// How many places, from the start of the segment on, have room for a whole word. It is 0 if a probe listens closely:
+    /// then every store goes the long way.
+    room: u64,
+}
+
+impl DataWords<'_> {
+    /// [`Memory::store`] for a word that most likely lies in the data segment. The long way, for all other words and
+    /// for probes, begins with `tell`: one comparison decides on both, because a library may have 100,000 such words.
+    #[track_caller]
+    #[inline(always)]
+    pub(crate) fn store(&self, place: Vaddr, value: u64, tell: impl FnOnce()) -> Option<()> {
+        if place.0.wrapping_sub(self.start) >= self.room {
+            tell();
+            return self.memory.store(place, value, self.report);
+        }
+        let slot = pointer(Addr(self.bias.wrapping_add(place.0))).cast::<u64>();
+        // SAFETY: as for `Memory::store`: the whole word lies in the writable segment.
+        unsafe { slot.write_unaligned(value) };
+        Some(())
     }
 }
 
@@ -339,7 +404,7 @@ pub(crate) fn retry_abandoned(report: Report<'_>) {
 
 /// Reserves `length` bytes of address space without access, at a place where the load bias (the start minus
 /// `first`) is a multiple of `align`.
-fn reserve(length: u64, align: u64, first: Vaddr, report: Report<'_>) -> Result<Addr, ErrorKind> {
+fn reserve(length: u64, align: u64, first: Vaddr, report: Report<'_>) -> Result<Addr> {
     let extra = if align > PAGE { align } else { 0 };
     let total = length + extra;
     let call = || format!("mmap(NULL, {total}, PROT_NONE, MAP_PRIVATE|MAP_ANONYMOUS, -1, 0)");
@@ -367,13 +432,7 @@ fn reserve(length: u64, align: u64, first: Vaddr, report: Report<'_>) -> Result<
 }
 
 /// Maps the file from `offset` on over `length` bytes of address space.
-fn map_whole(
-    length: u64,
-    prot: Prot,
-    fd: BorrowedFd<'_>,
-    offset: FileOffset,
-    report: Report<'_>,
-) -> Result<Addr, ErrorKind> {
+fn map_whole(length: u64, prot: Prot, fd: BorrowedFd<'_>, offset: FileOffset, report: Report<'_>) -> Result<Addr> {
     let event = |address| Kind::MapWhole { address, length, prot, fd: fd.as_raw_fd(), offset };
     // SAFETY: a fresh mapping at an address of the kernel's choice touches nothing that exists.
     let got = unsafe { mman::mmap(None, size(length), flags_of(prot), MapFlags::MAP_PRIVATE, fd, offset.0 as i64) }
@@ -388,14 +447,10 @@ fn regions(image: &Image) -> Vec<Region> {
         // Nobody but the system's loader has checked the headers of a host object, so the sum must not
         // overflow.
         range: s.vaddr..Vaddr(s.vaddr.0.saturating_add(s.memsz)),
+        zeros: Vaddr(page_up(s.vaddr.0.saturating_add(s.filesz)).unwrap_or(u64::MAX)),
         prot: s.flags,
     };
     image.loads().map(region).collect()
-}
-
-fn data(regions: &[Region]) -> Range<Vaddr> {
-    let last = regions.iter().rev().find(|r| r.prot.writable());
-    last.map_or(Vaddr(0)..Vaddr(0), |r| r.range.clone())
 }
 
 #[inline(always)]

@@ -28,11 +28,11 @@ use crate::elf::symbol::SymbolTable;
 use crate::error::{ErrorKind, Result, Where};
 use crate::event::Tag;
 use crate::lock::made_once;
-use crate::memory::Memory;
+use crate::memory::{Memory, Source};
 
 mod tables;
 mod wants;
-use tables::Tables;
+use tables::{Segments, Tables};
 use wants::string;
 pub(crate) use wants::{SearchPaths, Wants};
 
@@ -84,11 +84,14 @@ pub(crate) struct HostPart {
 }
 
 /// What is known of an object before its tables are read.
-struct Origin {
-    tag: Tag,
-    path: OsString,
-    file: Option<FileId>,
-    host: Option<HostPart>,
+pub(crate) struct Origin {
+    pub tag: Tag,
+    pub path: OsString,
+    pub file: Option<FileId>,
+    /// `None` for an object that we mapped.
+    pub host: Option<HostPart>,
+    pub image: Image,
+    pub memory: Memory,
 }
 
 /// One ELF file in memory. It never changes once it is built, except for its memory and what is filled in
@@ -128,35 +131,23 @@ unsafe impl Sync for Object {}
 impl Object {
     /// An object that the system's loader mapped. That loader has accepted its tables, so they are read only
     /// when somebody needs them.
-    pub(crate) fn adopt(
-        tag: Tag,
-        path: OsString,
-        bias: Bias,
-        image: Image,
-        host: HostPart,
-    ) -> Result<Object, ErrorKind> {
-        let memory = Memory::of_host(bias, &image);
-        let pointer = crate::elf::dynamic::host_pointer(bias, memory.span());
-        let dynamic = Dynamic::new(dynamic_entries(&image, &memory)?, section(&image), &pointer)?;
-        let tables = Tables::of_host(&dynamic, &memory);
-        let soname = dynamic.soname.and_then(|offset| tables::host_string(&dynamic, &memory, offset));
-        let origin = Origin { tag, path, file: None, host: Some(host) };
-        Ok(Object::of(origin, image, dynamic, tables, soname, memory))
+    pub(crate) fn adopt(origin: Origin) -> Result<Object, ErrorKind> {
+        let Origin { image, memory, .. } = &origin;
+        let pointer = crate::elf::dynamic::host_pointer(memory.bias(), memory.span());
+        let dynamic = Dynamic::new(dynamic_entries(image, memory)?, section(image), &pointer)?;
+        let tables = Tables::of_host(&dynamic, Segments::new(&dynamic, memory, image, None));
+        let soname = dynamic.soname.and_then(|offset| tables::host_string(&dynamic, memory, image, offset));
+        Ok(Object::of(origin, dynamic, tables, soname))
     }
 
-    /// An object that we mapped. Its dynamic section and every table that the section names are checked.
+    /// An object that we mapped from the file `source`. Its dynamic section and every table that the section names are checked.
     ///
     /// # Errors
     /// [`ErrorKind::Malformed`] with the tag whose value no loader can work with.
-    pub(crate) fn new(
-        tag: Tag,
-        path: OsString,
-        file: Option<FileId>,
-        image: Image,
-        memory: Memory,
-    ) -> Result<Object, ErrorKind> {
-        let section = section(&image);
-        let dynamic = Dynamic::new(dynamic_entries(&image, &memory)?, section, &Vaddr)?;
+    pub(crate) fn new(origin: Origin, source: Source<'_>) -> Result<Object, ErrorKind> {
+        let Origin { image, memory, .. } = &origin;
+        let section = section(image);
+        let dynamic = Dynamic::new(dynamic_entries(image, memory)?, section, &Vaddr)?;
         if let Some(at) = dynamic.android {
             return Err(ErrorKind::Unsuitable {
                 field: "DT_ANDROID_REL, DT_ANDROID_RELA or DT_ANDROID_RELR".into(),
@@ -166,26 +157,18 @@ impl Object {
                 reason: "only Android's loader reads these relocations; link without --pack-dyn-relocs=android".into(),
             });
         }
-        let tables = Tables::new(&dynamic, &memory)?;
-        check_code(&dynamic, &image)?;
-        let symbols = tables.symbols(&dynamic, &memory);
+        let tables = Tables::new(&dynamic, Segments::new(&dynamic, memory, image, Some(source)))?;
+        check_code(&dynamic, image)?;
+        let symbols = tables.symbols(&dynamic, memory, image);
         let wants = Wants::new(&dynamic, &|offset, field| string(symbols, offset, field, section))?;
         let soname = dynamic.soname.map(|offset| string(symbols, offset, "DT_SONAME", section)).transpose()?;
-        let origin = Origin { tag, path, file, host: None };
-        let object = Object::of(origin, image, dynamic, tables, soname, memory);
+        let object = Object::of(origin, dynamic, tables, soname);
         let _ = object.wants.set(wants);
         Ok(object)
     }
 
-    fn of(
-        origin: Origin,
-        image: Image,
-        dynamic: Dynamic,
-        tables: Tables,
-        soname: Option<Arc<str>>,
-        memory: Memory,
-    ) -> Object {
-        let Origin { tag, path, file, host } = origin;
+    fn of(origin: Origin, dynamic: Dynamic, tables: Tables, soname: Option<Arc<str>>) -> Object {
+        let Origin { tag, path, file, host, image, memory } = origin;
         Object {
             handle: host.is_none().then(|| Handle::new(&path, memory.bias(), section(&image))),
             tls_module: None,
@@ -213,7 +196,10 @@ impl Object {
     pub(crate) fn wants(&self) -> &Wants {
         made_once(&self.wants, || {
             // Only an object of the host gets here. Its strings are read without the tables of its symbols.
-            let string = |offset, _| Ok(tables::host_string(&self.dynamic, &self.memory, offset).unwrap_or_default());
+            let string = |offset, _| {
+                let string = tables::host_string(&self.dynamic, &self.memory, &self.image, offset);
+                Ok(string.unwrap_or_default())
+            };
             Wants::new(&self.dynamic, &string).unwrap_or_default()
         })
     }
@@ -221,7 +207,7 @@ impl Object {
     /// The object's symbol table, by which names are found.
     #[inline]
     pub(crate) fn symbols(&self) -> &SymbolTable<'_> {
-        self.tables.symbols(&self.dynamic, &self.memory)
+        self.tables.symbols(&self.dynamic, &self.memory, &self.image)
     }
 
     /// The object's `DT_GNU_HASH`, which says "no" to most names.

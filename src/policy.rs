@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::elf::addr::Addr;
 use crate::error::{Error, Result};
 use crate::event::{Kind, Report};
-use crate::hash::Map;
+use rustc_hash::FxHashMap as Map;
 
 /// What the user decided about a namespace.
 #[derive(Clone, Default)]
@@ -16,6 +16,8 @@ pub(crate) struct Policy {
     pub defined: Defined,
     /// `Loader::bind`: when calls into other libraries are bound.
     pub bind: Bind,
+    /// `Loader::without_host`: an inspection does as if the process had no libraries.
+    pub alone: bool,
     /// `Loader::inspect`: the list of all errors that would have ended the load. `None`: an error ends a load.
     pub faults: Option<Arc<Faults>>,
     /// Functions that loaded libraries get in place of the C library's own.

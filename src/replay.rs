@@ -22,7 +22,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use crate::elf::addr::{Addr, FileOffset, PAGE, Word, page_down};
 use crate::elf::image::Prot;
@@ -50,7 +50,9 @@ pub struct Origin {
 
 impl Page {
     fn zero(prot: Prot) -> Page {
-        Page { prot, bytes: Arc::new([0; PAGE as usize]), origin: None }
+        // All of them share their bytes until somebody writes to one: a library may have gigabytes of zeros.
+        static ZEROS: LazyLock<Arc<[u8; PAGE as usize]>> = LazyLock::new(|| Arc::new([0; PAGE as usize]));
+        Page { prot, bytes: ZEROS.clone(), origin: None }
     }
 
     /// The page `at` bytes behind `offset`; it is zero from the end of the file on.

@@ -8,7 +8,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 /// `name` as text. A byte that is not UTF-8, or zero, becomes `\xff` or the like. So does a backslash that would be taken
 /// for the beginning of one of these.
-pub(crate) fn escape(name: &[u8]) -> Cow<'_, str> {
+pub fn escape(name: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(name) {
         Ok(text) if !name.contains(&0) && !name.contains(&b'\\') => Cow::Borrowed(text),
         _ => Cow::Owned(escaped(name)),
@@ -37,7 +37,7 @@ fn escaped(name: &[u8]) -> String {
 }
 
 /// The name that [`escape`] made `text` of.
-pub(crate) fn unescape(text: &str) -> Cow<'_, OsStr> {
+pub fn unescape(text: &str) -> Cow<'_, OsStr> {
     if !text.contains('\\') {
         return Cow::Borrowed(OsStr::new(text));
     }
@@ -67,7 +67,7 @@ fn byte_of_escape(text: &[u8]) -> Option<u8> {
 }
 
 /// The name of a file as text.
-pub(crate) fn escape_path(name: &OsStr) -> Cow<'_, str> {
+pub fn escape_path(name: &OsStr) -> Cow<'_, str> {
     escape(name.as_bytes())
 }
 

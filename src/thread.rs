@@ -1,10 +1,15 @@
-//! A few words for each thread, reached by initial exec.
+//! A few words for each thread, reached without a call.
 //!
 //! Rust's `thread_local!` in a shared library calls `__tls_get_addr`, and that function may be a sanitizer's, which is
 //! not ready when it looks up the real ones with our `dlsym`. These words lie at a constant distance from the thread
 //! pointer: they are the header of the arena (`runtime/tls/arena.rs`). Nothing has to be called to reach them, so they are
 //! for all that `dlsym`, `dladdr`, `dlerror` and `dl_iterate_phdr` need, in any constructor, in an allocator and in a
 //! signal handler. All are zero when a thread begins; nothing is done with them when it ends.
+//!
+//! The distance stands in the second word of a TLS descriptor, where glibc has static room for the arena. Where it has
+//! none (beside `LD_AUDIT`, or for a plugin that comes late), initial exec would keep the whole program from starting. A
+//! descriptor asks for nothing: then its second word is the address of what glibc needs itself, which is positive, and
+//! the words lie elsewhere (`thread/elsewhere.rs`). In a program the linker makes the distance a constant.
 
 use std::arch::asm;
 use std::cell::Cell;
@@ -14,6 +19,9 @@ use std::ptr;
 use nix::libc;
 
 use crate::elf::addr::PAGE;
+
+mod elsewhere;
+pub(crate) use elsewhere::forget_others;
 
 /// The words of one thread. Each belongs to the file named with it.
 #[repr(C)]
@@ -30,6 +38,9 @@ pub(crate) struct Words {
     /// `lock.rs`: how many borrows of guarded state this thread has. Meanwhile nobody else runs on it but an allocator and
     /// signal handlers.
     pub borrows: Cell<u32>,
+    /// `runtime/present.rs`: how many lists of objects this thread reads, and whether it has left one behind meanwhile.
+    pub reading: Cell<u32>,
+    pub left_behind: Cell<bool>,
     /// `capi/symbol.rs`: how deep this thread is in `dlsym`.
     pub asking: Cell<u32>,
     /// `runtime/tls/creating.rs`: how deep this thread is in `pthread_create`.
@@ -53,22 +64,42 @@ pub(crate) const HEADER: usize = size_of::<Words>().next_multiple_of(64);
 
 const _: () = assert!(std::mem::offset_of!(Words, blocks) == 0, "assembly reads the table in the first word");
 
+/// Assembly that puts the distance from the thread pointer to the arena into a register. It is negative; anything else
+/// means that there is no arena.
+macro_rules! distance_to_arena {
+    ($register:literal) => {
+        concat!(
+            "lea ",
+            $register,
+            ", [rip + __dlscope_tls_arena@TLSDESC]\n", // a program's linker makes it the distance
+            "test ",
+            $register,
+            ", ",
+            $register,
+            "\n",
+            "js 4f\n",
+            "mov ",
+            $register,
+            ", [",
+            $register,
+            " + 8]\n",
+            "4:\n",
+        )
+    };
+}
+pub(crate) use distance_to_arena;
+
 /// Shows the words of the calling thread.
 #[inline(always)]
 pub(crate) fn words<R>(see: impl FnOnce(&Words) -> R) -> R {
-    let at: *const Words;
-    // SAFETY: only computes an address; each thread of glibc has a thread pointer and our static block.
-    unsafe {
-        asm!(
-            "mov {at}, fs:0",
-            "add {at}, qword ptr [rip + __dlscope_tls_arena@GOTTPOFF]",
-            at = out(reg) at,
-            options(pure, nomem, nostack),
-        );
-    }
+    let distance: i64;
+    // SAFETY: computes an address, and reads the descriptor, which ld.so has filled in before any code of ours runs.
+    unsafe { asm!(distance_to_arena!("{0}"), out(reg) distance, options(pure, readonly, nostack)) };
+    let at = if distance < 0 { pointer().wrapping_add_signed(distance) } else { elsewhere::words() };
     // SAFETY: the header of this thread's arena: aligned to 64, as long as `Words`, and zeros, which are valid for all
-    // its fields, when the thread began. It outlives `see`, which runs on this thread.
-    see(unsafe { &*at })
+    // its fields, when the thread began. Or words elsewhere that are this thread's alone. They outlive `see`, which runs
+    // on this thread.
+    see(unsafe { &*std::ptr::with_exposed_provenance(at as usize) })
 }
 
 /// The thread pointer: `%fs:0` holds its own address (psABI, "Thread-Local Storage"). It is another one for each living

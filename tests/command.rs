@@ -164,6 +164,20 @@ fn what_is_in_the_process_already_is_not_loaded_again() {
 // ── trace, for programs ──────────────────────────────────────────────────────────────────────────────────
 
 #[test]
+fn what_would_be_read_for_ever_is_refused_at_once() {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let pipe = folder.join(format!("pipe-{}", std::process::id()));
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for subcommand in ["why", "trace", "report"] {
+        for (file, what) in [("/dev/zero", "a device"), (pipe.to_str().unwrap(), "a named pipe")] {
+            let complaint = complaint_of(&[subcommand, file], 1);
+            assert!(complaint.contains(what), "{subcommand} {file}: {complaint}");
+        }
+    }
+    fs::remove_file(pipe).unwrap();
+}
+
+#[test]
 fn the_stream_begins_with_its_version_and_every_event_says_where_it_belongs() {
     let (first, events) = stream(&["libz.so.1"], 0);
     assert_eq!((&first["stream"], &first["version"]), (&"dlscope".into(), &1.into()), "{first}");

@@ -277,3 +277,81 @@ fn names_of_the_cache_mean_the_same_files_to_both() {
         assert!(expected.iter().any(|verdict| line["verdict"] == *verdict), "{line}");
     }
 }
+
+#[test]
+fn a_word_that_the_system_writes_elsewhere_in_each_run_is_no_difference() {
+    // Both the place of the thread-local word and the value of the variable depend on where the library was mapped.
+    let source = "#include <stdint.h>\n\
+                  __thread long words[512];\n\
+                  static int here;\n\
+                  __attribute__((constructor)) void begin(void) { words[((uintptr_t)&here >> 12) % 512] = 1; }";
+    for run in 0..3 {
+        let (result, content) = compare_one(&[&build("elsewhere", source)]);
+        assert!(content && result["verdict"] == "agree", "run {run}: {result:#}");
+    }
+}
+
+/// Builds a program that exports its symbols.
+fn build_program(name: &str, source: &str, more: &[&str]) -> String {
+    let program = build(name, source).replace(".so", ".program");
+    let mut cc = Command::new("cc");
+    cc.args(["-rdynamic", "-o", &program]).arg(program.replace("/lib", "/").replace(".program", ".c")).args(more);
+    assert!(cc.status().unwrap().success());
+    program
+}
+
+#[test]
+fn a_plugin_is_compared_beside_a_library_that_stands_for_its_program() {
+    let host = "#include <stdio.h>\n\
+                int host_function(int x) { return x + 1; }\n\
+                int host_variable = 5, *host_pointer = &host_variable;\n\
+                struct { char bytes[5000]; } host_structure;\n\
+                int main(void) { fprintf(stderr, \"%d\", host_function(1)); return 0; }";
+    let plugin = build(
+        "plugin",
+        "extern int host_function(int), host_variable, *host_pointer; extern char host_structure[];\n\
+         int (*function)(int) = host_function; int *variable = &host_variable; char *inside = host_structure + 4999;\n\
+         static int seen;\n\
+         __attribute__((constructor)) void begin(void) { seen = host_function(host_variable); }\n\
+         int use(void) { return host_function(*host_pointer) + seen; }",
+    );
+    let (alone, content) = compare_one(&[&plugin]);
+    assert!(content && alone["verdict"] == "both-refuse", "{alone:#}");
+    let library = build("hostlibrary", &host.replace("int main", "int not_main"));
+    let programs = ["-no-pie", "-pie"].map(|pie| build_program(&format!("host{pie}"), host, &[pie, "-fPIE"]));
+    for host in programs.iter().chain([&library]) {
+        let (result, content) = compare_one(&["--host", host, &plugin]);
+        assert!(content && result["verdict"] == "agree", "{host}: {result:#}");
+        assert!(result["slots"]["compared"].as_u64().unwrap() > 5, "{host}: {result:#}");
+        let (wrong, content) = compare_one(&["--host", host, "--corrupt", "slot", &plugin]);
+        assert!(!content && wrong["verdict"] == "differ", "{host}: {wrong:#}");
+    }
+    let missing = dlscope(&["--host", "/there/is/no/program", &plugin]);
+    assert_eq!(missing.status.code(), Some(2), "{missing:?}");
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("--host: there is no program"), "{missing:?}");
+}
+
+#[test]
+fn a_corpus_has_every_shared_object_whatever_its_name_and_no_program() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("compare-corpus");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(folder.join("deep")).unwrap();
+    let library = build("anyname", "int f(void) { return 7; }");
+    for name in ["libx.so.1.2", "addon.node", "deep/module", "libx.jnilib"] {
+        fs::copy(&library, folder.join(name)).unwrap();
+    }
+    let program = build_program("programinside", "int main(void) { return 0; }", &["-pie", "-fPIE"]);
+    fs::copy(&program, folder.join("program.so")).unwrap();
+    fs::write(folder.join("text.so"), "no ELF file").unwrap();
+    let (results, content) = compare(&["--corpus", folder.to_str().unwrap()]);
+    assert!(content);
+    let mut names: Vec<&str> = results
+        .iter()
+        .map(|result| {
+            assert_eq!(result["verdict"], "agree", "{result:#}");
+            Path::new(result["library"].as_str().unwrap()).file_name().unwrap().to_str().unwrap()
+        })
+        .collect();
+    names.sort_unstable();
+    assert_eq!(names, ["addon.node", "libx.jnilib", "libx.so.1.2", "module"]);
+}

@@ -119,10 +119,14 @@ programs! {
     whose_symbols_default_next_and_a_handle_mean: "scopes.c";
     dladdr_says_whose_an_address_is: "addresses.c";
     dlinfo_says_what_is_known_of_an_object: "info.c";
+    numbers_of_modules_are_those_of_tls_get_addr: "module_ids.c";
     dl_iterate_phdr_visits_every_object: "iterate.c";
     tables_for_unwinders_of_every_kind: "frames.c";
+    the_list_of_ld_so_stays_as_it_is: "r_debug.c";
     what_goes_when_and_what_stays: "unload.c";
     the_end_of_the_process_and_what_a_library_left_there: "exit.c";
+    namespaces_at_the_end_of_the_process: "exit_spaces.c";
+    constructors_and_destructors_that_call_exit: "exit_inside.c";
     opens_inside_of_opens_and_those_that_fail: "nested.c";
     constructors_that_wait_for_their_turn: "pending.c";
     threads_open_and_close_at_the_same_time: "threads.c";

@@ -196,3 +196,57 @@ fn errors_of_threads_that_ended_take_no_memory() {
     built.cc("-pthread -o program");
     built.same(&[]);
 }
+
+#[test]
+fn signal_handlers_find_everything_while_libraries_come_and_go() {
+    let Some(built) = Built::of("storm.c") else { return };
+    for library in ["kept", "one", "two"] {
+        built.cc(&format!("-DPLUGIN -shared -o lib{library}.so"));
+    }
+    // Not on glibc alone: its handlers now and then crash there.
+    let output = text(&built.cc("-pthread -o program").ours(&[]));
+    assert_eq!(output, "exit status: 0\nok\n");
+}
+
+#[test]
+fn with_the_heap_exhausted_calls_fail_and_nothing_aborts() {
+    let Some(built) = Built::of("exhausted.c") else { return };
+    built.cc("-DPLUGIN -shared -o libplugin.so").cc("-DPLUGIN -shared -o libother.so").cc("-pthread -o program");
+    let output = built.same(&[]);
+    assert!(output.contains("dlopen: 0, an error, once") && !output.contains("signal"), "{output}");
+}
+
+#[test]
+fn a_program_that_brings_a_part_of_mallocs_family_gets_back_what_is_its_own() {
+    let Some(built) = Built::of("family.c") else { return };
+    built.cc("-DPLUGIN -shared -o libplugin.so");
+    for kind in ["-DMINIMAL", "-DMEMALIGN", "-DASKS -rdynamic"] {
+        built.cc(&format!("{kind} -pthread -o program"));
+        assert_eq!(built.same(&[]), "exit status: 0\nblocks more: few\n", "{kind}");
+    }
+}
+
+#[test]
+fn it_starts_where_static_thread_local_storage_is_short() {
+    let Some(built) = Built::of("audit.c") else { return };
+    built.cc("-DPLUGIN -shared -o libplugin.so").cc("-DINITIAL_EXEC -shared -o libinitial.so");
+    built.cc("-DAUDIT -shared -o libaudit.so").cc("-pthread -o program");
+    let audit = built.path("libaudit.so");
+    let preload = library().display().to_string();
+    // `timeout` and `dlscope exec` need not be audited.
+    let run = |environment: &[(&str, &str)]| {
+        let mut program = Command::new(built.path("program"));
+        text(&program.current_dir(built.folder.path()).envs(environment.iter().copied()).output().unwrap())
+    };
+    let expected = run(&[]);
+    let with = run(&[("LD_PRELOAD", &preload)]);
+    assert_eq!(with.replace("initial exec: opened\n", ""), expected.rsplit_once("cannot").unwrap().0);
+    let refused = "cannot allocate memory in static TLS block: dlscope's arena found no room there, see docs/tls.md\n";
+    let audited = run(&[("LD_PRELOAD", &preload), ("LD_AUDIT", &audit)]);
+    assert_eq!(audited, format!("{}{refused}", expected.rsplit_once("cannot").unwrap().0));
+    for tunable in ["glibc.rtld.optional_static_tls=0", "glibc.rtld.nns=1:glibc.rtld.optional_static_tls=0"] {
+        let tunable = ("GLIBC_TUNABLES", tunable);
+        assert_eq!(run(&[("LD_PRELOAD", &preload), tunable]), with);
+        assert_eq!(run(&[("LD_PRELOAD", &preload), ("LD_AUDIT", &audit), tunable]), audited);
+    }
+}

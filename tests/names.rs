@@ -130,3 +130,92 @@ fn the_command_calls_a_function_of_such_a_file() {
     let output = command.arg("call").arg(outer).arg("outer() -> i32").output().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "2\n", "{output:?}");
 }
+
+/// Runs the command with `arguments`, which must succeed; what it prints.
+fn dlscope(folder: &Path, arguments: &[&OsStr]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dlscope"));
+    let output = command.args(arguments).current_dir(folder).output().unwrap();
+    let [out, err] =
+        [output.stdout, output.stderr].map(|text| String::from_utf8(text).expect("what it prints is text"));
+    assert!(output.status.success(), "dlscope {arguments:?}: {}\n{out}\n{err}", output.status);
+    assert!(!out.contains('\u{fffd}'), "dlscope {arguments:?} loses a byte: {out}");
+    out
+}
+
+#[test]
+fn every_subcommand_takes_a_library_of_any_name_and_shows_it_escaped() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = two_libraries(folder.path());
+    let shown = "libouter caf\\xe9 \\x5cx41.so";
+    let path = path.as_os_str();
+    let of = |arguments: &[&str]| {
+        let arguments: Vec<&OsStr> = arguments.iter().map(OsStr::new).chain([path]).collect();
+        dlscope(folder.path(), &arguments)
+    };
+    for subcommand in [&["trace"][..], &["trace", "--all"], &["why"], &["why", "--all"], &["compare"]] {
+        let text = of(subcommand);
+        assert!(text.contains(shown), "{subcommand:?}: {text}");
+    }
+    assert!(of(&["trace"]).contains("The system's dlopen agrees"));
+    assert!(of(&["compare"]).contains("agree"));
+    assert!(of(&["profile", "--runs", "3"]).contains("caf"));
+    // In JSON the backslash of an escape is escaped itself.
+    let in_json = "libouter caf\\\\xe9 \\\\x5cx41.so";
+    for subcommand in [&["trace"][..], &["why"], &["compare"]] {
+        let text = of(&[subcommand, &["--format", "json"]].concat());
+        assert!(text.contains(in_json), "{subcommand:?}: {text}");
+    }
+    let corpus = dlscope(folder.path(), &["compare", "--corpus", "."].map(OsStr::new));
+    assert!(corpus.contains("2 libraries") && corpus.contains("2  agree"), "{corpus}");
+    let report = dlscope(folder.path(), &[OsStr::new("report"), path, OsStr::new("-o"), OsStr::new("-")]);
+    assert!(report.contains("caf\\xe9"), "the title of the report");
+    let called = dlscope(folder.path(), &[OsStr::new("call"), path, OsStr::new("outer() -> i32")]);
+    assert_eq!(called, "2\n");
+}
+
+#[test]
+fn what_a_library_of_any_name_lacks_is_explained_with_commands_that_a_shell_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let outer = two_libraries(folder.path());
+    // The needed library lies elsewhere: in a folder whose name is no text either.
+    let odd = OsStr::from_bytes(ODD);
+    let inner_dir = outer.parent().unwrap().join(odd);
+    let elsewhere = outer.parent().unwrap().join(OsStr::from_bytes(b"l\xe0"));
+    fs::rename(inner_dir, &elsewhere).unwrap();
+    let why = |format| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dlscope"));
+        let output = command.args(["why", "--format", format]).arg(&outer).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        String::from_utf8(output.stdout).expect("what it prints is text")
+    };
+    let text = why("text");
+    assert!(text.contains("libinner caf\\xe9 \\x5cx41.so") && text.contains("l\\xe0"), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&why("json")).unwrap();
+    let commands = json["commands"].as_array().unwrap();
+    assert!(!commands.is_empty(), "{json:#}");
+    if Command::new("patchelf").arg("--version").output().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "patchelf is not installed");
+        return;
+    }
+    for command in commands {
+        let done = Command::new("bash").args(["-c", command.as_str().unwrap()]).output().unwrap();
+        assert!(done.status.success(), "{command}: {done:?}");
+    }
+    dlscope(folder.path(), &[OsStr::new("why"), outer.as_os_str()]);
+}
+
+#[test]
+fn symbols_of_any_name_are_shown_escaped() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, path) = (folder.path().join("odd.s"), folder.path().join("libodd.so"));
+    let mut text = b".text\n.globl \"caf\xe9\"\n\"caf\xe9\": mov $7, %eax\nret\n".to_vec();
+    text.extend_from_slice(b".data\n.globl pointer\npointer: .quad \"caf\xe9\"\n");
+    text.extend_from_slice(b".section .note.GNU-stack,\"\",@progbits\n");
+    fs::write(&source, text).unwrap();
+    let mut cc = Command::new("cc");
+    assert!(cc.args(["-shared", "-nostdlib", "-o"]).arg(&path).arg(&source).status().unwrap().success());
+    let trace = dlscope(folder.path(), &["trace", "--all", "./libodd.so"].map(OsStr::new));
+    assert!(trace.contains("caf\\xe9"), "{trace}");
+    let compare = dlscope(folder.path(), &["compare", "./libodd.so"].map(OsStr::new));
+    assert!(compare.contains("agree"), "{compare}");
+}

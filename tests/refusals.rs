@@ -4,7 +4,9 @@ mod common;
 mod fixtures;
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use common::{descriptors, in_own_process, library, maps};
@@ -175,4 +177,35 @@ fn dynamic_section(bytes: &[u8]) -> (usize, usize) {
     let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()) as usize;
     let header = (0..bytes[56] as usize).map(|n| word(32) + n * 56).find(|&at| bytes[at] == 2).unwrap();
     (word(header + 8), word(header + 8) + word(header + 32))
+}
+
+/// Which file ends the search in a list of folders, and after which one it goes on, is what glibc says.
+#[test]
+fn the_search_in_a_list_of_folders_goes_on_where_glibc_goes_on() {
+    let name = "the_search_in_a_list_of_folders_goes_on_where_glibc_goes_on";
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("refusals-lists");
+    let file = |number: usize| format!("libdlscope-list-{number}.so");
+    let change = |command: &mut Command| {
+        let _ = fs::remove_dir_all(&folder);
+        let [first, second, none] = ["first", "second", "none"].map(|part| folder.join(part));
+        fs::create_dir_all(&first).unwrap();
+        fs::create_dir_all(&second).unwrap();
+        fs::write(&none, "a file and no folder").unwrap();
+        for number in 0..4 {
+            fs::copy(fixture("add"), second.join(file(number))).unwrap();
+        }
+        symlink(file(1), first.join(file(1))).unwrap();
+        symlink("nowhere", first.join(file(2))).unwrap();
+        fs::create_dir(first.join(file(3))).unwrap();
+        command.env("LD_LIBRARY_PATH", std::env::join_paths([none, first, second]).unwrap());
+    };
+    common::in_own_process_with(name, change, || {
+        // SAFETY: the fixture's constructor only counts.
+        let by_us: Vec<bool> = (0..4).map(|n| unsafe { Loader::new().open(file(n)) }.is_ok()).collect();
+        let c_name = |n| std::ffi::CString::new(file(n)).unwrap();
+        // SAFETY: as above.
+        let by_glibc = |n| unsafe { !nix::libc::dlopen(c_name(n).as_ptr(), nix::libc::RTLD_NOW).is_null() };
+        assert_eq!(by_us, (0..4).map(by_glibc).collect::<Vec<_>>());
+        assert_eq!(by_us, [true, false, true, false]);
+    });
 }

@@ -177,3 +177,22 @@ fn memory_is_as_flat_as_in_the_same_loop_under_glibc() {
         );
     }
 }
+
+#[test]
+fn ten_thousand_young_threads_find_the_variables_of_ten_thousand_loads() {
+    let dir = tempfile::tempdir().unwrap();
+    let (program, library) = (dir.path().join("young"), dir.path().join("libvariable.so"));
+    let variable = dir.path().join("variable.c");
+    let source =
+        "__thread int variable __attribute__((tls_model(\"initial-exec\"))) = 42; int get(void) { return variable; }";
+    std::fs::write(&variable, source).unwrap();
+    let cc = |arguments: &[&str]| {
+        let built = std::process::Command::new("cc").args(["-O1", "-w", "-pthread"]).args(arguments).status();
+        assert!(built.unwrap().success());
+    };
+    let [program, library, variable] = [&program, &library, &variable].map(|path| path.to_str().unwrap());
+    cc(&["-shared", "-fPIC", variable, "-o", library]);
+    cc(&[concat!(env!("CARGO_MANIFEST_DIR"), "/tests/threads/young.c"), "-o", program]);
+    let output = preloading::text(&preloading::preloaded(&[program, library, "10000"], |_| {}));
+    assert_eq!(output, "exit status: 0\n10000 loads, 0 wrong\n");
+}

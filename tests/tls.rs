@@ -388,7 +388,7 @@ fn a_thread_that_has_not_begun_to_run_finds_its_own() {
                     if libc::ioctl(listener, libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut call) != 0 {
                         continue;
                     }
-                    thread::sleep(Duration::from_millis(30));
+                    thread::sleep(Duration::from_millis(300));
                     answer.id = call.id;
                     answer.flags = libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32;
                     libc::ioctl(listener, libc::SECCOMP_IOCTL_NOTIF_SEND, &raw mut answer);
@@ -411,34 +411,78 @@ fn a_thread_that_has_not_begun_to_run_finds_its_own() {
     });
 }
 
-/// A library that needs room in every thread does not load where the kernel does not let us reach them.
-fn is_refused_without(name: &str, call: &str, number: i64, errno: Errno) {
-    let path = compile(name, VARIABLES, &["-ftls-model=initial-exec"]);
-    // Somebody must be there who would be missed.
-    let (end, ended) = std::sync::mpsc::channel::<()>();
-    let other = thread::spawn(move || ended.recv());
-    filter(number, libc::SECCOMP_RET_ERRNO | errno as u32, 0);
-    // SAFETY: the library above.
-    let error = unsafe { Library::open(&path) }.map(drop).unwrap_err();
-    let ErrorKind::System { call: said, errno: found } = &error.kind else { panic!("{error}") };
-    assert!(said.starts_with(call) && *found == errno, "{error}");
-    assert!(!maps().iter().any(|line| line.contains(&format!("lib{name}.so"))), "nothing stays behind");
-    drop(end);
-    assert!(other.join().unwrap().is_err());
+/// A thread that waits until it is given a function, and returns what the function said.
+type Asked = (std::sync::mpsc::Sender<unsafe extern "C" fn() -> c_int>, thread::JoinHandle<c_int>);
+
+fn waiting_thread() -> Asked {
+    let (send, receive) = std::sync::mpsc::channel::<unsafe extern "C" fn() -> c_int>();
+    // SAFETY: `look` of a library that stays open until the thread is over.
+    (send, thread::spawn(move || unsafe { receive.recv().unwrap()() }))
+}
+
+/// `library` was loaded after this thread was made.
+fn finds_its_own((send, thread): Asked, library: &Library) {
+    // SAFETY: the library's only function.
+    send.send(unsafe { *library.get("look").unwrap() }).unwrap();
+    assert_eq!(thread.join().unwrap(), 1);
 }
 
 #[test]
-fn a_refused_get_robust_list_ends_the_load() {
-    in_own_process("a_refused_get_robust_list_ends_the_load", || {
-        let number = libc::SYS_get_robust_list;
-        is_refused_without("no_lists", "get_robust_list(", number, Errno::EPERM);
+fn other_threads_are_reached_where_a_sandbox_forbids_to_write_into_processes() {
+    in_own_process("other_threads_are_reached_where_a_sandbox_forbids_to_write_into_processes", || {
+        let path = compile("sandboxed", VARIABLES, &["-ftls-model=initial-exec"]);
+        for (number, errno) in [
+            (libc::SYS_get_robust_list, Errno::EPERM),
+            (libc::SYS_process_vm_writev, Errno::ENOSYS),
+            (libc::SYS_process_vm_readv, Errno::EPERM),
+        ] {
+            let other = waiting_thread();
+            filter(number, libc::SECCOMP_RET_ERRNO | errno as u32, 0);
+            // SAFETY: the library above.
+            let library = unsafe { Library::open(&path) }.unwrap_or_else(|e| panic!("{number}: {e}"));
+            finds_its_own(other, &library);
+        }
     });
 }
 
 #[test]
-fn a_refused_process_vm_writev_ends_the_load() {
-    in_own_process("a_refused_process_vm_writev_ends_the_load", || {
-        let number = libc::SYS_process_vm_writev;
-        is_refused_without("no_writes", "process_vm_writev(", number, Errno::ENOSYS);
+fn a_load_ends_where_the_kernel_lets_nobody_reach_other_threads() {
+    in_own_process("a_load_ends_where_the_kernel_lets_nobody_reach_other_threads", || {
+        let path = compile("no_way", VARIABLES, &["-ftls-model=initial-exec"]);
+        // Somebody must be there who would be missed.
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let other = thread::spawn(move || ended.recv());
+        filter(libc::SYS_process_vm_readv, libc::SECCOMP_RET_ERRNO | Errno::EPERM as u32, 0);
+        filter(libc::SYS_pipe2, libc::SECCOMP_RET_ERRNO | Errno::EMFILE as u32, 0);
+        // SAFETY: the library above.
+        let error = unsafe { Library::open(&path) }.map(drop).unwrap_err();
+        let ErrorKind::System { call, errno } = &error.kind else { panic!("{error}") };
+        assert!(call.starts_with("pipe2(") && *errno == Errno::EMFILE, "{error}");
+        assert!(!maps().iter().any(|line| line.contains("libno_way.so")), "nothing stays behind");
+        drop(end);
+        assert!(other.join().unwrap().is_err());
+    });
+}
+
+/// A task that `clone` made without a thread pointer of its own is no thread of glibc, and has no variables.
+#[test]
+fn a_bare_task_is_not_waited_for() {
+    in_own_process("a_bare_task_is_not_waited_for", || {
+        extern "C" fn sleeps(_: *mut c_void) -> c_int {
+            loop {
+                // SAFETY: pause(2).
+                unsafe { libc::syscall(libc::SYS_pause) };
+            }
+        }
+        let path = compile("bare", VARIABLES, &["-ftls-model=initial-exec"]);
+        let other = waiting_thread();
+        let stack = Box::leak(vec![0_u128; 4096].into_boxed_slice());
+        let flags = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SIGHAND | libc::CLONE_THREAD;
+        // SAFETY: a stack of 64 KiB for a function that never returns; the end of the process ends it.
+        let task = unsafe { libc::clone(sleeps, stack.as_mut_ptr_range().end.cast(), flags, std::ptr::null_mut()) };
+        assert!(task > 0, "{}", std::io::Error::last_os_error());
+        // SAFETY: the library above.
+        let library = unsafe { Library::open(&path) }.unwrap_or_else(|e| panic!("{e}"));
+        finds_its_own(other, &library);
     });
 }

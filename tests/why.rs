@@ -1143,3 +1143,134 @@ fn compile(name: &str, source: &str, compiler: &str, flags: &[&str]) -> PathBuf 
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     path
 }
+
+/// A C statement that puts a note with these entries into a library.
+fn dlopen_note(json: &str) -> String {
+    let json = json.replace('"', "\\\\\\\"");
+    format!(
+        "__asm__(\".pushsection .note.dlopen,\\\"a\\\",@note\\n.p2align 2\\n.long 4, 2f-1f, 0x407c0c0a\\n.asciz \\\"FDO\\\"\\n\
+         1: .asciz \\\"{json}\\\"\\n2: .p2align 2\\n.popsection\");\n"
+    )
+}
+
+#[test]
+fn what_a_library_opens_when_needed_is_listed_with_whether_it_is_there() {
+    let case = Case::new(
+        "optional",
+        "mkdir plugins; cc -fPIC -shared -o plugins/libplugged.so.2 a.c; : > plugins/libempty.so.1",
+    );
+    let source = [
+        dlopen_note(
+            r#"[{"feature":"zip","description":"Reads archives","priority":"recommended","soname":["libnosuchzip.so.9","libplugged.so.2"]}]"#,
+        ),
+        dlopen_note(
+            r#"[{"soname":["libnobodyhas.so.1"],"priority":"suggested","unknown":{"key":1}},{"soname":["libempty.so.1"]}]"#,
+        ),
+        "int f(void) { return 1; }".into(),
+    ];
+    fs::write(case.folder.join("noted.c"), source.concat()).unwrap();
+    case.sh("cc -fPIC -shared -o noted.so noted.c -Wl,-rpath,'$ORIGIN/plugins'");
+    let value = case.why("./noted.so");
+    assert_eq!(value["loads"], true, "{value:#}");
+    let optional = value["optional"].as_array().unwrap();
+    assert_eq!(optional.len(), 3, "{value:#}");
+    assert_eq!(optional[0]["feature"], "zip");
+    assert_eq!(optional[0]["libraries"][0]["path"], Value::Null);
+    let path = optional[0]["libraries"][1]["path"].as_str().unwrap();
+    assert!(
+        path.ends_with("plugins/libplugged.so.2"),
+        "the DT_RUNPATH of the library that calls dlopen counts: {path}"
+    );
+    assert_eq!((&optional[1]["priority"], &optional[1]["libraries"][0]["path"]), (&"suggested".into(), &Value::Null));
+    let (text, status) = why(&case.folder.join("noted.so"));
+    let words = flat(&text);
+    assert_eq!(status, 0, "what is optional may be missing: {text}");
+    for part in [
+        "libnosuchzip.so.9 or libplugged.so.2 (zip: Reads archives), for noted.so, recommended: ✓ /",
+        "libnobodyhas.so.1, for noted.so, suggested: ✗ not found",
+        "libempty.so.1, for noted.so: ✗",
+    ] {
+        assert!(words.contains(part), "{part:?} is not in:\n{text}");
+    }
+    let (text, _) = why(Path::new("libz.so.1"));
+    assert!(!text.contains(".note.dlopen"), "{text}");
+}
+
+/// A folder that is the root of another system: a libc of its own that has no version but GLIBC_2.2.5, libraries in the
+/// cache, behind a DT_RUNPATH, and behind a symbolic link that is absolute.
+fn other_system() -> Case {
+    let script = r#"
+        mkdir -p r/lib/x86_64-linux-gnu r/usr/lib/x86_64-linux-gnu r/opt/cached r/opt/run r/opt/real r/etc r/app
+        echo 'GLIBC_2.2.5 { global: puts; local: *; };' > libc.map
+        echo 'int puts(const char *s) { return s != 0; }' > libc.c
+        cc -nostdlib -fPIC -shared -Wl,-soname,libc.so.6 -Wl,--version-script,libc.map -o r/lib/x86_64-linux-gnu/libc.so.6 libc.c
+        for name in cached run linked; do
+            echo "int $name(void) { return 1; }" > $name.c
+            cc -nostdlib -fPIC -shared -Wl,-soname,lib$name.so.1 -o lib$name.so.1 $name.c
+        done
+        mv libcached.so.1 r/opt/cached; mv librun.so.1 r/opt/run; mv liblinked.so.1 r/opt/real/
+        ln -s /opt/real/liblinked.so.1 r/usr/lib/x86_64-linux-gnu/liblinked.so.1
+        echo /opt/cached > r/etc/ld.so.conf
+        PATH=$PATH:/sbin:/usr/sbin ldconfig -r r
+        echo '#include <stdio.h>
+              int cached(void), run(void), linked(void); int f(void) { puts("x"); return cached() + run() + linked(); }' > app.c
+        cc -fPIC -shared -nostdlib -o r/app/app.so app.c r/opt/cached/libcached.so.1 r/opt/run/librun.so.1 \
+            r/opt/real/liblinked.so.1 r/lib/x86_64-linux-gnu/libc.so.6 -Wl,-rpath,/opt/run"#;
+    Case::new("root", script)
+}
+
+#[test]
+fn with_root_everything_is_looked_up_in_the_other_system() {
+    let case = other_system();
+    let inside = |library: &str, change: &dyn Fn(&mut Command)| -> (String, i32) {
+        let change = |command: &mut Command| {
+            change(command.current_dir(&case.folder));
+        };
+        why_with(&["--root", "r", library], change)
+    };
+    let plain = |_: &mut Command| {};
+    let first = dlscope(&["--root", "r", "/app/app.so"], |command| _ = command.current_dir(&case.folder));
+    if String::from_utf8_lossy(&first.stderr).contains("chroot(") {
+        assert!(env::var_os("CI").is_none(), "no process can change its root directory here: {first:?}");
+        eprintln!("skipped: no process can change its root directory here");
+        return;
+    }
+    let (text, status) = inside("/app/app.so", &plain);
+    assert_eq!(status, 0, "{text}");
+    for part in [
+        "/opt/cached/libcached.so.1",
+        "/opt/run/librun.so.1",
+        "/x86_64-linux-gnu/liblinked.so.1",
+        "/x86_64-linux-gnu/libc.so.6",
+    ] {
+        assert!(text.contains(part), "{part} is not in:\n{text}");
+    }
+    assert!(text.contains("it would have to be asked in r"), "{text}");
+    // The path outside leads to the same file, and the environment of this system does not count there.
+    let with_variable = |command: &mut Command| {
+        command.env("LD_LIBRARY_PATH", "/app");
+    };
+    for path in ["r/app/app.so", case.folder.join("r/app/app.so").to_str().unwrap()] {
+        let (text, status) = inside(path, &with_variable);
+        assert_eq!(status, 0, "{path}: {text}");
+        assert!(!text.contains("LD_LIBRARY_PATH"), "{text}");
+    }
+    // Outside, none of it is found.
+    let (text, status) = why(&case.folder.join("r/app/app.so"));
+    assert_eq!(status, 1, "{text}");
+
+    // What is missing inside is missing, although this system has it, and a libc without a version lacks it.
+    case.sh("echo 'const char *zlibVersion(void); const char *f(void) { return zlibVersion(); }' > z.c");
+    if let Some(zlib) = library("libz.so.1") {
+        case.sh(&format!("cc -fPIC -shared -nostdlib -o r/app/z.so z.c {zlib}"));
+        let (text, status) = inside("/app/z.so", &plain);
+        assert_eq!(status, 1, "{text}");
+        assert!(flat(&text).starts_with("z.so cannot be loaded: it needs libz.so.1, which cannot be found"), "{text}");
+    }
+    case.sh("echo '#include <stdlib.h>\n__asm__(\".symver getauxval,getauxval@GLIBC_2.16\"); unsigned long getauxval(unsigned long); unsigned long f(void) { return getauxval(1); }' > new.c; cc -fPIC -shared -o r/app/new.so new.c");
+    let (text, status) = inside("/app/new.so", &plain);
+    assert_eq!(status, 1, "{text}");
+    assert!(flat(&text).contains("version GLIBC_2.16 of libc.so.6"), "{text}");
+    let (text, status) = inside("/there/is/none.so", &plain);
+    assert_eq!(status, 1, "{text}");
+}

@@ -14,6 +14,7 @@ use crate::host::startup;
 use crate::lock::{Lock, is_borrowing};
 use crate::namespace::find_object_now;
 use crate::object::{LinkMap, Object};
+use crate::runtime::present;
 
 /// `RTLD_DL_SYMENT` and `RTLD_DL_LINKMAP` of `<dlfcn.h>`.
 const SYMENT: c_int = 1;
@@ -40,12 +41,19 @@ pub unsafe extern "C" fn dladdr1(
 ) -> c_int {
     let address = Addr(address as u64);
     // An allocator that asks for its caller must not wait for anything, and allocates nothing.
+    let now = present::now();
     let own = |object: &Arc<Object>| object.memory.contains(address).then(|| object.clone());
-    if let Some(object) = if is_borrowing() { None } else { find_object_now(own) } {
+    let own = match &now {
+        Some(now) => now.iter().find_map(|each| own(&each.object)),
+        None if is_borrowing() => None,
+        None => find_object_now(own),
+    };
+    if let Some(object) = own {
         // SAFETY: the caller keeps what this function's `# Safety` section asks for.
         unsafe { tell(Place::of(&object), object.symbols(), address, info, extra, flags) };
         return 1;
     }
+    drop(now);
     if let Some(object) = startup::owner(address) {
         let is_program = startup::all().first().is_some_and(|program| ptr::eq(program, object));
         // SAFETY: captured at start-up, or null.
@@ -56,7 +64,8 @@ pub unsafe extern "C" fn dladdr1(
         unsafe { tell(place, &object.symbols, address, info, extra, flags) };
         return 1;
     }
-    if is_borrowing() {
+    // Who asks may be a profiler, for an address in no object, in a signal handler: it waits for nothing.
+    if is_borrowing() || !startup::is_of_host(address) {
         return 0;
     }
     // What glibc opened later.
@@ -127,5 +136,7 @@ fn nearest(symbols: &SymbolTable<'_>, bias: Bias, address: Addr) -> Option<(*con
     let (_, index) = best?;
     let symbol = symbols.get(index)?;
     let entry = symbols.place(index).map_or(ptr::null(), ptr::from_ref);
-    Some((symbols.name(&symbol).as_ptr().cast(), symbol.address(bias), entry))
+    // A damaged name is shown as none.
+    let name = Some(symbols.name(&symbol)).filter(|name| !name.is_empty());
+    Some((name.map_or(ptr::null(), |name| name.as_ptr().cast()), symbol.address(bias), entry))
 }

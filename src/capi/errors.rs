@@ -113,6 +113,12 @@ pub(super) fn wording(error: &Error) -> String {
         ErrorKind::MissingVersion { version, path, .. } => {
             return format!("{path}: version `{version}' not found (required by {object})");
         }
+        ErrorKind::System { call, .. } if call.starts_with("mmap(") => {
+            "failed to map segment from shared object".into()
+        }
+        ErrorKind::StaticTls { size: 0, .. } => {
+            "cannot allocate memory in static TLS block: dlscope's arena found no room there, see docs/tls.md".into()
+        }
         ErrorKind::StaticTls { .. } => "cannot allocate memory in static TLS block".into(),
         ErrorKind::Unsuitable { field, found, .. } => match field.as_str() {
             // Of four bytes, some are not even there.

@@ -15,6 +15,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::elf::addr::Addr;
 use crate::elf::gnu_hash;
+use crate::heap;
 use crate::host;
 use crate::lock;
 use crate::lookup::scope;
@@ -33,6 +34,7 @@ mod symbol;
 mod thread_exit;
 mod threads;
 
+pub use crate::heap::Heap;
 pub use crate::runtime::unwind::{find_object, iterate_phdr};
 pub use address::{dladdr, dladdr1};
 pub use caller::{dlmopen, dlopen, dlsym, dlvsym};
@@ -41,7 +43,7 @@ pub use info::dlinfo;
 pub use open::{dlclose, dlmopen_from, dlopen_from};
 pub use symbol::{dlsym_from, dlvsym_from};
 pub use thread_exit::{thread_atexit, thread_atexit_impl};
-pub use threads::pthread_create;
+pub use threads::{pthread_create, thrd_create};
 
 /// What loaded libraries get in place of the C library's functions. The last one is libstdc++'s: the host's copy has
 /// bound libc's `__cxa_thread_atexit_impl` long ago.
@@ -115,6 +117,11 @@ fn not_meanwhile() -> Result<(), &'static str> {
         return Err("called by an allocator or a signal handler in the middle of another call of the loader");
     }
     Ok(())
+}
+
+/// Refuses to begin what might have to be given up half-way for lack of memory, which is not possible everywhere.
+fn enough_memory() -> Result<(), &'static str> {
+    if heap::has_reserve() { Ok(()) } else { Err("cannot allocate memory") }
 }
 
 /// Whether `handle` is this object's.

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::ffi::{c_char, c_int, c_long, c_void};
 use std::ptr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use nix::libc;
 
 use super::errors::{fail, forget, wording};
-use super::{is, not_meanwhile, process_wide};
+use super::{enough_memory, is, not_meanwhile, process_wide, symbol};
 use crate::elf::addr::Addr;
 use crate::host::{self, Host};
 use crate::load;
@@ -36,6 +36,10 @@ const MODES: c_int = libc::RTLD_LAZY
 /// The namespaces that `dlmopen` made. The first has the number 1, because 0 is `LM_ID_BASE`.
 static MORE: Guarded<Vec<Arc<Namespace>>> = Guarded::new(Vec::new());
 
+/// The handles that were given out: the namespaces and tags of their libraries. A close finds its library here. Handles of
+/// libraries that are gone may still be here.
+static HANDLES: Guarded<BTreeMap<usize, (Weak<Namespace>, u32)>> = Guarded::new(BTreeMap::new());
+
 /// How often each of the host's objects was opened through dlscope and not closed, by handle.
 static USES_OF_HOST: Guarded<BTreeMap<usize, usize>> = Guarded::new(BTreeMap::new());
 
@@ -48,7 +52,7 @@ pub unsafe extern "C" fn dlopen_from(file: *const c_char, mode: c_int, from: *co
     // SAFETY: the caller passes null or a C string.
     let name = unsafe { c_name(file) }.map(escape);
     forget();
-    if let Err(message) = not_meanwhile() {
+    if let Err(message) = not_meanwhile().and_then(|()| enough_memory()) {
         return answer(Err(Some(message.into())));
     }
     let lock = Lock::acquire();
@@ -73,7 +77,7 @@ pub unsafe extern "C" fn dlmopen_from(
     // SAFETY: the caller passes null or a C string.
     let name = unsafe { c_name(file) }.map(escape);
     forget();
-    if let Err(message) = not_meanwhile() {
+    if let Err(message) = not_meanwhile().and_then(|()| enough_memory()) {
         return answer(Err(Some(message.into())));
     }
     let lock = Lock::acquire();
@@ -156,9 +160,11 @@ fn open(
     // SAFETY: whoever calls `dlopen` answers for what it opens.
     let opened = unsafe { load::open(namespace, Target::Name(name), mode, Some(from)) }.map_err(|e| wording(&e))?;
     let handle = opened.root.handle();
+    HANDLES.borrow(lock).insert(handle.addr(), (Arc::downgrade(namespace), opened.root.tag.id));
     if let Some(object) = host.objects.iter().find(|o| is(o, handle.cast_mut().cast())) {
         used(object, &host, lock);
     }
+    symbol::find_out(&opened.root, namespace, lock);
     Ok(handle)
 }
 
@@ -184,20 +190,38 @@ pub unsafe extern "C" fn dlclose(handle: *mut c_void) -> c_int {
     )
 }
 
+/// The member whose handle this is, if `dlopen` gave it.
+fn opened(handle: *mut c_void, lock: &Lock) -> Option<(Arc<Namespace>, u32)> {
+    let (namespace, id) = HANDLES.borrow(lock).get(&handle.addr())?.clone();
+    let namespace = namespace.upgrade()?;
+    let is_still = namespace.members(lock).get(id).is_some_and(|member| is(&member.object, handle));
+    is_still.then_some((namespace, id))
+}
+
+/// The member whose handle this is, by asking each.
+fn seek(handle: *mut c_void, lock: &Lock) -> Option<(Arc<Namespace>, u32)> {
+    namespaces(lock).into_iter().find_map(|namespace| {
+        let id = namespace.members(lock).iter().find(|m| is(&m.object, handle))?.object.tag.id;
+        Some((namespace, id))
+    })
+}
+
 fn close(handle: *mut c_void, lock: &Lock) -> Result<(), String> {
     let not_open = |object: &Object| format!("{}: shared object not open", object.label());
-    for namespace in namespaces(lock) {
+    if let Some((namespace, id)) = opened(handle, lock).or_else(|| seek(handle, lock)) {
         let members = namespace.members(lock);
-        let Some(member) = members.iter().find(|m| is(&m.object, handle)) else { continue };
+        let Some(member) = members.get(id) else { return Err("shared object not open".into()) };
         return match member.opens {
             // The library is never unloaded (RTLD_NODELETE), so closing it once too often changes nothing.
             0 if member.pinned => Ok(()),
             0 => Err(not_open(&member.object)),
             _ => {
-                let id = member.object.tag.id;
                 drop(members);
                 // SAFETY: whoever calls `dlclose` uses nothing of the library any more.
                 unsafe { load::close::close(&namespace, id) };
+                if namespace.members(lock).get(id).is_none() {
+                    HANDLES.borrow(lock).remove(&handle.addr());
+                }
                 Ok(())
             }
         };

@@ -12,17 +12,18 @@ use super::open::namespace_of;
 use super::{is, not_meanwhile, process_wide, program_name, program_name_bytes, replacement, replacement_of};
 use crate::elf::addr::Addr;
 use crate::event::Report;
-use crate::hash::Set;
 use crate::host::startup::{self, Answer};
 use crate::host::{self, Host};
 use crate::library::{address, no_such_symbol};
-use crate::lock::{Lock, is_borrowing};
+use crate::lock::Lock;
 use crate::lookup::scope::c_name;
 use crate::memory::{NothingAround, Watch};
 use crate::namespace::{Namespace, anyone_listens, namespaces, nothing_is_loaded};
 use crate::object::Object;
-use crate::runtime::ifunc;
+use crate::runtime::present::{self, Present};
+use crate::runtime::{ifunc, unwind};
 use crate::thread::words;
+use rustc_hash::FxHashSet as Set;
 
 /// `dlsym`, with the return address of the caller.
 ///
@@ -69,7 +70,7 @@ pub unsafe extern "C" fn dlvsym_from(
 /// `RTLD_DEFAULT`, `RTLD_NEXT` or the program. glibc allocates nothing then, and allocators rely on it: whoever asks may
 /// be one, called by ourselves or before its own constructors. Where somebody listens, only those are answered so.
 fn at_once(handle: *mut c_void, name: &[u8], version: Option<&[u8]>, from: Addr) -> Option<*mut c_void> {
-    let is_nested = is_borrowing() || words(|words| words.asking.get() > 0);
+    let is_nested = handles::is_nested();
     if anyone_listens() && !is_nested {
         return None;
     }
@@ -77,7 +78,8 @@ fn at_once(handle: *mut c_void, name: &[u8], version: Option<&[u8]>, from: Addr)
     let program = all.first()?;
     let (scope, whose) = match handle {
         handle if ptr::eq(handle.cast(), program.map) => (all, program),
-        libc::RTLD_DEFAULT => (all, startup::owner(from)?),
+        // Those of start-up stand first in everybody's scope, and that first in the scope of most libraries.
+        libc::RTLD_DEFAULT => (all, startup::owner(from).or_else(|| asks_everybody_first(from).then_some(program))?),
         libc::RTLD_NEXT => {
             let caller = startup::owner(from)?;
             let at = all.iter().position(|object| ptr::eq(object, caller))?;
@@ -101,6 +103,12 @@ fn at_once(handle: *mut c_void, name: &[u8], version: Option<&[u8]>, from: Addr)
         }
         Answer::Missing | Answer::NotEnough => None,
     }
+}
+
+/// Whether `from` lies in a library that we loaded, without `RTLD_DEEPBIND`.
+fn asks_everybody_first(from: Addr) -> bool {
+    let own = |each: &&Arc<Present>| each.object.memory.contains(from);
+    present::now().is_some_and(|now| now.iter().find(own).is_some_and(|each| !each.deep))
 }
 
 /// A `dlsym` that takes the long way, while it lives.
@@ -148,13 +156,7 @@ fn keep(owner: &Object, namespace: &Namespace, from: Addr) {
     let lock = Lock::acquire();
     let (own, _) = caller(from, &lock);
     namespace.change(&lock, |members| match own {
-        Some(own) => {
-            if let Some(member) = members.get_mut(own.tag.id).filter(|m| m.object.tag.id != owner.tag.id)
-                && !member.edges.bound.contains(&owner.tag.id)
-            {
-                member.edges.bound.push(owner.tag.id);
-            }
-        }
+        Some(own) => members.bind(own.tag.id, owner.tag.id),
         None => {
             if let Some(member) = members.get_mut(owner.tag.id) {
                 member.pinned = true;
@@ -206,6 +208,17 @@ fn scope_of(handle: *mut c_void, from: Addr, lock: &Lock) -> Result<Asked, Strin
     Ok(Asked::once(scope, whose(Some(object))))
 }
 
+/// Finds out what the handle of a library that was just opened means, before a signal handler asks.
+pub(super) fn find_out(object: &Arc<Object>, namespace: &Namespace, lock: &Lock) {
+    // The load may have made the host open something.
+    if !object.is_host()
+        && unwind::is_interposed()
+        && let Ok(host) = host::look_silently(lock)
+    {
+        meaning_of(object, object.handle().cast_mut().cast(), namespace, &host, lock);
+    }
+}
+
 /// The meaning of a loaded library's handle, which never changes; found out once.
 fn meaning_of(
     object: &Arc<Object>,
@@ -217,11 +230,13 @@ fn meaning_of(
     let when = crate::namespace::changes();
     if let Some(known) = handles::meaning(object.tag.id) {
         handles::remember(handle, &known, when);
+        handles::show_meaning(object, &known);
         return known;
     }
     let scope = namespace.members(lock).closure(object, host);
     let made = Arc::new(Meaning { scope, ..Meaning::default() });
     handles::note_meaning(object.tag.id, &made);
+    handles::show_meaning(object, &made);
     namespace.change(lock, |members| {
         if let Some(member) = members.get_mut(object.tag.id) {
             member.kept.push(made.clone());

@@ -4,6 +4,8 @@
 //! file *says* that it belongs (`p_vaddr`, `st_value`, `r_offset`), and where it *is* in this process.
 //! Confusing two of them is the classic bug of a loader, so they cannot be mixed here: the only way from a
 //! [`Vaddr`] to an [`Addr`] is to add the object's [`Bias`].
+//!
+//! At the end stand the three ways in which tables are read that need not be aligned.
 
 use std::fmt;
 use std::ops::{Add, Range};
@@ -107,4 +109,21 @@ pub const fn page_up(value: u64) -> Option<u64> {
         Some(sum) => Some(page_down(sum)),
         None => None,
     }
+}
+
+/// A little-endian `u16` at byte `at`, or `None` beyond the end.
+pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+/// A little-endian `u32` at byte `at`, or `None` beyond the end.
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+/// The bytes before the first NUL at or after `at`, or `None` where there is no NUL left.
+pub(crate) fn c_str_at(bytes: &[u8], at: usize) -> Option<&[u8]> {
+    let rest = bytes.get(at..)?;
+    // Most of these strings are short, and a search such as `memchr` takes longer to begin.
+    Some(&rest[..rest.iter().position(|&byte| byte == 0)?])
 }

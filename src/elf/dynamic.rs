@@ -3,12 +3,14 @@
 //! gABI "Dynamic Section"; glibc `elf_get_dynamic_info`, musl `decode_dyn`. A `d_un` is either an address
 //! (`d_ptr`) or a number (`d_val`), depending on its tag. Here the two become different types.
 
+use std::fmt;
+
 use goblin::elf64::dynamic::{
-    DF_BIND_NOW, DF_SYMBOLIC, DF_TEXTREL, DT_BIND_NOW, DT_DEBUG, DT_FINI, DT_FINI_ARRAY, DT_FINI_ARRAYSZ, DT_FLAGS,
-    DT_FLAGS_1, DT_GNU_HASH, DT_HASH, DT_INIT, DT_INIT_ARRAY, DT_INIT_ARRAYSZ, DT_JMPREL, DT_NEEDED, DT_NULL,
-    DT_PLTGOT, DT_PLTREL, DT_PLTRELSZ, DT_REL, DT_RELA, DT_RELACOUNT, DT_RELAENT, DT_RELASZ, DT_RPATH, DT_RUNPATH,
-    DT_SONAME, DT_STRSZ, DT_STRTAB, DT_SYMBOLIC, DT_SYMENT, DT_SYMTAB, DT_TEXTREL, DT_VERDEF, DT_VERDEFNUM, DT_VERNEED,
-    DT_VERNEEDNUM, DT_VERSYM, tag_to_str,
+    DF_BIND_NOW, DF_SYMBOLIC, DF_TEXTREL, DT_BIND_NOW, DT_FINI, DT_FINI_ARRAY, DT_FINI_ARRAYSZ, DT_FLAGS, DT_FLAGS_1,
+    DT_GNU_HASH, DT_HASH, DT_INIT, DT_INIT_ARRAY, DT_INIT_ARRAYSZ, DT_JMPREL, DT_NEEDED, DT_NULL, DT_PLTGOT, DT_PLTREL,
+    DT_PLTRELSZ, DT_REL, DT_RELA, DT_RELACOUNT, DT_RELAENT, DT_RELASZ, DT_RPATH, DT_RUNPATH, DT_SONAME, DT_STRSZ,
+    DT_STRTAB, DT_SYMBOLIC, DT_SYMENT, DT_SYMTAB, DT_TEXTREL, DT_VERDEF, DT_VERDEFNUM, DT_VERNEED, DT_VERNEEDNUM,
+    DT_VERSYM, tag_to_str,
 };
 
 use super::addr::{Bias, Vaddr};
@@ -68,22 +70,26 @@ pub struct DynamicEntry {
 impl DynamicEntry {
     /// `DT_NEEDED`, … or the number of a tag that has no name here.
     pub fn tag_name(&self) -> String {
-        match self.tag {
-            DT_RELR => "DT_RELR".into(),
-            DT_RELRSZ => "DT_RELRSZ".into(),
-            DT_RELRENT => "DT_RELRENT".into(),
-            0x6fff_fef7 => "DT_TLSDESC_GOT".into(),
-            0x6fff_fef6 => "DT_TLSDESC_PLT".into(),
-            tag => match tag_to_str(tag) {
-                "UNKNOWN_TAG" => format!("{tag:#x}"),
-                name => name.into(),
-            },
-        }
+        tag_name(self.tag)
     }
 
     /// Whether the value is an offset into the string table.
     pub fn names_string(&self) -> bool {
         matches!(self.tag, DT_NEEDED | DT_SONAME | DT_RPATH | DT_RUNPATH | DT_FILTER | DT_AUXILIARY)
+    }
+}
+
+fn tag_name(tag: u64) -> String {
+    match tag {
+        DT_RELR => "DT_RELR".into(),
+        DT_RELRSZ => "DT_RELRSZ".into(),
+        DT_RELRENT => "DT_RELRENT".into(),
+        0x6fff_fef7 => "DT_TLSDESC_GOT".into(),
+        0x6fff_fef6 => "DT_TLSDESC_PLT".into(),
+        tag => match tag_to_str(tag) {
+            "UNKNOWN_TAG" => format!("{tag:#x}"),
+            name => name.into(),
+        },
     }
 }
 
@@ -145,25 +151,70 @@ pub struct Dynamic {
     pub bind_now: bool,
 }
 
-/// Values whose tags come in pairs: one says where a table is, the other how long it is.
-#[derive(Default)]
-struct Halves {
-    strtab: Option<Vaddr>,
-    strsz: Option<u64>,
-    rela: Option<Vaddr>,
-    relasz: Option<u64>,
-    jmprel: Option<Vaddr>,
-    pltrelsz: Option<u64>,
-    relr: Option<Vaddr>,
-    relrsz: Option<u64>,
-    init_array: Option<Vaddr>,
-    init_arraysz: Option<u64>,
-    fini_array: Option<Vaddr>,
-    fini_arraysz: Option<u64>,
-    verdef: Option<Vaddr>,
-    verdefnum: Option<u64>,
-    verneed: Option<Vaddr>,
-    verneednum: Option<u64>,
+/// The last value of each tag, in a list by tag: glibc `l_info`, musl `decode_vec`. Other tags are skipped, as glibc and
+/// musl do: new ones come with new linkers. The event stream still shows every entry.
+struct Values {
+    words: [u64; VALUES],
+    /// The number of the entry that has the value, from 1 on. 0: there is none.
+    entries: [u16; VALUES],
+    /// The address of the dynamic section.
+    section: Vaddr,
+}
+
+/// The tags of the gABI are small numbers. Those that GNU added stand side by side at the end of their range.
+const GABI: u64 = 40;
+const VALUES: usize = 1 + (GABI + 0x6fff_ffff - DT_VERSYM + 1) as usize;
+
+/// The place of a tag in the list.
+fn place(tag: u64) -> Option<usize> {
+    match tag {
+        0..GABI => Some(tag as usize),
+        DT_VERSYM..=0x6fff_ffff => Some((GABI + tag - DT_VERSYM) as usize),
+        DT_GNU_HASH => Some(VALUES - 1),
+        _ => None,
+    }
+}
+
+impl Values {
+    fn set(&mut self, tag: u64, value: u64, index: usize) {
+        if let Some(place) = place(tag) {
+            self.words[place] = value;
+            self.entries[place] = u16::try_from(index + 1).unwrap_or(u16::MAX);
+        }
+    }
+
+    fn get(&self, tag: u64) -> Option<u64> {
+        let place = place(tag)?;
+        (self.entries[place] != 0).then_some(self.words[place])
+    }
+
+    /// Whether `tag` is there, with one of the `bits` in its value.
+    fn has(&self, tag: u64, bits: u64) -> bool {
+        self.get(tag).is_some_and(|value| value & bits != 0)
+    }
+
+    /// Joins the two tags of a table: one says where it is, the other how long. A length of 0 means that there is none.
+    fn table(&self, at: u64, length: u64, entry: u64) -> Result<Option<(u64, u64)>, ErrorKind> {
+        match (self.get(at), self.get(length)) {
+            (_, None | Some(0)) => Ok(None),
+            (None, Some(bytes)) => {
+                let at = tag_name(at);
+                Err(self.malformed(length, format!("{bytes} bytes, but no {at}"), format!("{at} beside it")))
+            }
+            (Some(_), Some(bytes)) if bytes % entry != 0 => {
+                Err(self.malformed(length, bytes, format!("a multiple of {entry} bytes")))
+            }
+            (Some(at), Some(bytes)) => Ok(Some((at, bytes))),
+        }
+    }
+
+    /// Refuses the value of `tag`.
+    #[cold]
+    fn malformed(&self, tag: u64, found: impl fmt::Display, right: impl fmt::Display) -> ErrorKind {
+        let entry = place(tag).map_or(0, |place| self.entries[place].saturating_sub(1));
+        let at = Vaddr(self.section.0 + u64::from(entry) * SIZEOF_DYN);
+        ErrorKind::malformed(tag_name(tag), at, found, right, RULE)
+    }
 }
 
 impl Dynamic {
@@ -188,117 +239,78 @@ impl Dynamic {
         section: Vaddr,
         pointer: &dyn Fn(u64) -> Vaddr,
     ) -> Result<Dynamic, ErrorKind> {
-        let mut d = Dynamic::default();
-        let mut h = Halves::default();
+        let mut values = Values { words: [0; VALUES], entries: [0; VALUES], section };
+        let (mut needed, mut filters, mut android) = (Vec::new(), Vec::new(), None);
         for (index, DynamicEntry { tag, value }) in entries.enumerate() {
-            let at = Vaddr(section.0 + index as u64 * SIZEOF_DYN);
-            let must_be = |field: &str, right: u64| {
-                if value == right { Ok(()) } else { Err(ErrorKind::malformed(field, at, value, right, RULE)) }
-            };
             match tag {
                 DT_NULL => break,
-                DT_NEEDED => d.needed.push(StrOffset(value)),
-                DT_FILTER => d.filters.push((StrOffset(value), true)),
-                DT_AUXILIARY => d.filters.push((StrOffset(value), false)),
-                DT_SONAME => d.soname = Some(StrOffset(value)),
-                DT_RPATH => d.rpath = Some(StrOffset(value)),
-                DT_RUNPATH => d.runpath = Some(StrOffset(value)),
-                DT_STRTAB => h.strtab = Some(pointer(value)),
-                DT_STRSZ => h.strsz = Some(value),
-                DT_SYMTAB => d.symbols = Some(pointer(value)),
-                DT_SYMENT => must_be("DT_SYMENT", 24)?,
-                DT_GNU_HASH => d.gnu_hash = Some(pointer(value)),
-                DT_HASH => d.sysv_hash = Some(pointer(value)),
-                DT_VERSYM => d.versym = Some(pointer(value)),
-                DT_VERDEF => h.verdef = Some(pointer(value)),
-                DT_VERDEFNUM => h.verdefnum = Some(value),
-                DT_VERNEED => h.verneed = Some(pointer(value)),
-                DT_VERNEEDNUM => h.verneednum = Some(value),
-                DT_RELA => h.rela = Some(pointer(value)),
-                DT_RELASZ => h.relasz = Some(value),
-                DT_RELAENT => must_be("DT_RELAENT", 24)?,
-                DT_RELACOUNT => d.relative_count = value,
-                DT_REL => {
-                    let rule = "x86_64 has only relocations with addends (psABI, \"Relocation\")";
-                    return Err(ErrorKind::malformed("DT_REL", at, "present", "DT_RELA", rule));
+                DT_NEEDED => needed.push(StrOffset(value)),
+                DT_FILTER => filters.push((StrOffset(value), true)),
+                DT_AUXILIARY => filters.push((StrOffset(value), false)),
+                DT_ANDROID_REL | DT_ANDROID_RELA | DT_ANDROID_RELR => {
+                    android = Some(Vaddr(section.0 + index as u64 * SIZEOF_DYN));
                 }
-                DT_JMPREL => h.jmprel = Some(pointer(value)),
-                DT_PLTRELSZ => h.pltrelsz = Some(value),
-                DT_PLTREL => must_be("DT_PLTREL", DT_RELA)?,
-                DT_RELR => h.relr = Some(pointer(value)),
-                DT_RELRSZ => h.relrsz = Some(value),
-                DT_RELRENT => must_be("DT_RELRENT", 8)?,
-                DT_ANDROID_REL | DT_ANDROID_RELA | DT_ANDROID_RELR => d.android = Some(at),
-                // 0 means that there is none, as in musl. glibc would call what lies at the load bias.
-                DT_INIT => d.init = (value != 0).then(|| pointer(value)),
-                DT_INIT_ARRAY => h.init_array = Some(pointer(value)),
-                DT_INIT_ARRAYSZ => h.init_arraysz = Some(value),
-                DT_FINI => d.fini = (value != 0).then(|| pointer(value)),
-                DT_FINI_ARRAY => h.fini_array = Some(pointer(value)),
-                DT_FINI_ARRAYSZ => h.fini_arraysz = Some(value),
-                DT_PLTGOT => d.pltgot = Some(pointer(value)),
-                DT_SYMBOLIC => d.symbolic = true,
-                DT_TEXTREL => d.textrel = true,
-                DT_BIND_NOW => d.bind_now = true,
-                DT_FLAGS => {
-                    d.symbolic |= value & DF_SYMBOLIC != 0;
-                    d.textrel |= value & DF_TEXTREL != 0;
-                    d.bind_now |= value & DF_BIND_NOW != 0;
-                }
-                DT_FLAGS_1 => {
-                    d.flags_1 = value;
-                    d.bind_now |= value & DF_1_NOW != 0;
-                }
-                DT_DEBUG => {}
-                // The gABI reserves the tags that are not in its table, and new tags come with new linkers.
-                // They are skipped, as glibc and musl do; the event stream still shows every entry.
-                _ => {}
+                _ => values.set(tag, value, index),
             }
         }
-        d.strings = pair("DT_STRTAB", "DT_STRSZ", section, h.strtab, h.strsz, 1)?;
-        d.rela = pair("DT_RELA", "DT_RELASZ", section, h.rela, h.relasz, 24)?;
-        d.jmprel = pair("DT_JMPREL", "DT_PLTRELSZ", section, h.jmprel, h.pltrelsz, 24)?;
-        d.relr = pair("DT_RELR", "DT_RELRSZ", section, h.relr, h.relrsz, 8)?;
-        d.init_array = pair("DT_INIT_ARRAY", "DT_INIT_ARRAYSZ", section, h.init_array, h.init_arraysz, 8)?;
-        d.fini_array = pair("DT_FINI_ARRAY", "DT_FINI_ARRAYSZ", section, h.fini_array, h.fini_arraysz, 8)?;
-        d.verdef = h.verdef.map(|at| (at, h.verdefnum.unwrap_or(u64::MAX)));
-        d.verneed = h.verneed.map(|at| (at, h.verneednum.unwrap_or(u64::MAX)));
-        Ok(d.without_plt_overlap())
+        for (tag, right) in [(DT_SYMENT, 24), (DT_RELAENT, 24), (DT_RELRENT, 8), (DT_PLTREL, DT_RELA)] {
+            if let Some(wrong) = values.get(tag).filter(|&value| value != right) {
+                return Err(values.malformed(tag, wrong, right));
+            }
+        }
+        if values.get(DT_REL).is_some() {
+            return Err(values.malformed(DT_REL, "present", "DT_RELA: x86_64 has only relocations with addends"));
+        }
+        let address = |tag| values.get(tag).map(pointer);
+        let text = |tag| values.get(tag).map(StrOffset);
+        let table = |at, length, entry| -> Result<Option<Table>, ErrorKind> {
+            Ok(values.table(at, length, entry)?.map(|(at, length)| Table { at: pointer(at), length }))
+        };
+        let versions = |at, count| Some((address(at)?, values.get(count).unwrap_or(u64::MAX)));
+        let dynamic = Dynamic {
+            needed,
+            filters,
+            android,
+            soname: text(DT_SONAME),
+            rpath: text(DT_RPATH),
+            runpath: text(DT_RUNPATH),
+            strings: table(DT_STRTAB, DT_STRSZ, 1)?,
+            symbols: address(DT_SYMTAB),
+            gnu_hash: address(DT_GNU_HASH),
+            sysv_hash: address(DT_HASH),
+            versym: address(DT_VERSYM),
+            verdef: versions(DT_VERDEF, DT_VERDEFNUM),
+            verneed: versions(DT_VERNEED, DT_VERNEEDNUM),
+            rela: table(DT_RELA, DT_RELASZ, 24)?,
+            relative_count: values.get(DT_RELACOUNT).unwrap_or(0),
+            jmprel: table(DT_JMPREL, DT_PLTRELSZ, 24)?,
+            relr: table(DT_RELR, DT_RELRSZ, 8)?,
+            // 0 means that there is none, as in musl. glibc would call what lies at the load bias.
+            init: values.get(DT_INIT).filter(|&at| at != 0).map(pointer),
+            init_array: table(DT_INIT_ARRAY, DT_INIT_ARRAYSZ, 8)?,
+            fini: values.get(DT_FINI).filter(|&at| at != 0).map(pointer),
+            fini_array: table(DT_FINI_ARRAY, DT_FINI_ARRAYSZ, 8)?,
+            pltgot: address(DT_PLTGOT),
+            flags_1: values.get(DT_FLAGS_1).unwrap_or(0),
+            symbolic: values.get(DT_SYMBOLIC).is_some() || values.has(DT_FLAGS, DF_SYMBOLIC),
+            textrel: values.get(DT_TEXTREL).is_some() || values.has(DT_FLAGS, DF_TEXTREL),
+            bind_now: values.get(DT_BIND_NOW).is_some()
+                || values.has(DT_FLAGS, DF_BIND_NOW)
+                || values.has(DT_FLAGS_1, DF_1_NOW),
+        };
+        Ok(dynamic.without_plt_overlap())
     }
 
     /// Some linkers let `DT_RELASZ` include the table of `DT_JMPREL`, but each entry must be applied once.
     /// glibc's `_ELF_DYNAMIC_DO_RELOC` corrects this in the same way.
     fn without_plt_overlap(mut self) -> Dynamic {
         if let (Some(rela), Some(plt)) = (&mut self.rela, self.jmprel) {
-            let rela_end = rela.at.0.wrapping_add(rela.length);
-            if plt.at >= rela.at && plt.at.0.wrapping_add(plt.length) == rela_end {
+            let [rela_end, plt_end] = [*rela, plt].map(|table| table.at.0.checked_add(table.length));
+            if plt.at >= rela.at && plt_end.is_some() && plt_end == rela_end {
                 rela.length -= plt.length;
             }
         }
         self
-    }
-}
-
-/// Joins the place of a table and its length. A length of 0 means that there is no table.
-fn pair(
-    at_name: &str,
-    length_name: &str,
-    section: Vaddr,
-    at: Option<Vaddr>,
-    length: Option<u64>,
-    entry: u64,
-) -> Result<Option<Table>, ErrorKind> {
-    match (at, length) {
-        (_, None | Some(0)) => Ok(None),
-        (None, Some(length)) => {
-            let found = format!("{length} bytes, but no {at_name}");
-            Err(ErrorKind::malformed(length_name, section, found, format!("{at_name} beside it"), RULE))
-        }
-        (Some(_), Some(length)) if length % entry != 0 => {
-            let expected = format!("a multiple of {entry} bytes");
-            Err(ErrorKind::malformed(length_name, section, length, expected, RULE))
-        }
-        (Some(at), Some(length)) => Ok(Some(Table { at, length })),
     }
 }
 

@@ -10,9 +10,8 @@
 //!
 //! Symbols are sorted by bucket, so those of one bucket lie side by side.
 
-use super::addr::Vaddr;
+use super::addr::{Vaddr, u32_at};
 use super::trail::{Probing, Trail};
-use super::{first_nul, u32_at};
 use crate::error::ErrorKind;
 
 const RULE: &str = "the GNU hash table's format (\"ELF: symbol lookup via DT_GNU_HASH\")";
@@ -35,19 +34,14 @@ pub const fn hash_byte_by_byte(name: &[u8]) -> u32 {
 /// the hash of what came before.
 #[inline]
 pub fn hash(name: &[u8]) -> u32 {
-    let odd = name.len() % 8;
-    // The bytes that do not fill a step of eight go first. There the missing bytes are zeros in front, which add
-    // nothing to the sum.
-    let start = match name.first_chunk() {
-        Some(first) => eight(u64::from_le_bytes(*first).unbounded_shl(64 - 8 * odd as u32)),
-        None => name.iter().fold(0, |sum: u32, &c| sum.wrapping_mul(33).wrapping_add(u32::from(c))),
-    };
-    let start = START[odd].wrapping_add(start);
-    name[odd..]
-        .as_chunks()
-        .0
-        .iter()
-        .fold(start, |h, bytes| h.wrapping_mul(POWERS[8]).wrapping_add(eight(u64::from_le_bytes(*bytes))))
+    let (words, rest) = name.as_chunks();
+    let step = |h: u32, word: &[u8; 8]| h.wrapping_mul(POWERS[8]).wrapping_add(eight(u64::from_le_bytes(*word)));
+    rest.iter().fold(words.iter().fold(5381, step), byte)
+}
+
+/// The step of [`hash_byte_by_byte`].
+fn byte(h: u32, &byte: &u8) -> u32 {
+    h.wrapping_mul(33).wrapping_add(u32::from(byte))
 }
 
 /// 33 to the power of the index.
@@ -59,17 +53,6 @@ const POWERS: [u32; 9] = {
         i += 1;
     }
     powers
-};
-
-/// The term of the 5381 from which the hash starts, after `i` bytes.
-const START: [u32; 8] = {
-    let mut start = [0; 8];
-    let mut i = 0;
-    while i < 8 {
-        start[i] = 5381_u32.wrapping_mul(POWERS[i]);
-        i += 1;
-    }
-    start
 };
 
 /// The sum of eight bytes, each times its power of 33; the first byte of the name is the lowest byte of `bytes`.
@@ -100,8 +83,14 @@ pub(crate) fn hash_string(bytes: &[u8]) -> Option<(u32, usize)> {
         hash = hash.wrapping_mul(POWERS[8]).wrapping_add(eight(word));
     }
     let count = rest.iter().position(|&byte| byte == 0)?;
-    let step = |hash: u32, &byte: &u8| hash.wrapping_mul(33).wrapping_add(u32::from(byte));
-    Some((rest[..count].iter().fold(hash, step), words.len() * 8 + count))
+    Some((rest[..count].iter().fold(hash, byte), words.len() * 8 + count))
+}
+
+/// The number of the lowest byte of `word` that is 0.
+#[inline(always)]
+fn first_nul(word: u64) -> Option<usize> {
+    let zeros = word.wrapping_sub(0x0101_0101_0101_0101) & !word & 0x8080_8080_8080_8080;
+    (zeros != 0).then(|| zeros.trailing_zeros() as usize / 8)
 }
 
 /// A `DT_GNU_HASH` whose parts are checked to lie inside its segment.
@@ -124,26 +113,25 @@ impl<'a> GnuHash<'a> {
         let bad = |field: &str, offset: u64, found: String, expected: &str| {
             ErrorKind::malformed(format!("DT_GNU_HASH: {field}"), Vaddr(at.0 + offset), found, expected, RULE)
         };
-        let word = |index: usize| {
-            u32_at(bytes, index * 4).ok_or_else(|| bad("header", 0, format!("{} bytes", bytes.len()), "16 bytes"))
+        let header = [0, 4, 8, 12].map(|at| u32_at(bytes, at));
+        let [Some(nbuckets), Some(symoffset), Some(bloom_size), Some(bloom_shift)] = header else {
+            return Err(bad("header", 0, format!("{} bytes", bytes.len()), "16 bytes"));
         };
-        let (nbuckets, symoffset, bloom_size, bloom_shift) = (word(0)?, word(1)?, word(2)?, word(3)?);
         if !bloom_size.is_power_of_two() {
             return Err(bad("bloom size", 8, bloom_size.to_string(), "a power of two"));
         }
         if bloom_shift >= 32 {
             return Err(bad("bloom shift", 12, bloom_shift.to_string(), "below 32"));
         }
-        let room =
-            || bad("size", 0, format!("{nbuckets} buckets, {bloom_size} bloom words"), "a table inside its segment");
-        let bloom_end = 16 + bloom_size as usize * 8;
-        let buckets_end = bloom_end + nbuckets as usize * 4;
-        let bloom = plain::slice_from_bytes(bytes.get(16..bloom_end).ok_or_else(room)?).map_err(|_| room())?;
-        let buckets =
-            plain::slice_from_bytes(bytes.get(bloom_end..buckets_end).ok_or_else(room)?).map_err(|_| room())?;
-        let rest = &bytes[buckets_end..];
-        let chain = plain::slice_from_bytes(&rest[..rest.len() & !3]).map_err(|_| room())?;
-        Ok(GnuHash { bloom, bloom_shift, buckets, chain, symoffset })
+        let parts = || {
+            let (bloom, rest) = bytes[16..].split_at_checked(bloom_size as usize * 8)?;
+            let (buckets, chain) = rest.split_at_checked(nbuckets as usize * 4)?;
+            let (bloom, buckets) = (plain::slice_from_bytes(bloom).ok()?, plain::slice_from_bytes(buckets).ok()?);
+            let chain = plain::slice_from_bytes(&chain[..chain.len() & !3]).ok()?;
+            Some(GnuHash { bloom, bloom_shift, buckets, chain, symoffset })
+        };
+        let found = || format!("{nbuckets} buckets, {bloom_size} bloom words");
+        parts().ok_or_else(|| bad("size", 0, found(), "a table inside its segment"))
     }
 
     /// The first symbol in the bucket of `hash` that has the same hash and for which `accept` is true.

@@ -101,6 +101,22 @@ pub struct Segment {
 }
 
 impl Segment {
+    /// The program header `index`, whose `bytes` need not be aligned for the struct.
+    fn of((index, bytes): (usize, &[u8])) -> Segment {
+        let mut header = ProgramHeader::default();
+        let _ = header.copy_from_bytes(bytes);
+        Segment {
+            index,
+            p_type: header.p_type,
+            flags: Prot(header.p_flags & (PF_R | PF_W | PF_X)),
+            offset: FileOffset(header.p_offset),
+            vaddr: Vaddr(header.p_vaddr),
+            filesz: header.p_filesz,
+            memsz: header.p_memsz,
+            align: header.p_align,
+        }
+    }
+
     /// `PT_LOAD`, `PT_DYNAMIC`, …
     pub fn type_name(&self) -> &'static str {
         pt_to_str(self.p_type)
@@ -189,11 +205,9 @@ pub fn check_header(head: &[u8], file_length: u64) -> Result<(FileOffset, usize)
         return unsuitable("e_ident[EI_PAD]", at, header[at].to_string(), "0", reason);
     }
     // The header is copied first, because the caller's buffer need not be aligned for the struct.
-    let mut aligned = Header::default();
-    aligned
-        .copy_from_bytes(header)
-        .map_err(|_| ErrorKind::truncated("ELF header", FileOffset(0), SIZEOF_EHDR as u64, head.len() as u64))?;
-    let header = aligned;
+    let bytes = header;
+    let mut header = Header::default();
+    let _ = header.copy_from_bytes(bytes);
     if header.e_machine != EM_X86_64 {
         let name = goblin::elf::header::machine_to_str(header.e_machine);
         let reason = "the library was built for another processor";
@@ -245,35 +259,13 @@ impl Image {
     /// # Errors
     /// [`ErrorKind::Malformed`] with the header, the field and the file offset that are wrong.
     pub fn new(table: &[u8], offset: FileOffset, file_length: u64) -> Result<Image, ErrorKind> {
-        let mut segments = Vec::with_capacity(table.len() / SIZEOF_PHDR);
-        for (index, bytes) in table.chunks_exact(SIZEOF_PHDR).enumerate() {
-            let mut header = ProgramHeader::default();
-            header
-                .copy_from_bytes(bytes)
-                .map_err(|_| ErrorKind::truncated("program header", offset, SIZEOF_PHDR as u64, bytes.len() as u64))?;
-            segments.push(Segment {
-                index,
-                p_type: header.p_type,
-                flags: Prot(header.p_flags & (PF_R | PF_W | PF_X)),
-                offset: FileOffset(header.p_offset),
-                vaddr: Vaddr(header.p_vaddr),
-                filesz: header.p_filesz,
-                memsz: header.p_memsz,
-                align: header.p_align,
-            });
-        }
-        let image = Image {
-            e_type: ET_DYN,
-            e_machine: EM_X86_64,
-            e_phoff: offset,
-            e_phnum: segments.len() as u16,
-            file_length,
-            segments,
-        };
+        let segments: Vec<Segment> = table.chunks_exact(SIZEOF_PHDR).enumerate().map(Segment::of).collect();
+        let e_phnum = segments.len() as u16;
+        let image = Image { e_type: ET_DYN, e_machine: EM_X86_64, e_phoff: offset, e_phnum, file_length, segments };
         // `objcopy --only-keep-debug` leaves the header, but none of its bytes.
         let dynamic = image.segment(PT_DYNAMIC);
-        if dynamic.is_none_or(|dynamic| dynamic.filesz == 0) {
-            let found = if dynamic.is_some() { "a program header without bytes in the file" } else { "none" };
+        if dynamic.is_none_or(|dynamic| dynamic.filesz == 0 || dynamic.memsz == 0) {
+            let found = if dynamic.is_some() { "a program header without bytes" } else { "none" };
             return Err(ErrorKind::Unsuitable {
                 field: "PT_DYNAMIC".into(),
                 at: Where::File(offset),

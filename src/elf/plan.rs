@@ -123,10 +123,10 @@ impl Plan {
         let mut steps = Vec::with_capacity(image.segments.len());
         let mut span: Option<Range<Vaddr>> = None;
         let mut align = PAGE;
-        let mut last_end = Vaddr(0);
+        let mut before: Option<&Segment> = None;
         for segment in image.loads() {
-            let end = check(image, segment, last_end)?;
-            last_end = end;
+            let (end, mapped_to) = check(image, segment, before)?;
+            before = Some(segment);
             // As in glibc, the places in the file need not agree with it: only the load bias is a multiple of it.
             if segment.align.is_power_of_two() {
                 align = align.max(segment.align);
@@ -134,7 +134,7 @@ impl Plan {
             let pages_end = round_up(image, segment, end.0)?;
             let first = span.as_ref().map_or(segment.vaddr.page_down(), |s| s.start);
             span = Some(first..Vaddr(pages_end));
-            place(image, segment, pages_end, &mut steps)?;
+            place(image, segment, mapped_to, pages_end, &mut steps)?;
         }
         match span {
             Some(span) if span.start < span.end => {
@@ -190,8 +190,9 @@ fn in_place(step: &Step, ground: Ground, start: Vaddr) -> bool {
     }
 }
 
-/// Checks one `PT_LOAD` on its own and against the end of the one before; returns its end in memory.
-fn check(image: &Image, s: &Segment, last_end: Vaddr) -> Result<Vaddr, ErrorKind> {
+/// Checks one `PT_LOAD` on its own and against the one `before`. Returns its end in memory, and the end of the pages that
+/// are mapped already.
+fn check(image: &Image, s: &Segment, before: Option<&Segment>) -> Result<(Vaddr, u64), ErrorKind> {
     let bad = |field: &str, at: u64, found: String, expected: String, why: &str| ErrorKind::Malformed {
         field: format!("program header {} (PT_LOAD): {field}", s.index),
         at: Where::File(FileOffset(image.header_offset(s.index).0 + at)),
@@ -233,13 +234,25 @@ fn check(image: &Image, s: &Segment, last_end: Vaddr) -> Result<Vaddr, ErrorKind
         let expected = format!("equal to p_offset modulo a page, {PAGE:#x}");
         return Err(bad(UNALIGNED, 16, found, expected, "a page of the file is mapped as a page of memory"));
     }
+    let last_end = before.map_or(Vaddr(0), |before| Vaddr(before.vaddr.0 + before.memsz));
     if s.vaddr < last_end {
         let expected = format!("at least {last_end}, the end of the PT_LOAD before");
         return Err(bad("p_vaddr", 16, s.vaddr.to_string(), expected, "PT_LOADs ascend and do not overlap"));
     }
+    // Two segments in one page have the rights of one of them. So nothing is mapped that another one needs otherwise.
+    let mapped_to = page_up(last_end.0).unwrap_or(u64::MAX);
+    let may_share = |before: &Segment| {
+        let same_page = s.vaddr.0.wrapping_sub(s.offset.0) == before.vaddr.0.wrapping_sub(before.offset.0);
+        s.flags == before.flags && same_page && (s.filesz > 0 || s.flags.writable())
+    };
+    if s.vaddr.page_down().0 < mapped_to && !before.is_some_and(may_share) {
+        let found = format!("{} {}, in the last page of the PT_LOAD before", s.vaddr, s.flags);
+        let expected = "a page of its own, or the same rights and the same page of the file".into();
+        return Err(bad("p_vaddr with p_flags", 16, found, expected, "a page has one set of rights"));
+    }
     // The bound is far below 2^63, so that no later sum with the span can overflow.
     match s.vaddr.checked_add(s.memsz) {
-        Some(end) if end.0 < 1 << 47 => Ok(end),
+        Some(end) if end.0 < 1 << 47 => Ok((end, mapped_to)),
         _ => {
             let found = format!("{:#x} + {:#x}", s.vaddr.0, s.memsz);
             Err(bad("p_vaddr + p_memsz", 40, found, "below 2^47".into(), "it must fit into a process's address space"))
@@ -266,12 +279,14 @@ fn round_up(image: &Image, s: &Segment, end: u64) -> Result<u64, ErrorKind> {
 ///   vaddr           file end      page end           memory end
 ///     │  from the file │ zeroed      │  anonymous pages │
 /// ```
-fn place(image: &Image, s: &Segment, pages_end: u64, steps: &mut Vec<Step>) -> Result<(), ErrorKind> {
+///
+/// A segment without bytes in the file may begin in a page that is `mapped_to` its end already, for the segment before.
+fn place(image: &Image, s: &Segment, mapped_to: u64, pages_end: u64, steps: &mut Vec<Step>) -> Result<(), ErrorKind> {
     let start = s.vaddr.page_down();
     let file_end = s.vaddr.0 + s.filesz;
     let offset = FileOffset(page_down(s.offset.0));
     // A segment without bytes in the file must not map any of the file's pages, which may lie past its end.
-    let file_pages_end = if s.filesz == 0 { start.0 } else { round_up(image, s, file_end)? };
+    let mut file_pages_end = if s.filesz == 0 { start.0 } else { round_up(image, s, file_end)? };
     let tail = if s.filesz == 0 { 0 } else { (s.vaddr.0 + s.memsz).min(file_pages_end) - file_end };
     if file_pages_end > start.0 {
         let length = file_pages_end - start.0;
@@ -287,6 +302,10 @@ fn place(image: &Image, s: &Segment, pages_end: u64, steps: &mut Vec<Step>) -> R
         if shut {
             steps.push(Step::Protect { segment: s.index, at: start, length, prot: s.flags });
         }
+    }
+    if s.filesz == 0 && mapped_to > start.0 {
+        steps.push(Step::Zero { segment: s.index, at: s.vaddr, length: mapped_to - s.vaddr.0 });
+        file_pages_end = mapped_to;
     }
     if pages_end > file_pages_end {
         steps.push(Step::Anonymous {

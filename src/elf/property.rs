@@ -3,7 +3,7 @@
 //! psABI "Program Property"; glibc `_dl_process_property_note`. They stand in a note of the type
 //! `NT_GNU_PROPERTY_TYPE_0`, in a `PT_GNU_PROPERTY` or `PT_NOTE` segment that is aligned to 8.
 
-use super::u32_at;
+use super::addr::u32_at;
 
 /// `p_type` of the segment that holds the properties; goblin does not have it.
 pub const PT_GNU_PROPERTY: u32 = 0x6474_e553;

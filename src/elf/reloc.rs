@@ -198,11 +198,17 @@ impl RelocKind {
         !matches!(self, RelocKind::None | RelocKind::Relative | RelocKind::Relative64 | RelocKind::IRelative)
     }
 
-    /// Whether the formula needs nothing of a symbol but its address `S`.
+    /// Whether the result is one word made of a symbol's address `S` alone, as [`RelocKind::word`] gives it. Nearly all
+    /// relocations with a symbol are of such types.
     #[inline]
     pub fn is_address(self) -> bool {
-        use RelocKind::{Abs32, Abs64, GlobDat, JumpSlot, Pc32};
-        matches!(self, Abs64 | GlobDat | JumpSlot | Abs32 | Pc32)
+        matches!(self, RelocKind::Abs64 | RelocKind::GlobDat | RelocKind::JumpSlot)
+    }
+
+    /// The word of a type that [`RelocKind::is_address`]: `S + A`, or `S` in the GOT, where linkers leave the addend 0.
+    #[inline(always)]
+    pub fn word(self, s: Addr, a: i64) -> u64 {
+        if self == RelocKind::Abs64 { s.0.wrapping_add_signed(a) } else { s.0 }
     }
 
     /// Whether the relocation is for a thread-local variable.
@@ -226,9 +232,7 @@ impl RelocKind {
         let s = value.address;
         Ok(match self {
             RelocKind::None => Write::Nothing,
-            RelocKind::Abs64 => Write::Word(s.wrapping_add_signed(a)),
-            // The formula has no `A`. Linkers leave the addend 0.
-            RelocKind::GlobDat | RelocKind::JumpSlot => Write::Word(s),
+            RelocKind::Abs64 | RelocKind::GlobDat | RelocKind::JumpSlot => Write::Word(self.word(Addr(s), a)),
             RelocKind::Relative | RelocKind::Relative64 => Write::Word(b.0.wrapping_add_signed(a)),
             RelocKind::IRelative => Write::Call(Addr(b.0.wrapping_add_signed(a))),
             RelocKind::Pc32 => {

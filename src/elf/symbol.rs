@@ -4,19 +4,129 @@
 
 use std::cell::Cell;
 
-use goblin::elf64::sym::Sym;
+use goblin::elf64::section_header::{SHN_ABS, SHN_UNDEF};
+use goblin::elf64::sym::{
+    STB_GLOBAL, STB_GNU_UNIQUE, STB_LOCAL, STB_WEAK, STT_COMMON, STT_FUNC, STT_GNU_IFUNC, STT_NOTYPE, STT_OBJECT,
+    STT_TLS, STV_DEFAULT, STV_HIDDEN, STV_INTERNAL, STV_PROTECTED, Sym, st_bind, st_type, st_visibility,
+};
 
-use super::addr::Vaddr;
-use super::c_str_at;
-use super::dynamic::Dynamic;
+use super::addr::{Addr, Bias, Vaddr, c_str_at};
+use super::dynamic::{Dynamic, Table};
 use super::gnu_hash::{self, GnuHash};
 use super::sysv_hash::{self, SysvHash};
-use super::version::{HIDDEN, Name, Versions};
+use super::version::{HIDDEN, List, Name, Versions};
 use crate::error::ErrorKind;
+use crate::text::escape;
 
-mod entry;
+mod kind;
+mod others;
 pub use super::trail::{Probing, Trail};
-pub use entry::{Symbol, SymbolBinding, SymbolType};
+pub use kind::{SymbolBinding, SymbolType};
+
+/// One `Elf64_Sym`, where it lies in its table.
+#[derive(Clone, Copy, Debug)]
+pub struct Symbol<'a>(pub &'a Sym);
+
+impl Symbol<'_> {
+    /// `STB_LOCAL`, `STB_GLOBAL`, `STB_WEAK`, `STB_GNU_UNIQUE`.
+    pub fn bind(&self) -> u8 {
+        st_bind(self.0.st_info)
+    }
+    /// `STT_FUNC`, `STT_OBJECT`, `STT_TLS`, `STT_GNU_IFUNC`, …
+    pub fn kind(&self) -> u8 {
+        st_type(self.0.st_info)
+    }
+    /// `STV_DEFAULT`, `STV_PROTECTED`, …
+    pub fn visibility(&self) -> u8 {
+        st_visibility(self.0.st_other)
+    }
+    /// The entry is a reference to a symbol of another object.
+    pub fn is_undefined(&self) -> bool {
+        u32::from(self.0.st_shndx) == SHN_UNDEF
+    }
+    /// The value is a number and not an address, so no load bias is added.
+    pub fn is_absolute(&self) -> bool {
+        u32::from(self.0.st_shndx) == SHN_ABS
+    }
+    /// The symbol is a thread-local variable: its value is an offset into the object's TLS block.
+    pub fn is_tls(&self) -> bool {
+        self.kind() == STT_TLS
+    }
+    /// The symbol is a function whose resolver chooses the address at load time.
+    pub fn is_ifunc(&self) -> bool {
+        self.kind() == STT_GNU_IFUNC && !self.is_undefined()
+    }
+    /// The symbol is weak. A weak reference that no object defines becomes 0.
+    pub fn is_weak(&self) -> bool {
+        self.bind() == STB_WEAK
+    }
+    /// The symbol has one definition for the whole namespace.
+    pub fn is_unique(&self) -> bool {
+        self.bind() == STB_GNU_UNIQUE
+    }
+    /// The symbol is not unique, thread-local or indirect, so its address is simply its value plus the load
+    /// bias.
+    #[inline]
+    pub(crate) fn is_where_it_seems(&self) -> bool {
+        !matches!(self.kind(), STT_TLS | STT_GNU_IFUNC) && !self.is_unique()
+    }
+    /// References from the symbol's own object never leave that object.
+    pub fn binds_locally(&self) -> bool {
+        self.bind() == STB_LOCAL || matches!(self.visibility(), STV_HIDDEN | STV_INTERNAL)
+    }
+    /// Other objects see the symbol, but references from its own object stay inside.
+    pub fn is_protected(&self) -> bool {
+        self.visibility() == STV_PROTECTED
+    }
+    /// `st_value`.
+    pub fn value(&self) -> Vaddr {
+        Vaddr(self.0.st_value)
+    }
+    /// `st_size`, bytes.
+    pub fn size(&self) -> u64 {
+        self.0.st_size
+    }
+    /// The symbol's address if its object has this load bias. For an IFUNC, this is the address of the
+    /// resolver.
+    pub fn address(&self, bias: Bias) -> Addr {
+        if self.is_absolute() { Addr(self.0.st_value) } else { bias + self.value() }
+    }
+
+    /// Whether this entry can serve as a definition at all.
+    ///
+    /// A value of 0 is no definition, except for absolute and thread-local symbols. An *undefined* symbol
+    /// with a value is one: it is the canonical PLT entry of a program that is not position-independent, and
+    /// that entry is the function's address for every reference but a call through the PLT.
+    #[inline]
+    pub(crate) fn defines(&self, class: Class) -> bool {
+        if self.0.st_value == 0 && !self.is_absolute() && !self.is_tls() {
+            return false;
+        }
+        if class == Class::Plt && self.is_undefined() {
+            return false;
+        }
+        matches!(self.kind(), STT_NOTYPE | STT_OBJECT | STT_FUNC | STT_COMMON | STT_TLS | STT_GNU_IFUNC)
+    }
+
+    /// Whether the symbol is a definition of the simplest kind, whose address is its value plus the load
+    /// bias.
+    #[inline(always)]
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self.kind(), STT_NOTYPE | STT_OBJECT | STT_FUNC)
+            && matches!(self.bind(), STB_GLOBAL | STB_WEAK)
+            && self.visibility() == STV_DEFAULT
+            && !self.is_undefined()
+            && !self.is_absolute()
+            && self.0.st_value != 0
+    }
+
+    /// Whether other objects may bind to the symbol.
+    #[inline]
+    pub(crate) fn is_exported(&self) -> bool {
+        matches!(self.bind(), STB_GLOBAL | STB_WEAK | STB_GNU_UNIQUE)
+            && matches!(self.visibility(), STV_DEFAULT | STV_PROTECTED)
+    }
+}
 
 /// What kind of reference a symbol is looked up for. glibc `elf_machine_type_class`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +189,7 @@ impl<'n> Wanted<'n> {
     /// The version as text, where one is wanted.
     pub fn version_text(&self) -> Option<String> {
         match self.version {
-            Want::Version(name) => Some(String::from_utf8_lossy(name.text).into_owned()),
+            Want::Version(name) => Some(escape(name.text).into_owned()),
             Want::Oldest | Want::Newest => None,
         }
     }
@@ -118,61 +228,49 @@ impl<'a> SymbolTable<'a> {
     pub fn new(dynamic: &Dynamic, bytes: &dyn Bytes<'a>) -> Result<SymbolTable<'a>, ErrorKind> {
         let mut table = SymbolTable::without_versions(dynamic, bytes)?;
         if let Some((at, count)) = dynamic.verdef {
-            table.versions.read_definitions(tail(bytes, "DT_VERDEF", at)?, at, count, table.strings)?;
+            let list = List { bytes: tail(bytes, "DT_VERDEF", at)?, at, count };
+            table.versions.read_definitions(list, table.strings)?;
         }
         if let Some((at, count)) = dynamic.verneed {
-            table.versions.read_needs(tail(bytes, "DT_VERNEED", at)?, at, count, table.strings)?;
+            let list = List { bytes: tail(bytes, "DT_VERNEED", at)?, at, count };
+            table.versions.read_needs(list, table.strings)?;
         }
         Ok(table)
     }
 
     /// The same without reading which version an index means. Allocates nothing unless it fails.
     pub(crate) fn without_versions(dynamic: &Dynamic, bytes: &dyn Bytes<'a>) -> Result<SymbolTable<'a>, ErrorKind> {
-        let rule = RULE;
-        let tail = |tag: &str, at: Vaddr| tail(bytes, tag, at);
-        let misaligned = |tag: &str, at: Vaddr, align: u32| {
-            ErrorKind::malformed(tag, at, at, format!("a multiple of {align}"), rule)
-        };
-        let strings = match dynamic.strings {
-            None => &[][..],
-            Some(table) => {
-                let all = tail("DT_STRTAB", table.at)?;
-                all.get(..table.length as usize).ok_or_else(|| {
-                    let expected = format!("at most {:#x}, the rest of its segment", all.len());
-                    ErrorKind::malformed("DT_STRSZ", table.at, format!("{:#x}", table.length), expected, rule)
-                })?
-            }
+        let strings = |table: Table| {
+            let all = tail(bytes, "DT_STRTAB", table.at)?;
+            all.get(..table.length as usize).ok_or_else(|| {
+                let expected = format!("at most {:#x}, the rest of its segment", all.len());
+                ErrorKind::malformed("DT_STRSZ", table.at, format!("{:#x}", table.length), expected, RULE)
+            })
         };
         // No tag says where a symbol table ends; but it cannot go on past its segment.
-        let symbols: &[Sym] = match dynamic.symbols {
-            None => &[],
-            Some(at) => whole(tail("DT_SYMTAB", at)?).ok_or_else(|| misaligned("DT_SYMTAB", at, 8))?,
+        let symbols = |at| {
+            let symbols = whole(tail(bytes, "DT_SYMTAB", at)?);
+            symbols.ok_or_else(|| ErrorKind::malformed("DT_SYMTAB", at, at, "a multiple of 8", RULE))
         };
-        let versym = match dynamic.versym {
-            None => None,
-            Some(at) => Some(tail("DT_VERSYM", at)?.as_chunks().0),
-        };
-        let gnu = match dynamic.gnu_hash {
-            None => None,
-            Some(at) => Some(GnuHash::new(tail("DT_GNU_HASH", at)?, at)?),
-        };
+        let versym = |at| tail(bytes, "DT_VERSYM", at).map(|bytes| bytes.as_chunks().0);
+        let gnu = |at| tail(bytes, "DT_GNU_HASH", at).and_then(|bytes| GnuHash::new(bytes, at));
+        let sysv = |at| tail(bytes, "DT_HASH", at).and_then(|bytes| SysvHash::new(bytes, at));
         // As in glibc, the older hash table is not even looked at where there is a newer one.
-        let sysv = match dynamic.sysv_hash.filter(|_| gnu.is_none()) {
-            None => None,
-            Some(at) => Some(SysvHash::new(tail("DT_HASH", at)?, at)?),
-        };
-        Ok(SymbolTable { symbols, strings, versym, gnu, sysv, versions: Versions::default() })
+        let sysv_hash = dynamic.sysv_hash.filter(|_| dynamic.gnu_hash.is_none());
+        Ok(SymbolTable {
+            symbols: dynamic.symbols.map(symbols).transpose()?.unwrap_or_default(),
+            strings: dynamic.strings.map(strings).transpose()?.unwrap_or_default(),
+            versym: dynamic.versym.map(versym).transpose()?,
+            gnu: dynamic.gnu_hash.map(gnu).transpose()?,
+            sysv: sysv_hash.map(sysv).transpose()?,
+            versions: Versions::default(),
+        })
     }
 
     /// Symbol `index`.
     #[inline]
     pub fn get(&self, index: u32) -> Option<Symbol<'a>> {
         self.symbols.get(index as usize).map(Symbol)
-    }
-
-    /// The entry of symbol `index` in the table.
-    pub(crate) fn place(&self, index: u32) -> Option<&'a Sym> {
-        self.symbols.get(index as usize)
     }
 
     /// The address of symbol `index`'s entry, to prefetch it. For an index past the end it points anywhere.
@@ -209,11 +307,6 @@ impl<'a> SymbolTable<'a> {
         (&rest[..length], hash)
     }
 
-    /// `DT_STRSZ`.
-    pub(crate) fn strings_length(&self) -> usize {
-        self.strings.len()
-    }
-
     /// Whether `name` is the string at `offset` of the string table.
     #[inline]
     pub(crate) fn has_name_at(&self, offset: u32, name: &[u8]) -> bool {
@@ -236,28 +329,13 @@ impl<'a> SymbolTable<'a> {
 
     /// `GLIBC_2.2.5`, for people.
     pub fn version_text(&self, index: u32) -> Option<String> {
-        self.version(index).map(|v| String::from_utf8_lossy(v.text).into_owned())
+        self.version(index).map(|v| escape(v.text).into_owned())
     }
 
     /// `DT_GNU_HASH`, if the object has one.
     #[inline]
     pub fn gnu_hash(&self) -> Option<GnuHash<'a>> {
         self.gnu
-    }
-
-    /// Whether the object has no hash table, so that no name can be found in it.
-    pub fn has_no_hash(&self) -> bool {
-        self.gnu.is_none() && self.sysv.is_none()
-    }
-
-    /// How many symbols the hash table tells of; 0 without a hash table.
-    pub fn count(&self) -> u32 {
-        let told = match (&self.sysv, &self.gnu) {
-            (Some(sysv), _) => sysv.symbol_count(),
-            (None, Some(gnu)) => gnu.symbol_count().unwrap_or(0),
-            (None, None) => 0,
-        };
-        told.min(self.symbols.len() as u32)
     }
 
     /// The definition of `wanted` in this object, with its index.
@@ -278,41 +356,11 @@ impl<'a> SymbolTable<'a> {
         Some((index, symbol))
     }
 
-    /// The same search in `DT_HASH`.
-    #[cold]
-    fn find_by_older_hash<T: Trail>(&self, wanted: &Wanted<'_>, trail: &mut T, defaults: &mut Defaults) -> Option<u32> {
-        let sysv = self.sysv.as_ref()?;
-        sysv.find(wanted.sysv_hash(), trail, |at, trail| defaults.takes(at, self.check(wanted, at, trail)))
-    }
-
-    /// The definition with the name that is wanted for which `fits` is true, whatever its version.
-    pub(crate) fn find_where(&self, wanted: &Wanted<'_>, fits: impl Fn(u32) -> bool) -> Option<Symbol<'a>> {
-        let accept = |index, _: &mut ()| {
-            let defines =
-                |symbol: Symbol<'_>| symbol.defines(wanted.class) && self.has_name_at(symbol.0.st_name, wanted.name);
-            self.get(index).is_some_and(defines) && fits(index)
-        };
-        let index = match (&self.gnu, &self.sysv) {
-            (Some(gnu), _) => gnu.find(wanted.hash, &mut (), accept),
-            (None, Some(sysv)) => sysv.find(wanted.sysv_hash(), &mut (), accept),
-            (None, None) => None,
-        };
-        self.get(index?).filter(Symbol::is_exported)
-    }
-
     /// What the reference at `index` asks for: its name and the version that `DT_VERSYM` gives it.
     #[inline(always)]
     pub(crate) fn wanted(&self, index: u32, reference: &Symbol<'_>, class: Class) -> Wanted<'a> {
         let version = self.version(index).map_or(Want::Oldest, |v| Want::Version(*v));
         Wanted::hashed(self.hashed_name(reference), version, class)
-    }
-
-    /// Symbol `index`, if `dlsym` without a version gets it, provided that no other symbol here has the same
-    /// name.
-    pub(crate) fn newest(&self, index: u32) -> Option<Symbol<'a>> {
-        let symbol = self.get(index).filter(|symbol| symbol.defines(Class::Address) && symbol.is_exported())?;
-        let fits = self.version_index(index).is_none_or(|own| own & HIDDEN == 0 || own & !HIDDEN <= 1);
-        fits.then_some(symbol)
     }
 
     /// Whether symbol `index` is a definition of what is wanted. Each branch is one of glibc's `check_match`.
@@ -344,18 +392,6 @@ impl<'a> SymbolTable<'a> {
             trail.step(|| Probing::OtherVersion { symbol: index, has: has() });
         }
         check
-    }
-
-    /// Every symbol that other objects may bind to: its index, the symbol, and whether it has the default
-    /// version.
-    pub fn exports(&self) -> impl Iterator<Item = (u32, Symbol<'a>, bool)> + '_ {
-        (1..self.count()).filter_map(|index| {
-            let symbol = self.get(index)?;
-            let exported = symbol.is_exported() && !symbol.is_undefined() && symbol.defines(Class::Address);
-            let version = self.version_index(index).unwrap_or(1);
-            // Version index 0 means "local": a version script has hidden the symbol.
-            (exported && version & !HIDDEN != 0).then_some((index, symbol, version & HIDDEN == 0))
-        })
     }
 }
 

@@ -5,8 +5,8 @@
 //! the index of the first symbol of the bucket, `chain[index]` that of the next one; 0 is the end.
 
 use super::addr::Vaddr;
+use super::addr::u32_at;
 use super::trail::{Probing, Trail};
-use super::u32_at;
 use crate::error::ErrorKind;
 
 /// The hash function of the gABI.

@@ -5,18 +5,19 @@
 //! from another. Index 0 means "local", 1 means "no version". Bit 15 hides a definition from references that
 //! do not ask for its version (`foo@V1`).
 
-use super::addr::Vaddr;
-use super::{c_str_at, u16_at, u32_at};
+use super::addr::{Vaddr, c_str_at, u16_at, u32_at};
 use crate::error::ErrorKind;
 
 /// Bit 15 of a version index: this is not the default version of the name.
 pub const HIDDEN: u16 = 0x8000;
+/// The format of both tables: `vd_version` and `vn_version`.
+const VER_CURRENT: u16 = 1;
 const VER_FLG_BASE: u16 = 1;
 const VER_FLG_WEAK: u16 = 2;
-const SIZEOF_VERDEF: u64 = 20;
-const SIZEOF_VERNAUX: u64 = 16;
-/// No library has more versions. Memory for more is not reserved beforehand, whatever the file claims.
-const MANY: u64 = 256;
+const SIZEOF_VERDEF: usize = 20;
+const SIZEOF_VERNAUX: usize = 16;
+/// Memory for more versions is not reserved beforehand, whatever the file claims: few libraries have more.
+const MANY: u64 = 64;
 const RULE: &str = "LSB, \"Symbol Versioning\"";
 
 /// A version: its name, and the gABI hash of the name, which the table gives. Most comparisons end at the
@@ -75,35 +76,27 @@ impl<'a> Versions<'a> {
     fn set(&mut self, index: u16, name: Name<'a>) {
         let index = usize::from(index & !HIDDEN);
         if self.by_index.len() <= index {
-            self.by_index.resize(self.by_index.capacity().max(index + 1), None);
+            self.by_index.resize(index + 1, None);
         }
         self.by_index[index] = Some(name);
-    }
-
-    /// Reserves memory for as many versions as the dynamic section claims, as far as its bytes can hold them.
-    fn make_room(&mut self, count: u64, bytes: &[u8]) {
-        let fit = bytes.len() as u64 / SIZEOF_VERDEF;
-        self.by_index.reserve_exact(count.min(fit).min(MANY) as usize + 2);
     }
 
     /// Reads `DT_VERDEF`: a list of `Verdef`s, each with a list of `Verdaux`es, of which the first is its
     /// name.
     ///
     /// # Errors
-    /// [`ErrorKind::Malformed`] where a part lies outside of `bytes` or `strings`.
-    pub fn read_definitions(
-        &mut self,
-        bytes: &'a [u8],
-        at: Vaddr,
-        count: u64,
-        strings: &'a [u8],
-    ) -> Result<(), ErrorKind> {
+    /// [`ErrorKind::Malformed`] where a part lies outside of the table or of `strings`.
+    pub fn read_definitions(&mut self, table: List<'a>, strings: &'a [u8]) -> Result<(), ErrorKind> {
+        let bytes = table.bytes;
         self.has_definitions = true;
-        self.make_room(count, bytes);
-        self.defined.reserve(self.by_index.capacity());
-        walk(bytes, "DT_VERDEF", at, count, |entry| {
+        let likely = table.count.min(MANY) as usize;
+        self.by_index.reserve(likely + 2);
+        self.defined.reserve(likely);
+        table.walk("DT_VERDEF", |entry| {
+            (u16_at(bytes, entry)? == VER_CURRENT).then_some(())?;
             let (flags, index) = (u16_at(bytes, entry + 2)?, u16_at(bytes, entry + 4)?);
             let (hash, aux, next) = (u32_at(bytes, entry + 8)?, u32_at(bytes, entry + 12)?, u32_at(bytes, entry + 16)?);
+            table.has_room_for(self.defined.len(), SIZEOF_VERDEF)?;
             let text = c_str_at(strings, u32_at(bytes, entry + aux as usize)? as usize)?;
             if flags & VER_FLG_BASE == 0 {
                 let name = Name { text, hash, hidden: false };
@@ -118,28 +111,21 @@ impl<'a> Versions<'a> {
     /// each version.
     ///
     /// # Errors
-    /// [`ErrorKind::Malformed`] where a part lies outside of `bytes` or `strings`.
-    pub fn read_needs(&mut self, bytes: &'a [u8], at: Vaddr, count: u64, strings: &'a [u8]) -> Result<(), ErrorKind> {
-        // Each `Verneed` says how many versions are needed from its file, so memory for exactly as many can
-        // be reserved.
-        let mut wanted = 0;
-        walk(bytes, "DT_VERNEED", at, count, |entry| {
-            wanted += u64::from(u16_at(bytes, entry + 2)?);
-            u32_at(bytes, entry + 12)
-        })?;
-        self.make_room(wanted, bytes);
-        self.needs.reserve_exact(wanted.min(bytes.len() as u64 / SIZEOF_VERNAUX).min(MANY) as usize);
-        walk(bytes, "DT_VERNEED", at, count, |entry| {
-            let versions = u16_at(bytes, entry + 2)?;
+    /// [`ErrorKind::Malformed`] where a part lies outside of the table or of `strings`.
+    pub fn read_needs(&mut self, table: List<'a>, strings: &'a [u8]) -> Result<(), ErrorKind> {
+        let bytes = table.bytes;
+        table.walk("DT_VERNEED", |entry| {
+            (u16_at(bytes, entry)? == VER_CURRENT).then_some(())?;
             let file = c_str_at(strings, u32_at(bytes, entry + 4)? as usize)?;
             let (aux, next) = (u32_at(bytes, entry + 8)?, u32_at(bytes, entry + 12)?);
             let mut one = entry.checked_add(aux as usize)?;
-            for _ in 0..versions {
+            for _ in 0..u16_at(bytes, entry + 2)? {
                 let (hash, flags, other) = (u32_at(bytes, one)?, u16_at(bytes, one + 4)?, u16_at(bytes, one + 6)?);
                 let text = c_str_at(strings, u32_at(bytes, one + 8)? as usize)?;
                 let name = Name { text, hash, hidden: other & HIDDEN != 0 };
+                table.has_room_for(self.needs.len(), SIZEOF_VERNAUX)?;
                 self.set(other, name);
-                let at = Vaddr(at.0.wrapping_add(one as u64));
+                let at = Vaddr(table.at.0.wrapping_add(one as u64));
                 self.needs.push(Need { file, name, weak: flags & VER_FLG_WEAK != 0, at });
                 match u32_at(bytes, one + 12)? {
                     0 => break,
@@ -148,6 +134,46 @@ impl<'a> Versions<'a> {
             }
             Some(next)
         })
+    }
+}
+
+/// `DT_VERDEF` or `DT_VERNEED`: the bytes from its first entry to the end of its segment, its address, and how many entries
+/// it has.
+#[derive(Clone, Copy, Debug)]
+pub struct List<'a> {
+    /// The bytes.
+    pub bytes: &'a [u8],
+    /// The address of the first entry.
+    pub at: Vaddr,
+    /// `DT_VERDEFNUM` or `DT_VERNEEDNUM`.
+    pub count: u64,
+}
+
+impl List<'_> {
+    /// `None` if there are more records than the table has room for. They overlap then, and could be many more than the
+    /// file has bytes.
+    fn has_room_for(&self, records: usize, size: usize) -> Option<()> {
+        (records < self.bytes.len() / size).then_some(())
+    }
+
+    /// Follows the list. Each entry says how many bytes further on the next one is; 0 ends the list. `read` returns that
+    /// number, or `None` where the entry leaves the table.
+    fn walk(&self, tag: &str, mut read: impl FnMut(usize) -> Option<u32>) -> Result<(), ErrorKind> {
+        let mut entry = 0_usize;
+        // No entry has less than 16 bytes.
+        for index in 0..self.count.min(self.bytes.len() as u64 / 16) {
+            match read(entry) {
+                Some(0) => break,
+                Some(step) => entry = entry.saturating_add(step as usize),
+                None => {
+                    let found =
+                        "an offset past the end of the table or of DT_STRTAB, records that overlap, or a format but 1";
+                    let place = Vaddr(self.at.0.wrapping_add(entry as u64));
+                    return Err(ErrorKind::malformed(format!("{tag} entry {index}"), place, found, "one inside", RULE));
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -192,29 +218,4 @@ pub(crate) fn name_of<'a>(
         }
     }
     None
-}
-
-/// Follows a list in which each entry says how many bytes further on the next one is; 0 ends the list. `read`
-/// returns that number, or `None` where the entry leaves the table.
-fn walk(
-    bytes: &[u8],
-    table: &str,
-    at: Vaddr,
-    count: u64,
-    mut read: impl FnMut(usize) -> Option<u32>,
-) -> Result<(), ErrorKind> {
-    let mut entry = 0_usize;
-    // Every entry is at least one byte further on, so the list has no more entries than the table has bytes.
-    for index in 0..count.min(bytes.len() as u64) {
-        let place = Vaddr(at.0.wrapping_add(entry as u64));
-        let Some(next) = read(entry) else {
-            let found = "an offset past the end of the table or of DT_STRTAB";
-            return Err(ErrorKind::malformed(format!("{table} entry {index}"), place, found, "one inside", RULE));
-        };
-        match next {
-            0 => break,
-            step => entry = entry.saturating_add(step as usize),
-        }
-    }
-    Ok(())
 }

@@ -90,7 +90,8 @@ pub enum Kind {
         /// How many bytes were written to it.
         length: u64,
     },
-    /// `mmap(2)` of `/etc/ld.so.cache`, read-only.
+    /// `mmap(2)` of a file that the loader itself reads: `/etc/ld.so.cache`, or the part of a library that has tables
+    /// in a writable segment.
     View {
         /// The address of the first byte.
         address: Addr,
@@ -98,6 +99,8 @@ pub enum Kind {
         length: u64,
         /// The descriptor.
         fd: i32,
+        /// The place in the file of the first byte.
+        offset: FileOffset,
     },
     /// `close(2)`.
     CloseFile {

@@ -74,8 +74,8 @@ impl Kind {
                 format!("newfstatat({fd}, \"\", {{st_mode=S_IFREG, st_size={length}}}, AT_EMPTY_PATH) = 0")
             }
             Kind::MemoryFile { name, fd, .. } => format!("memfd_create({name:?}, MFD_CLOEXEC) = {fd}"),
-            Kind::View { address, length, fd } => {
-                format!("mmap(NULL, {length}, PROT_READ, MAP_SHARED, {fd}, 0) = {address}")
+            Kind::View { address, length, fd, offset } => {
+                format!("mmap(NULL, {length}, PROT_READ, MAP_SHARED, {fd}, {}) = {address}", hexadecimal(*offset))
             }
             Kind::CloseFile { fd } => format!("close({fd}) = 0"),
             Kind::Read { fd, offset, asked, got } => format!("pread64({fd}, …, {asked}, {}) = {got}", offset.0),

@@ -8,6 +8,7 @@
 
 use std::ffi::{CStr, OsStr, OsString, c_char, c_int, c_void};
 use std::os::unix::ffi::OsStrExt;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -20,7 +21,8 @@ use crate::elf::symbol::{Class, Want, Wanted};
 use crate::error::{Error, Result};
 use crate::event::{Kind, Report, Stage, Tag};
 use crate::lock::{self, Guarded, Lock};
-use crate::object::{HostPart, LinkMap, Object};
+use crate::memory::Memory;
+use crate::object::{HostPart, LinkMap, Object, Origin};
 use crate::text::escape_path;
 
 pub(crate) mod cpu;
@@ -45,6 +47,7 @@ pub(crate) struct Host {
 static HOST: Guarded<Option<Host>> = Guarded::new(None);
 
 /// A walk through the list, while glibc's lock is held.
+#[derive(Default)]
 struct Walk<'k> {
     known: Option<&'k Host>,
     /// Somebody reads the names.
@@ -55,7 +58,7 @@ struct Walk<'k> {
     adds: u64,
     subs: u64,
     /// The element after the last one that was met.
-    next: *mut LinkMap,
+    next: Option<NonNull<LinkMap>>,
     /// The end of the start-up objects was not met yet. Without a note from start-up, all that is there at first counts.
     at_start: bool,
     found: Vec<Arc<Object>>,
@@ -66,6 +69,11 @@ struct Walk<'k> {
 }
 
 impl Host {
+    /// No objects at all: for what is inspected as if it were alone in the process.
+    pub(crate) fn nobody() -> Host {
+        Host { objects: Arc::from([]), startup: 0, adds: 0, subs: 0 }
+    }
+
     /// The executable, its preloads and their dependencies: the first part of everybody's scope.
     pub(crate) fn startup(&self) -> &[Arc<Object>] {
         &self.objects[..self.startup]
@@ -89,7 +97,24 @@ impl Host {
         static FIELDS: OnceLock<[Option<usize>; 2]> = OnceLock::new();
         lock::made_once(&FIELDS, || {
             ["_thread_db_link_map_l_tls_offset", "_thread_db_link_map_l_tls_modid"]
-                .map(|name| debugger_field(&self.objects, name))
+                .map(|name| debugger_field(&self.objects, name, 64))
+        })
+    }
+
+    /// Where glibc keeps its threads; `None` if it does not tell.
+    pub(crate) fn thread_lists(&self) -> Option<ThreadLists> {
+        let wanted = Wanted::new(b"_rtld_global", Want::Newest, Class::Address);
+        let global = self.objects.iter().filter(|object| is_c_library(object)).find_map(|object| {
+            let (_, symbol) = object.symbols().find(&wanted, &mut ())?;
+            Some(symbol.address(object.bias()).0)
+        })?;
+        let place = |table| Some(debugger_field(&self.objects, table, LIST_BITS)? as u64);
+        Some(ThreadLists {
+            heads: [
+                global + place("_thread_db_rtld_global__dl_stack_used")?,
+                global + place("_thread_db_rtld_global__dl_stack_user")?,
+            ],
+            of_thread: place("_thread_db_pthread_list")?,
         })
     }
 
@@ -98,6 +123,18 @@ impl Host {
         self.objects.iter().find(|o| o.memory.contains(address))
     }
 }
+
+/// The lists in which glibc keeps its threads: circles of `list_t`, which has the addresses of the next and of the one
+/// before.
+pub(crate) struct ThreadLists {
+    /// The addresses of the lists themselves.
+    pub heads: [u64; 2],
+    /// How far behind the thread pointer a thread's own `list_t` lies.
+    pub of_thread: u64,
+}
+
+/// The size of a `list_t`: two pointers.
+const LIST_BITS: u32 = 128;
 
 /// The name of the kernel's object (vdso(7)) in the host's list begins so.
 const KERNELS: &str = "linux-vdso.so";
@@ -121,8 +158,8 @@ pub(crate) fn look(lock: &Lock, report: Report<'_>) -> Result<Host> {
     // A clone: no borrow is held when events are told.
     let known = HOST.borrow(lock).clone();
     let mut walk = Walk::new(known.as_ref(), report.listening());
-    // SAFETY: the callback takes exactly this argument. glibc does not reset its lock in a forked child.
-    lock::without_fork(|| unsafe { real::iterate()(Some(visit), (&raw mut walk).cast()) });
+    // SAFETY: glibc's lock is held, and `info` is glibc's.
+    walk_list(&mut |info| unsafe { walk.meet(info) });
     let Walk { unchanged, adds, subs, mut found, kernels, startup, failed, .. } = walk;
     found.extend(kernels);
     if let Some(error) = failed {
@@ -155,33 +192,29 @@ pub(crate) fn look_silently(lock: &Lock) -> Result<Host> {
     look(lock, Report::silent())
 }
 
-/// Called by glibc for each object, in the order of the list, with its lock held: so the list stands still, and nothing
-/// of it is unmapped meanwhile.
-unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, walk: *mut c_void) -> c_int {
-    // SAFETY: `look` passes its `Walk`; glibc passes a valid `info`.
-    let (info, walk) = unsafe { (&*info, &mut *walk.cast::<Walk<'_>>()) };
-    // SAFETY: as above.
-    unsafe { walk.meet(info) }
+/// Calls `see` for each object of glibc's list, in its order, until it gives another answer than 0. glibc's lock is held: so
+/// the list stands still, and nothing of it is unmapped meanwhile.
+fn walk_list(see: &mut dyn FnMut(&libc::dl_phdr_info) -> c_int) {
+    let mut see = see;
+    // glibc does not reset its lock in a forked child.
+    // SAFETY: the callback takes exactly this argument.
+    lock::without_fork(|| unsafe { libc::dl_iterate_phdr(Some(LOADERS), (&raw mut see).cast()) });
+}
+
+/// The callback of [`walk_list`]. Where `interpose!` gives the name `dl_iterate_phdr` to ours, ours knows it by this, and
+/// passes it on to glibc's.
+pub(crate) static LOADERS: real::Visit = visit;
+
+unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, see: *mut c_void) -> c_int {
+    type See<'a> = &'a mut dyn FnMut(&libc::dl_phdr_info) -> c_int;
+    // SAFETY: `walk_list` passes its `see`; glibc passes a valid `info`.
+    unsafe { (*see.cast::<See<'_>>())(&*info) }
 }
 
 impl<'k> Walk<'k> {
     fn new(known: Option<&'k Host>, watched: bool) -> Walk<'k> {
-        Walk {
-            known,
-            watched,
-            unchanged: false,
-            begun: false,
-            adds: 0,
-            subs: 0,
-            next: std::ptr::null_mut(),
-            // Those of start-up are known since the first walk.
-            at_start: known.is_none(),
-            // Nothing is allocated for a list that did not change.
-            found: Vec::new(),
-            kernels: None,
-            startup: 0,
-            failed: None,
-        }
+        // Start-up objects are known since the first walk. Nothing is allocated for a list that did not change.
+        Walk { known, watched, at_start: known.is_none(), ..Walk::default() }
     }
 
     /// Takes one object over; what was known before stays the same. Another answer than 0 ends the walk.
@@ -234,17 +267,17 @@ impl<'k> Walk<'k> {
     /// glibc's lock is held.
     unsafe fn element(&mut self, section: u64) -> Option<*mut LinkMap> {
         // SAFETY: the caller keeps what this function's `# Safety` section asks for.
-        let head = unsafe { list_head() }?;
+        let head = NonNull::new(unsafe { list_head() }?);
         for from in [self.next, head] {
-            let mut at = from;
-            while !at.is_null() {
+            let mut next = from;
+            while let Some(at) = next {
                 // SAFETY: an element of the list.
-                let map = unsafe { &*at };
+                let map = unsafe { at.as_ref() };
+                next = NonNull::new(map.l_next);
                 if map.l_ld == section {
-                    self.next = map.l_next;
-                    return Some(at);
+                    self.next = next;
+                    return Some(at.as_ptr());
                 }
-                at = map.l_next;
             }
         }
         None
@@ -315,28 +348,16 @@ pub(crate) fn while_mapped<R, F: FnOnce() -> R>(object: &Object, act: F) -> Opti
     if !object.is_host() || object.is_startup() {
         return Some(act());
     }
-    let mut seek = Seek { object, act: Some(act), result: None };
-    // SAFETY: the callback takes exactly this argument. glibc does not reset its lock in a forked child.
-    lock::without_fork(|| unsafe { real::iterate()(Some(found::<R, F>), (&raw mut seek).cast()) });
-    seek.result
-}
-
-/// The way to one object of the host.
-struct Seek<'o, R, F> {
-    object: &'o Object,
-    act: Option<F>,
-    result: Option<R>,
-}
-
-/// Called by glibc for each object, with its lock held.
-unsafe extern "C" fn found<R, F: FnOnce() -> R>(info: *mut libc::dl_phdr_info, _: usize, seek: *mut c_void) -> c_int {
-    // SAFETY: `while_mapped` passes its `Seek`; glibc passes a valid `info`.
-    let (shown, seek) = unsafe { (Shown::of(&*info), &mut *seek.cast::<Seek<'_, R, F>>()) };
-    if !shown.is(seek.object) {
-        return 0;
-    }
-    seek.result = seek.act.take().map(|act| act());
-    1
+    let (mut act, mut result) = (Some(act), None);
+    walk_list(&mut |info| {
+        // SAFETY: glibc's lock is held, and `info` is glibc's.
+        let is_it = unsafe { Shown::of(info) }.is(object);
+        if is_it {
+            result = act.take().map(|act| act());
+        }
+        c_int::from(is_it)
+    });
+    result
 }
 
 /// Where the executable is: `exactly`, or as the kernel was told, which may be a link to it or a script that names it.
@@ -364,18 +385,20 @@ fn adopt(map: *mut LinkMap, shown: &Shown<'_>, startup: bool, exactly: bool) -> 
     let build_id = if startup { Box::default() } else { shown.notes().into() };
     let host = HostPart { startup, program: name.is_empty(), link_map: map as usize, build_id };
     let name = tag.name.clone();
-    Object::adopt(tag, path, bias, image, host).map_err(|kind| kind.of(&*name, Stage::Host))
+    let memory = Memory::of_host(bias, &image);
+    Object::adopt(Origin { tag, path, file: None, host: Some(host), image, memory })
+        .map_err(|kind| kind.of(&*name, Stage::Host))
 }
 
-/// Where in a `link_map` glibc keeps a field, in bytes. It exports tables of `{ width in bits, count, offset }` for
+/// Where in a structure glibc keeps a field that is so many bits wide, in bytes. It exports tables of `{ width in bits, count, offset }` for
 /// debuggers (`libthread_db`), so nothing needs to be guessed.
-fn debugger_field(objects: &[Arc<Object>], table: &str) -> Option<usize> {
+fn debugger_field(objects: &[Arc<Object>], table: &str, width: u32) -> Option<usize> {
     let wanted = Wanted::new(table.as_bytes(), Want::Newest, Class::Address);
     objects.iter().find_map(|object| {
         let (_, symbol) = object.symbols().find(&wanted, &mut ())?;
         let [first, last] = [0, 8].map(|part| object.memory.word(Vaddr(symbol.value().0 + part)));
         let (bits, offset) = (first? as u32, last? as u32);
-        (bits == 64).then_some(offset as usize)
+        (bits == width).then_some(offset as usize)
     })
 }
 

@@ -94,6 +94,11 @@ pub(crate) fn owner(address: Addr) -> Option<&'static Startup> {
     all().iter().find(|object| std::ptr::from_ref(object.map).addr() as u64 == map)
 }
 
+/// Whether `address` lies in an object of the host, also in one that glibc opened later.
+pub(crate) fn is_of_host(address: Addr) -> bool {
+    find_object(address).is_some()
+}
+
 /// Where the first segment of an object begins.
 fn start_of(map: &LinkMap) -> Option<u64> {
     let (own, start) = find_object(Addr(map.l_ld))?;
@@ -146,7 +151,7 @@ impl Startup {
     }
 
     /// The definition that an unversioned `dlsym`, or `dlvsym` with a version, gets of this object.
-    fn find(&self, wanted: &Wanted<'_>, version: Option<&Name<'_>>) -> Option<Symbol<'static>> {
+    pub(crate) fn find(&self, wanted: &Wanted<'_>, version: Option<&Name<'_>>) -> Option<Symbol<'static>> {
         match version {
             None => self.symbols.find(wanted, &mut ()).map(|(_, symbol)| symbol),
             Some(version) => self.symbols.find_where(wanted, |index| self.has_version(index, version)),

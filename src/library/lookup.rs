@@ -19,6 +19,7 @@ use crate::memory::{NothingAround, Watch};
 use crate::namespace::{Namespace, OneOfAKind};
 use crate::object::Object;
 use crate::runtime::{ifunc, tls};
+use crate::text::escape;
 
 /// The refusal for a name that no object of a scope defines.
 pub(crate) fn no_such_symbol(
@@ -27,7 +28,7 @@ pub(crate) fn no_such_symbol(
     object: String,
     searched: Arc<[Arc<str>]>,
 ) -> Error {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let text = |bytes: &[u8]| escape(bytes).into_owned();
     ErrorKind::NoSuchSymbol { symbol: text(symbol), version: version.map(text), searched }.of(object, Stage::Lookup)
 }
 
@@ -49,18 +50,14 @@ pub(crate) fn address(
 ) -> Result<Option<Addr>> {
     let request = Request::begin();
     let report = request.report(namespace.probe.as_deref(), Stage::Lookup);
-    report.tell(|| Kind::Begin {
-        request: Asked::Lookup,
-        name: String::from_utf8_lossy(symbol).into_owned(),
-        caller: None,
-    });
+    report.tell(|| Kind::Begin { request: Asked::Lookup, name: escape(symbol).into_owned(), caller: None });
     let (wanted, mut candidates) = (wanted(symbol, version), None);
     // Who listens closely sees every object say "no" by itself.
     let found = match report.closely() {
         true => scope::ask_in_turn(scope, &wanted, candidates.insert(Vec::new())).1,
         false => directory.find(scope, &wanted),
     };
-    scope::tell(&wanted, candidates, found, report);
+    report.tell_each(|| scope::lookup_event(&wanted, candidates.unwrap_or_default(), found));
     let result = found.map(|definition| meaning(definition, symbol, namespace, report)).transpose();
     report.tell(|| {
         let missing = || no_such_symbol(symbol, version, whose(), directory.names(scope)).first_line();

@@ -18,9 +18,10 @@ use std::sync::Arc;
 use crate::event::Tag;
 use crate::load::relocate::Linked;
 use crate::memory::{Around, Memory};
-use crate::namespace::order::{opened_last, search_order};
-use crate::namespace::{Kept, OneOfAKind};
+use crate::namespace::order::{known_opened_last, opened_last, search_order};
+use crate::namespace::{Kept, Members, OneOfAKind};
 use crate::object::Object;
+use rustc_hash::FxHashMap as Map;
 
 /// An object of a load: mapped by this load, or loaded before it.
 pub(crate) enum Held {
@@ -124,12 +125,21 @@ impl<S> Batch<S> {
 
     /// The places of the new ones and of those that were loaded before, dependencies first. Constructors of the latter
     /// may not have run yet, if one of their own load asks.
-    pub(crate) fn order_with_known(&self) -> Vec<usize> {
+    pub(crate) fn order_with_known(&self, members: &Members) -> Vec<usize> {
         let is_ours = |node: &Node| !node.object.is_host();
         if self.nodes.iter().all(|node| node.is_new() || !is_ours(node)) {
             return self.order.clone();
         }
-        let mut order = opened_last(self.nodes.len(), |at| &self.nodes[at].needs);
+        let places: Map<u32, usize> = self.ids().into_iter().zip(0..).collect();
+        // glibc goes by `l_initfini`, which is longer for a library that was opened by itself before.
+        let needs = |(at, node): (usize, &Node)| match members.get(node.object.tag.id) {
+            Some(member) if !member.edges.all.is_empty() => {
+                member.edges.all.iter().rev().filter_map(|id| places.get(id).copied()).collect()
+            }
+            None if at == 0 => Vec::new(),
+            _ => node.needs.clone(),
+        };
+        let mut order = known_opened_last(&self.nodes.iter().enumerate().map(needs).collect::<Vec<_>>());
         order.retain(|&at| is_ours(&self.nodes[at]));
         order
     }

@@ -7,7 +7,7 @@ use crate::event::{Asked, Kind, Purpose, Report, Request, Stage};
 use crate::load::init::{advance, functions, tags};
 use crate::lock::Lock;
 use crate::memory::{self, Around, Watch};
-use crate::namespace::{self, Life, Members, Namespace};
+use crate::namespace::{self, Life, Namespace};
 use crate::object::Object;
 use crate::runtime::unwind;
 
@@ -36,24 +36,20 @@ pub(crate) unsafe fn close(namespace: &Namespace, root: u32) {
 /// As [`close`].
 #[inline(never)] // a stage: see docs/gdb.md
 unsafe fn release(namespace: &Namespace, root: u32, lock: &Lock, report: Report<'_>) {
-    let released = namespace.change(lock, |members| {
-        let member = members.get_mut(root)?;
-        member.opens = member.opens.saturating_sub(1);
-        Some((member.object.clone(), member.opens))
-    });
+    let released = namespace.change(lock, |members| Some((members.closed(root)?, members.object(root)?)));
     // A tag that is no member's is that of a host object, which only the system's loader may close.
-    let Some((object, opens)) = released else { return };
+    let Some((opens, object)) = released else { return };
     report.about(&object.tag).tell(|| Kind::Release { opens });
     drop(object);
     // SAFETY: the caller uses nothing of the library any more, and what is unneeded is used by nobody else.
-    unsafe { sweep(namespace, lock, report) };
+    unsafe { sweep(namespace, root, lock, report) };
 }
 
-/// Unloads every object that nothing needs any more, and looks again until there is none.
+/// Unloads every object that nothing needs any more, after a close of `root`, and looks again until there is none.
 ///
 /// # Safety
 /// Whoever opened a library and closed it uses nothing of it any more.
-unsafe fn sweep(namespace: &Namespace, lock: &Lock, report: Report<'_>) {
+unsafe fn sweep(namespace: &Namespace, root: u32, lock: &Lock, report: Report<'_>) {
     // A destructor may close a library, and so come here in the middle of a sweep. It returns at once, and the sweep
     // that is under way looks again, as glibc's `_dl_close_worker` does. A sweep that began in another hold of the lock
     // and did not come to its end is not in this process: the process was forked meanwhile.
@@ -61,8 +57,9 @@ unsafe fn sweep(namespace: &Namespace, lock: &Lock, report: Report<'_>) {
     if namespace.change(lock, |members| std::mem::replace(&mut members.sweeping, this)) == this {
         return;
     }
+    let mut closed = Some(root);
     loop {
-        let unneeded = namespace.change(lock, Members::doom_unneeded);
+        let unneeded = namespace.change(lock, |members| members.doom_unneeded(closed.take()));
         if unneeded.is_empty() {
             break;
         }
@@ -80,9 +77,10 @@ unsafe fn unload(namespace: &Namespace, unneeded: &[u32], lock: &Lock, report: R
     report.tell(|| Kind::Unneeded { objects: tags(namespace, unneeded, lock) });
     // SAFETY: `sweep` found that nothing which stays needs these members, and put users before what they use.
     unsafe { finish(namespace, unneeded, Life::Closing, lock, report) };
-    unwind::publish_without(unneeded, lock);
+    unwind::hide(unneeded, lock);
     for &id in unneeded {
         let member = namespace.change(lock, |members| members.remove(id));
+        member.iter().for_each(|member| unwind::withdraw(&member.object, lock));
         // Dropping the member unmaps the object, unless another thread, which is closing the library too, still holds
         // it.
         drop(member);
@@ -101,12 +99,19 @@ unsafe fn destruct(object: &Object, around: &impl Around, watch: &mut Watch, rep
     }
 }
 
-/// Runs the destructors of the members `order`. All of them enter the state `life` first, so that a destructor which
-/// opens a library does not get one that is going away.
+/// Runs the destructors of the members `order` whose constructors ran, or began. All of them enter the state `life` first,
+/// so that a destructor which opens a library does not get one that is going away.
 unsafe fn finish(namespace: &Namespace, order: &[u32], life: Life, lock: &Lock, report: Report<'_>) {
-    let ready: Vec<_> = order.iter().filter_map(|&id| advance(namespace, lock, id, Life::Ready, life)).collect();
+    for &id in order {
+        advance(namespace, lock, id, Life::Ready, life);
+        if life == Life::Over {
+            // A constructor of this one called `exit`.
+            advance(namespace, lock, id, Life::Initialising, life);
+        }
+    }
     let mut watch = Watch::default();
-    for object in ready {
+    for &id in order {
+        let Some(object) = namespace.change(lock, |members| members.begin_to_finish(id)) else { continue };
         // SAFETY: its constructors ran, and its users' destructors ran before it.
         unsafe { destruct(&object, &(namespace, lock), &mut watch, report.about(&object.tag)) };
     }
@@ -122,7 +127,11 @@ static AT_EXIT: extern "C" fn() = at_exit;
 
 extern "C" fn at_exit() {
     let lock = Lock::acquire();
-    for namespace in namespace::namespaces(&lock).into_iter().rev() {
+    // As in glibc, the first namespace comes last, and the others in the reverse order of their making.
+    let mut all = namespace::namespaces(&lock);
+    all.reverse();
+    all.sort_by_key(namespace::is_process_wide);
+    for namespace in all {
         finish_all(&namespace, &lock);
     }
 }
@@ -132,7 +141,9 @@ extern "C" fn at_exit() {
 fn finish_all(namespace: &Namespace, lock: &Lock) {
     let request = Request::begin();
     let report = request.report(namespace.probe.as_deref(), Stage::Close);
-    let order = namespace.members(lock).fini_order(|_| true);
+    let members = namespace.members(lock);
+    let order = members.fini_order(members.iter().map(|m| m.object.tag.id).collect(), None);
+    drop(members);
     if order.is_empty() {
         return;
     }

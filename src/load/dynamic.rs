@@ -2,6 +2,7 @@
 //!
 //! gABI "Dynamic Section"; glibc `elf_get_dynamic_info`, musl `decode_dyn`.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use goblin::elf64::dynamic::{DT_GNU_HASH, DT_HASH, DT_JMPREL, DT_PLTGOT, DT_RELA, DT_STRTAB, DT_SYMTAB, DT_VERSYM};
@@ -14,13 +15,13 @@ use crate::event::{Kind, Report, Stage, Tag};
 use crate::load::find::note_search_paths;
 use crate::load::needed::Brought;
 use crate::load::read::Headers;
-use crate::memory::Memory;
+use crate::memory::{Memory, Source};
 use crate::namespace::Kept;
-use crate::object::{Object, dynamic_entries};
+use crate::object::{Object, Origin, dynamic_entries};
 use crate::runtime::{gdb, tls};
 use crate::text::escape;
 
-/// Turns the mapped file into an object whose tables are checked. It comes with what the chapters of `runtime/` keep
+/// Turns the mapped file `fd` into an object whose tables are checked. It comes with what the chapters of `runtime/` keep
 /// for it: its TLS module, and what a debugger was told. `loaded_by` is the object whose search paths it inherits.
 ///
 /// # Errors
@@ -28,14 +29,22 @@ use crate::text::escape;
 #[inline(never)] // a stage: see docs/gdb.md
 pub(crate) fn object(
     file: Headers,
+    fd: &OwnedFd,
     tag: &Tag,
     memory: Memory,
     loaded_by: Option<&Object>,
     report: Report<'_>,
 ) -> Result<Brought> {
     let wrap = |kind: ErrorKind| kind.of(&*tag.name, Stage::Dynamic);
-    let mut object = Object::new(tag.clone(), file.path, file.id, file.image, memory).map_err(wrap)?;
-    note_search_paths(&object, loaded_by);
+    let Headers { path, id, image } = file;
+    let source = Source { fd: fd.as_fd(), report: report.at(Stage::Dynamic) };
+    let origin = Origin { tag: tag.clone(), path, file: id, host: None, image, memory };
+    let mut object = Object::new(origin, source).map_err(wrap)?;
+    // Search paths that may change before they are needed are made now.
+    let inherits = loaded_by.is_some_and(|by| by.dynamic.rpath.is_some() || by.paths.get().is_some());
+    if inherits || !tag.name.starts_with('/') {
+        note_search_paths(&object, loaded_by);
+    }
     tell_tables(&object, report.at(Stage::Dynamic));
     make_addresses(&object, report.at(Stage::Dynamic));
     let mut kept = Kept::new();
@@ -114,6 +123,6 @@ fn tell_tables(object: &Object, report: Report<'_>) {
     report.tell_each(|| Kind::Tables {
         hash: object.dynamic.hash_tables(),
         symbols: symbols.count().into(),
-        versions: symbols.versions.defined.iter().map(|v| String::from_utf8_lossy(v.text).into_owned()).collect(),
+        versions: symbols.versions.defined.iter().map(|v| escape(v.text).into_owned()).collect(),
     });
 }

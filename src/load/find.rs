@@ -17,7 +17,6 @@ use nix::unistd::{AccessFlags, access};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Kind, Outcome, Report, Rule, Stage};
-use crate::hash::Set;
 use crate::host;
 use crate::host::cpu::{Level, cpu_level};
 use crate::load::read::OpenFile;
@@ -25,6 +24,7 @@ use crate::lock::{Lock, made_once};
 use crate::memory::name_of;
 use crate::object::Object;
 use crate::text::unescape;
+use rustc_hash::FxHashSet as Set;
 
 mod ldcache;
 mod paths;
@@ -169,6 +169,11 @@ impl Search<'_> {
             if let Some(file) = tried.attempt(&format!("{dir}/{name}"), rule.clone(), report)? {
                 return Ok(Some(file));
             }
+            // A file that is there and that the kernel will not open, for example a link to itself, ends this list. The next
+            // rule has its turn (glibc `open_path`).
+            if ![Errno::ENOENT, Errno::EACCES, Errno::ENOTDIR].contains(&tried.errno) {
+                break;
+            }
         }
         Ok(None)
     }
@@ -214,7 +219,7 @@ impl Tried {
             Err(error) if is_for_another_machine(&error) => {
                 let why = error.kind.to_string().lines().next().unwrap_or_default().to_string();
                 self.pass_over(path, &rule, Outcome::Passed(why.clone()), &why, report);
-                self.last = Some(error);
+                (self.last, self.errno) = (Some(error), Errno::ENOENT);
                 Ok(None)
             }
             Err(error) => Err(error),

@@ -9,7 +9,7 @@ use crate::elf::plan::Plan;
 use crate::error::Result;
 use crate::event::{Probe, Report, Stage, Tag};
 use crate::load::read::OpenFile;
-use crate::memory::Memory;
+use crate::memory::{Memory, Owned};
 
 /// Maps the file as the plan says. The memory keeps `probe`, to tell it when the object is unmapped.
 ///
@@ -23,6 +23,7 @@ pub(crate) fn map(
     probe: Option<&Arc<dyn Probe>>,
     report: Report<'_>,
 ) -> Result<Memory> {
-    Memory::map(plan, &file.image, file.fd.as_fd(), tag, probe.cloned(), report.at(Stage::Map))
-        .map_err(|kind| kind.of(&*tag.name, Stage::Map))
+    let owned = Owned { tag: tag.clone(), probe: probe.cloned() };
+    let mapped = Memory::map(plan, &file.headers.image, file.fd.as_fd(), owned, report.at(Stage::Map));
+    mapped.map_err(|kind| kind.of(&*tag.name, Stage::Map))
 }

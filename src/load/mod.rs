@@ -49,6 +49,7 @@ pub(crate) mod versions;
 
 use batch::{Batch, Bound, Mapped};
 use needed::{Brought, Here, Needed, Target, Wanted};
+use read::OpenFile;
 
 /// What a load returns: the opened library `root`, and the `scope` of its handle. The scope is the library itself and
 /// everything that it needs, in the order in which a lookup by name asks them.
@@ -73,16 +74,8 @@ pub(crate) unsafe fn open(
     mode: Mode,
     caller: Option<Addr>,
 ) -> Result<Opened> {
-    let lock = Lock::acquire();
-    let request = Request::begin();
-    let report = request.report(namespace.probe.as_deref(), Stage::Find);
-    let result = begin(Asked::Open, namespace, target, caller, &lock, report).and_then(|(host, caller)| {
-        let here = Here { namespace, members: &namespace.members(&lock), host: &host, lock: &lock };
-        // SAFETY: the caller agreed to run the library's code.
-        unsafe { load(target, mode, caller, &here, report) }
-    });
-    report.tell(|| Kind::End { error: result.as_ref().err().map(Error::first_line) });
-    result
+    // SAFETY: the caller agreed to run the library's code.
+    request(Asked::Open, namespace, target, caller, |here, report| unsafe { load(target, mode, here, report) })
 }
 
 /// One load, stage by stage. If the library and everything that it needs are loaded already, nothing is left to do
@@ -90,14 +83,8 @@ pub(crate) unsafe fn open(
 ///
 /// # Safety
 /// As [`open`].
-unsafe fn load(
-    target: Target<'_>,
-    mode: Mode,
-    caller: Option<Arc<Object>>,
-    here: &Here<'_>,
-    report: Report<'_>,
-) -> Result<Opened> {
-    let batch = gather(target, caller, here, report)?; // 1 to 6, for the library and for everything that it needs
+unsafe fn load(target: Target<'_>, mode: Mode, here: &Here<'_>, report: Report<'_>) -> Result<Opened> {
+    let batch = gather(target, here, report)?; // 1 to 6, for the library and for everything that it needs
     let scope = batch.scope();
     if batch.is_empty() {
         let (root, order) = publish::already_here(batch, mode, here);
@@ -122,24 +109,15 @@ unsafe fn load(
 
 /// Stages 1 to 6: maps the opened library and everything that it needs, breadth first. What is loaded already is part
 /// of the batch, but is not mapped again.
-fn gather(
-    target: Target<'_>,
-    caller: Option<Arc<Object>>,
-    here: &Here<'_>,
-    report: Report<'_>,
-) -> Result<Batch<Mapped>> {
-    let mut needed = Needed::new(target, caller, here);
+fn gather(target: Target<'_>, here: &Here<'_>, report: Report<'_>) -> Result<Batch<Mapped>> {
+    let mut needed = Needed::new(target, here);
     while let Some(wanted) = needed.next(report) {
         // 6 needed
         let brought = bring(&wanted, &needed, report); // 1 to 5
         needed.settle(wanted, brought, report)?;
     }
     let batch = Batch::new(needed.into_nodes());
-    needed::refuse_own_program(target, batch.root())?;
-    for node in batch.nodes.iter().filter(|node| node.is_new()) {
-        needed::refuse_noopen(&node.object, needed::asked_as(node))?;
-        needed::refuse_program(&node.object, needed::asked_as(node))?;
-    }
+    needed::refuse_unfit(target, &batch.nodes)?;
     Ok(batch)
 }
 
@@ -151,12 +129,16 @@ fn bring(wanted: &Wanted<'_>, needed: &Needed<'_>, report: Report<'_>) -> Result
         read::close(file.fd, report.at(Stage::Find));
         return Ok(known);
     }
-    let tag = Tag::new(&escape_path(&file.path));
+    let tag = Tag::new(&escape_path(&file.headers.path));
     let report = report.about(&tag);
-    let plan = plan::plan(&file.image, &tag, report); // 3 plan
+    let plan = plan::plan(&file.headers.image, &tag, report); // 3 plan
     let memory = plan.and_then(|plan| map::map(&plan, &file, &tag, needed.probe(), report)); // 4 map
-    let file = file.without_descriptor(report.at(Stage::Map));
-    dynamic::object(file, &tag, memory?, needed.loaded_by(wanted), report) // 5 dynamic
+    let OpenFile { fd, headers } = file;
+    // 5 dynamic
+    let object =
+        memory.and_then(|memory| dynamic::object(headers, &fd, &tag, memory, needed.loaded_by(wanted), report));
+    read::close(fd, report.at(Stage::Dynamic)); // the mappings keep the file alive
+    object
 }
 
 /// As much of a load as runs no code of the library: stages 1 to 7, and pass 1 of stage 8. `Ok(None)`: the load was
@@ -165,47 +147,47 @@ fn bring(wanted: &Wanted<'_>, needed: &Needed<'_>, report: Report<'_>) -> Result
 /// # Errors
 /// As [`open`]. A load that is only inspected returns `Ok` instead, and notes its errors in `Policy::faults`.
 pub(crate) fn prepare(asked: Asked, namespace: &Arc<Namespace>, name: &str) -> Result<Option<Batch<Bound>>> {
-    let lock = Lock::acquire();
-    let request = Request::begin();
-    let report = request.report(namespace.probe.as_deref(), Stage::Find);
     let target = Target::Name(name);
-    let result = begin(asked, namespace, target, None, &lock, report).and_then(|(host, caller)| {
-        let here = Here { namespace, members: &namespace.members(&lock), host: &host, lock: &lock };
-        let batch = gather(target, caller, &here, report)?;
-        versions::check(&batch, &here, report)?;
-        relocate::bind(batch, Mode::default(), &here, report)
-    });
-    // An inspection goes on after most errors. A missing file or a table that makes no sense ends it: that error comes
-    // here.
-    let result = result.map(Some).or_else(|error| namespace.policy.fault(error, report).map(|()| None));
-    report.tell(|| {
-        let noted = namespace.policy.faults.as_ref().and_then(|faults| faults.first());
-        let error = result.as_ref().err().or(noted.as_deref());
-        Kind::End { error: error.map(Error::first_line) }
-    });
-    result
+    request(asked, namespace, target, None, |here, report| {
+        let bound = gather(target, here, report).and_then(|batch| {
+            versions::check(&batch, here, report)?;
+            relocate::bind(batch, Mode::default(), here, report)
+        });
+        // An inspection goes on after most errors. A missing file or a table that makes no sense ends it: that error comes
+        // here.
+        bound.map(Some).or_else(|error| namespace.policy.fault(error, report).map(|()| None))
+    })
 }
 
-/// What every load does first. It unmaps what the kernel refused to unmap before, looks at the objects of the host, and
-/// finds the object that is asking.
-fn begin(
+/// One request, from the lock to the answer. First it unmaps what the kernel refused to unmap before, looks at the objects
+/// of the host, and finds the object that is asking; then it does what is asked.
+fn request<R>(
     asked: Asked,
-    namespace: &Namespace,
+    namespace: &Arc<Namespace>,
     target: Target<'_>,
     caller: Option<Addr>,
-    lock: &Lock,
-    report: Report<'_>,
-) -> Result<(Host, Option<Arc<Object>>)> {
+    act: impl FnOnce(&Here<'_>, Report<'_>) -> Result<R>,
+) -> Result<R> {
+    let lock = &Lock::acquire();
+    let request = Request::begin();
+    let report = request.report(namespace.probe.as_deref(), Stage::Find);
     memory::retry_abandoned(report.at(Stage::Close));
     host::ask_for(target.name(), lock);
-    let host = host::look(lock, report)?;
-    let caller = object_at(caller, namespace, &host, lock);
-    report.tell(|| Kind::Begin {
-        request: asked,
-        name: target.name().into(),
-        caller: caller.as_ref().map(|o| o.tag.clone()),
+    let result = host::look(lock, report).and_then(|host| {
+        let host = if namespace.policy.alone { Host::nobody() } else { host };
+        let caller = object_at(caller, namespace, &host, lock);
+        report.tell(|| Kind::Begin {
+            request: asked,
+            name: target.name().into(),
+            caller: caller.as_ref().map(|o| o.tag.clone()),
+        });
+        act(&Here { namespace, members: &namespace.members(lock), host: &host, caller, lock }, report)
     });
-    Ok((host, caller))
+    report.tell(|| {
+        let noted = namespace.policy.faults.as_ref().and_then(|faults| faults.first());
+        Kind::End { error: result.as_ref().err().or(noted.as_deref()).map(Error::first_line) }
+    });
+    result
 }
 
 /// Whether `name` means an object that is loaded already, by its name or by its file: the question of `RTLD_NOLOAD`.
@@ -219,8 +201,8 @@ pub(crate) fn is_here(
     host: &Host,
     lock: &Lock,
 ) -> Result<bool> {
-    let here = Here { namespace, members: &namespace.members(lock), host, lock };
-    needed::is_here(name, object_at(caller, namespace, host, lock), &here)
+    let caller = object_at(caller, namespace, host, lock);
+    needed::is_here(name, &Here { namespace, members: &namespace.members(lock), host, caller, lock })
 }
 
 /// The object whose memory holds `address`, which lies in the calling code. Callers from Rust give no address: for them

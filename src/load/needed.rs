@@ -7,12 +7,10 @@
 use std::ffi::OsStr;
 use std::sync::Arc;
 
-use crate::elf::addr::FileOffset;
 use crate::elf::dynamic::DF_1_NOOPEN;
 use crate::elf::image::DF_1_PIE;
-use crate::error::{Error, ErrorKind, Result, Where};
+use crate::error::{Error, Result};
 use crate::event::{Arrival, Kind, Probe, Report, SameBy, Stage, Tag};
-use crate::hash::Map;
 use crate::host::Host;
 use crate::load::batch::{Held, Node};
 use crate::load::find::{Absent, Read, Search};
@@ -21,6 +19,9 @@ use crate::lock::Lock;
 use crate::namespace::{Kept, Members, Namespace};
 use crate::object::{FileId, Object};
 use crate::policy::Policy;
+use rustc_hash::FxHashMap as Map;
+
+mod refusals;
 
 /// The library that a load opens.
 #[derive(Clone, Copy)]
@@ -45,6 +46,8 @@ pub(crate) struct Here<'a> {
     /// The namespace's members when the load began.
     pub members: &'a Members,
     pub host: &'a Host,
+    /// The object that asks for the load, on whose behalf files are searched for.
+    pub caller: Option<Arc<Object>>,
     pub lock: &'a Lock,
 }
 
@@ -102,8 +105,6 @@ pub(crate) struct Needed<'a> {
     here: &'a Here<'a>,
     /// What the user opens, until it is looked at.
     target: Option<Target<'a>>,
-    /// The object on whose behalf the target is searched for.
-    caller: Option<Arc<Object>>,
     nodes: Vec<Node>,
     /// The node whose names are being looked at. `next` is the one of its names that comes next.
     at: usize,
@@ -118,11 +119,10 @@ pub(crate) struct Needed<'a> {
 }
 
 impl<'a> Needed<'a> {
-    pub(crate) fn new(target: Target<'a>, caller: Option<Arc<Object>>, here: &'a Here<'a>) -> Needed<'a> {
+    pub(crate) fn new(target: Target<'a>, here: &'a Here<'a>) -> Needed<'a> {
         Needed {
             here,
             target: Some(target),
-            caller,
             nodes: Vec::new(),
             at: 0,
             next: 0,
@@ -186,7 +186,7 @@ impl<'a> Needed<'a> {
             return read::from_bytes(name, bytes, report);
         }
         let needed_by = wanted.why.node().map(|at| &*self.nodes[at].object);
-        let requester = needed_by.or(self.caller.as_deref());
+        let requester = needed_by.or(self.here.caller.as_deref());
         report.tell(|| Kind::Search { name: name.into(), needed_by: needed_by.map(|o| o.tag.clone()) });
         Search {
             name,
@@ -202,7 +202,7 @@ impl<'a> Needed<'a> {
 
     /// The loaded object or the node that was mapped from this file, if there is one.
     pub(crate) fn known_by_file(&self, wanted: &Wanted<'_>, file: &OpenFile, report: Report<'_>) -> Option<Brought> {
-        if let Some(&index) = file.id.and_then(|id| self.files.get(&id)) {
+        if let Some(&index) = file.headers.id.and_then(|id| self.files.get(&id)) {
             return Some(Brought::Node(index as usize));
         }
         let object = object_of_file(file, self.here)?;
@@ -212,7 +212,7 @@ impl<'a> Needed<'a> {
 
     /// The object whose search paths a new object inherits.
     pub(crate) fn loaded_by(&self, wanted: &Wanted<'_>) -> Option<&Object> {
-        wanted.why.node().map(|at| &*self.nodes[at].object).or(self.caller.as_deref())
+        wanted.why.node().map(|at| &*self.nodes[at].object).or(self.here.caller.as_deref())
     }
 
     pub(crate) fn probe(&self) -> Option<&'a Arc<dyn Probe>> {
@@ -340,15 +340,15 @@ impl<'a> Needed<'a> {
     }
 }
 
-/// Whether `name`, searched for on behalf of `caller`, means an object that is loaded already.
+/// Whether `name` means an object that is loaded already.
 ///
 /// # Errors
 /// If no loaded object goes by the name, and stage 1 finds no file for it.
-pub(crate) fn is_here(name: &str, caller: Option<Arc<Object>>, here: &Here<'_>) -> Result<bool> {
+pub(crate) fn is_here(name: &str, here: &Here<'_>) -> Result<bool> {
     if object_of_name(name, here).is_some() {
         return Ok(true);
     }
-    let needed = Needed::new(Target::Name(name), caller, here);
+    let needed = Needed::new(Target::Name(name), here);
     let wanted = Wanted { name: name.into(), bytes: None, why: Why::Opened };
     let file = needed.find(&wanted, headers, Report::silent())?;
     Ok(object_of_file(&file, here).is_some_and(|object| !is_program(&object)))
@@ -365,12 +365,12 @@ pub(crate) fn object_of_name(name: &str, here: &Here<'_>) -> Option<(Arc<Object>
 
 /// The object of the namespace or of the host that was mapped from this file.
 fn object_of_file(file: &OpenFile, here: &Here<'_>) -> Option<Arc<Object>> {
-    let id = file.id?;
+    let id = file.headers.id?;
     let own = here.members.by_file(id);
     own.or_else(|| {
         // A `stat` of each host object would be slow. The program headers are in memory, and those of the same file are
         // equal.
-        let alike = here.host.objects.iter().filter(|o| o.image.segments == file.image.segments);
+        let alike = here.host.objects.iter().filter(|o| o.image.segments == file.headers.image.segments);
         alike.into_iter().find(|o| file_id(o.path()) == Some(id)).cloned()
     })
 }
@@ -393,60 +393,20 @@ fn file_id(path: &OsStr) -> Option<FileId> {
     Some(FileId { device: stat.st_dev, inode: stat.st_ino })
 }
 
-/// The name of an object in refusals that glibc makes when it maps the object: the name by which it was asked for.
-pub(crate) fn asked_as(node: &Node) -> &str {
-    node.names.first().map_or(&node.object.tag.name, |name| name)
-}
-
-/// Refuses a library with `DF_1_NOOPEN`, opened or needed: it must be there when the program starts.
-pub(crate) fn refuse_noopen(object: &Object, name: &str) -> Result<()> {
-    if object.dynamic.flags_1 & DF_1_NOOPEN == 0 {
-        return Ok(());
-    }
-    let kind = ErrorKind::Policy {
-        what: "DT_FLAGS_1".into(),
-        found: "DF_1_NOOPEN".into(),
-        reason: "the library says that it must be there when the program starts (linked with -z nodlopen); link the program with it".into(),
-    };
-    Err(kind.of(name, Stage::Needed))
-}
-
-/// Refuses a position-independent program: it is `ET_DYN` like a library, but it is none.
-pub(crate) fn refuse_program(object: &Object, name: &str) -> Result<()> {
-    if object.dynamic.flags_1 & DF_1_PIE == 0 {
-        return Ok(());
-    }
-    let kind = ErrorKind::Unsuitable {
-        field: "DT_FLAGS_1".into(),
-        at: Where::Memory(object.image.dynamic().map_or_else(Default::default, |s| s.vaddr)),
-        found: "DF_1_PIE, a program".into(),
-        expected: "a shared library".into(),
-        reason: "a position-independent executable cannot be loaded as a library; run it instead".into(),
-    };
-    Err(kind.of(name, Stage::Needed))
-}
-
 fn is_program(object: &Object) -> bool {
     object.host.as_ref().is_some_and(|host| host.program)
 }
 
-/// The running program, opened by the name of its file. glibc does not know that name, and refuses the file as it refuses
-/// any other program.
-pub(crate) fn refuse_own_program(target: Target<'_>, root: &Object) -> Result<()> {
-    if !is_program(root) {
-        return Ok(());
+/// Refuses programs, and libraries that must be there when the program starts.
+pub(crate) fn refuse_unfit(target: Target<'_>, nodes: &[Node]) -> Result<()> {
+    if is_program(&nodes[0].object) {
+        return Err(refusals::own_program(target, &nodes[0].object));
     }
-    match root.dynamic.flags_1 & DF_1_PIE {
-        0 => {
-            let kind = ErrorKind::Unsuitable {
-                field: "e_type".into(),
-                at: Where::File(FileOffset(16)),
-                found: "EXEC (2)".into(),
-                expected: "ET_DYN (3)".into(),
-                reason: "this is the running program; its symbols are found without a name".into(),
-            };
-            Err(kind.of(target.name(), Stage::Needed))
-        }
-        _ => refuse_program(root, target.name()),
-    }
+    let mut new = nodes.iter().filter(|node| node.is_new());
+    let unfit = new.find(|node| node.object.dynamic.flags_1 & (DF_1_NOOPEN | DF_1_PIE) != 0);
+    unfit.map_or(Ok(()), |node| {
+        let name = node.names.first().map_or(&node.object.tag.name, |name| name);
+        let is_library = node.object.dynamic.flags_1 & DF_1_NOOPEN != 0;
+        Err(if is_library { refusals::not_to_be_opened(name) } else { refusals::program(&node.object, name) })
+    })
 }

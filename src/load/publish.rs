@@ -34,20 +34,16 @@ pub(crate) fn publish(
     let root = batch.nodes[0].object.shared();
     let (ids, asked) = (batch.ids(), batch.asked_ids());
     let new = batch.order.len();
-    let mut order = batch.order_with_known();
-    // Constructors of an object with DF_1_INITFIRST run before all others. The sort is stable, so the others keep their
-    // order.
-    order.sort_by_key(|&at| batch.nodes[at].object.dynamic.flags_1 & DF_1_INITFIRST == 0);
-    let init_order: Vec<u32> = order.iter().map(|&at| ids[at]).collect();
+    let order: Vec<u32> = batch.order_with_known(here.members).iter().map(|&at| ids[at]).collect();
     here.namespace.change(here.lock, |members| {
         let Sealed(Links { nodes: links, unique }) = batch.stage;
-        members.reserve(order.len());
+        members.reserve(new);
         for (node, linked) in batch.nodes.into_iter().zip(links) {
             let filtees = node.filtees.iter().map(|&filtee| ids[filtee]).collect();
             let needs = node.needs.iter().map(|&need| ids[need]).collect();
             match node.object {
                 Held::New(object) => {
-                    let edges = Edges { needs, filtees, bound: linked.bound };
+                    let edges = Edges { needs, filtees, bound: linked.bound, ..Edges::default() };
                     let kept = [node.kept, linked.kept].concat();
                     members.insert(Member::new(object, kept, node.names, edges, mode.deep));
                 }
@@ -55,12 +51,12 @@ pub(crate) fn publish(
             }
         }
         members.add_unique(unique);
-        members.opened(ids[0], &asked, mode);
+        members.opened(ids[0], &asked, &order, mode);
     });
     namespace::remember(here.namespace, here.lock);
     // Once for all new objects, and before their code runs: it may throw.
     unwind::publish(new, here.lock);
-    Ok((root, fresh(init_order, here)))
+    Ok((root, fresh(order, here)))
 }
 
 /// Gives initial-exec thread-local variables, which lie at the same place in every thread, their initial values. By now
@@ -79,15 +75,20 @@ fn install_tls(batch: &Batch<Sealed>, host: &Host, report: Report<'_>) -> Result
 /// As in glibc, there are none if the library was opened by itself before.
 pub(crate) fn already_here(batch: Batch<Mapped>, mode: Mode, here: &Here<'_>) -> (Arc<Object>, Vec<u32>) {
     let (ids, asked, root) = (batch.ids(), batch.asked_ids(), batch.nodes[0].object.shared());
-    let was_open = here.namespace.members(here.lock).get(root.tag.id).is_some_and(|member| member.opens > 0);
-    here.namespace.change(here.lock, |members| members.opened(root.tag.id, &asked, mode));
-    let order = if was_open { Vec::new() } else { batch.order_with_known() };
-    (root, fresh(order.into_iter().map(|at| ids[at]).collect(), here))
+    let was_open = here.members.get(root.tag.id).is_some_and(|member| member.opens > 0);
+    let order = if was_open { Vec::new() } else { batch.order_with_known(here.members) };
+    let order: Vec<u32> = order.into_iter().map(|at| ids[at]).collect();
+    here.namespace.change(here.lock, |members| members.opened(root.tag.id, &asked, &order, mode));
+    (root, fresh(order, here))
 }
 
 /// The members of `order` whose constructors did not run yet.
 fn fresh(mut order: Vec<u32>, here: &Here<'_>) -> Vec<u32> {
     let members = here.namespace.members(here.lock);
     order.retain(|&id| members.get(id).is_some_and(|member| member.life == Life::Fresh));
+    // Constructors of an object with DF_1_INITFIRST run before all others. The sort is stable, so the others keep their
+    // order.
+    let first = |id| members.get(id).is_some_and(|member| member.object.dynamic.flags_1 & DF_1_INITFIRST != 0);
+    order.sort_by_key(|&id| !first(id));
     order
 }

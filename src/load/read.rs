@@ -19,26 +19,15 @@ use crate::text::{escape_path, unescape};
 
 /// An open library file whose ELF header and program headers are checked.
 pub(crate) struct OpenFile {
-    pub path: OsString,
     pub fd: OwnedFd,
-    pub id: Option<FileId>,
-    pub image: Image,
+    pub headers: Headers,
 }
 
-/// What stays of an [`OpenFile`] once its segments are mapped and its descriptor is closed.
+/// What stage 2 learns of a file, and its path. `id` is `None` for a library that was given as bytes.
 pub(crate) struct Headers {
     pub path: OsString,
     pub id: Option<FileId>,
     pub image: Image,
-}
-
-impl OpenFile {
-    /// Closes the descriptor. The mappings keep the file alive.
-    pub(crate) fn without_descriptor(self, report: Report<'_>) -> Headers {
-        let OpenFile { path, fd, id, image } = self;
-        close(fd, report);
-        Headers { path, id, image }
-    }
 }
 
 /// Stage 2: reads the length and identity of the file, its ELF header and its program headers. An error closes `fd`.
@@ -49,7 +38,7 @@ impl OpenFile {
 #[inline(never)] // a stage: see docs/gdb.md
 pub(crate) fn headers(path: OsString, fd: OwnedFd, report: Report<'_>) -> Result<OpenFile> {
     match read_headers(&fd, report) {
-        Ok((id, image)) => Ok(OpenFile { path, fd, id: Some(id), image }),
+        Ok((id, image)) => Ok(OpenFile { fd, headers: Headers { path, id: Some(id), image } }),
         Err(kind) => {
             close(fd, report);
             Err(kind.of(escape_path(&path), Stage::Read))
@@ -135,11 +124,11 @@ pub(crate) fn from_bytes(name: &str, bytes: &[u8], report: Report<'_>) -> Result
     report.tell(|| Kind::MemoryFile { name: name.into(), fd: fd.as_raw_fd(), length: bytes.len() as u64 });
     let mut file = headers(unescape(name).into_owned(), fd, report.at(Stage::Read))?;
     // No name leads to a memfd, so no later load can mean this very file.
-    file.id = None;
+    file.headers.id = None;
     Ok(file)
 }
 
-/// Closes a file by close(2), and tells of it.
+/// Closes a file by close(2), and tells of it. What is mapped of the file stays.
 pub(crate) fn close(fd: OwnedFd, report: Report<'_>) {
     let raw = fd.as_raw_fd();
     drop(fd);

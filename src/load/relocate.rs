@@ -15,12 +15,12 @@ use goblin::elf64::reloc::{R_X86_64_RELATIVE, Rela};
 use crate::elf::addr::{Addr, FileOffset, PAGE, Vaddr, Word};
 use crate::elf::dynamic::Table;
 use crate::elf::plan::is_populated;
-use crate::elf::reloc::{Problem, RelocKind, Relocation, SIZEOF_RELA, Value, Write, raw_name, relr_places};
+use crate::elf::reloc::{Problem, RelocKind, Relocation, SIZEOF_RELA, Write, raw_name, relr_places};
 use crate::elf::symbol::Class;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Kind, Report, Stage};
 use crate::host::Host;
-use crate::load::batch::{Batch, Bound, Links, Mapped};
+use crate::load::batch::{Batch, Bound, Links, Mapped, Relocated};
 use crate::load::needed::Here;
 use crate::lookup::scope::{self, Definition, Scope, ScopeOf, Unique};
 use crate::memory::DataWords;
@@ -28,16 +28,19 @@ use crate::namespace::{Kept, Namespace};
 use crate::object::Object;
 use crate::policy::{Bind, Mode, Policy};
 use crate::runtime::lazy;
+use crate::text::escape;
 
 mod refusals;
 mod resolve;
 mod special;
 use refusals::{outside, refused};
 use resolve::Deferred;
-pub(crate) use resolve::resolve;
 
 /// `r_info` of `R_X86_64_RELATIVE`, which has no symbol.
 const RELATIVE: u64 = R_X86_64_RELATIVE as u64;
+
+/// With fewer `R_X86_64_RELATIVE`s than this, their pages are too few to be worth a system call.
+const MANY: u64 = 128;
 
 /// What pass 1 over one object leaves to be done and to be remembered.
 #[derive(Default)]
@@ -77,7 +80,7 @@ pub(crate) fn bind(batch: Batch<Mapped>, mode: Mode, here: &Here<'_>, report: Re
     let unique = Unique::new(members, host);
     let mut scope = Scope::new(&namespace.policy, everybodys, batch.objects(), mode.deep, unique);
     if !mode.deep && !report.closely() {
-        scope.make_table(batch.new_objects().map(Object::reference_count).sum(), count, lock);
+        scope.allow_short_cuts(batch.new_objects().map(Object::reference_count).sum(), count, lock);
     }
     report.tell(|| Kind::Pass { pass: 1, objects: batch.tags(&batch.order) });
     let mut nodes: Vec<Linked> = batch.nodes.iter().map(|_| Linked::default()).collect();
@@ -87,6 +90,22 @@ pub(crate) fn bind(batch: Batch<Mapped>, mode: Mode, here: &Here<'_>, report: Re
     }
     let unique = scope.unique.chosen();
     Ok(batch.then(|Mapped| Bound(Links { nodes, unique })))
+}
+
+/// Pass 2: calls the IFUNC resolvers of new objects, and stores their answers, dependencies first.
+///
+/// # Safety
+/// Runs the IFUNC resolvers of the new objects.
+///
+/// # Errors
+/// The first relocation that cannot be applied. Every new object is unmapped then.
+pub(crate) unsafe fn resolve(batch: Batch<Bound>, report: Report<'_>) -> Result<Batch<Relocated>> {
+    let batch = match batch.stage.0.nodes.iter().all(|linked| linked.deferred.is_empty()) {
+        true => batch,
+        // SAFETY: the caller agreed to it.
+        false => unsafe { resolve::deferred(batch, report.at(Stage::Relocate)) }?,
+    };
+    Ok(batch.then(|Bound(links)| Relocated(links)))
 }
 
 /// Pass 1 over one object: what it needs, and what it has found out so far.
@@ -193,8 +212,12 @@ pub(crate) fn first_pass<'a>(
         symbols: 0,
         looking_up: Duration::ZERO,
     };
-    populate(object, report);
-    pass.relr().map_err(wrap)?;
+    if object.dynamic.relative_count >= MANY {
+        populate(object, report);
+    }
+    if object.dynamic.relr.is_some() {
+        pass.relr().map_err(wrap)?;
+    }
     pass.table(&RelaTable { tag: "DT_RELA", at: object.dynamic.rela, all: object.rela() }).map_err(wrap)?;
     pass.table(&RelaTable { tag: "DT_JMPREL", at: object.dynamic.jmprel, all: object.jmprel() }).map_err(wrap)?;
     if object.dynamic.textrel {
@@ -214,14 +237,12 @@ pub(crate) fn first_pass<'a>(
 fn populate(object: &Object, report: Report<'_>) {
     /// At least so many relocated words a page, of 512: then nearly every page has some.
     const DENSE: u64 = 32;
-    /// Fewer pages are not worth the system call.
-    const PAGES: u64 = 4;
     let count = (object.dynamic.relative_count as usize).min(object.rela().len());
     let [first, .., last] = &object.rela()[..count] else { return };
     let range = Vaddr(first.r_offset)..Vaddr(last.r_offset.saturating_add(8));
     let pages = range.end.0.saturating_sub(range.start.0) / PAGE;
     let is_done = || object.image.loads().filter(|s| s.flags.writable()).all(|s| is_populated(&object.image, s));
-    if pages >= PAGES && pages * DENSE <= count as u64 && !is_done() {
+    if pages * DENSE <= count as u64 && !is_done() {
         object.memory.populate(range, report);
     }
 }
@@ -235,8 +256,8 @@ impl<'a> Pass<'a, '_> {
             let outside = || outside("DT_RELR", index, kind.name(), place);
             let addend = self.object.memory.word(place).ok_or_else(outside)?;
             let relocation = Relocation { place, kind: kind as u32, symbol: 0, addend: addend as i64 };
-            tell(self.object, RelaEntry { table: &table, index }, kind, relocation, None, self.report);
-            self.data.store(place, b.0.wrapping_add(addend)).ok_or_else(outside)?;
+            let tell = || tell(self.object, RelaEntry { table: &table, index }, kind, relocation, None, self.report);
+            self.data.store(place, b.0.wrapping_add(addend), tell).ok_or_else(outside)?;
         }
         Ok(())
     }
@@ -266,16 +287,16 @@ impl<'a> Pass<'a, '_> {
             if rela.r_info != RELATIVE {
                 return Ok(index);
             }
-            tell(object, RelaEntry { table, index }, kind, Relocation::from(rela), None, report);
+            let tell = || tell(object, RelaEntry { table, index }, kind, Relocation::from(rela), None, report);
             let place = Vaddr(rela.r_offset);
-            let stored = data.store(place, b.0.wrapping_add_signed(rela.r_addend));
+            let stored = data.store(place, b.0.wrapping_add_signed(rela.r_addend), tell);
             stored.ok_or_else(|| outside(table.tag, index, kind.name(), place))?;
         }
         Ok(table.all.len())
     }
 
-    /// Applies an entry of any other type: binds its symbol, computes the formula, stores the result. An entry that
-    /// needs more than the address of its symbol goes to [`Pass::special`].
+    /// Applies an entry of any other type: binds its symbol, and stores the word that the formula makes of its address. An
+    /// entry that needs more than the address of its symbol goes to [`Pass::special`].
     #[inline(always)]
     fn relocate(&mut self, at: RelaEntry<'_>, rela: &Rela) -> Result<(), ErrorKind> {
         let relocation = Relocation::from(rela);
@@ -287,21 +308,9 @@ impl<'a> Pass<'a, '_> {
         }
         self.look_up(at, relocation.symbol, kind.class())?;
         let Some(address) = self.last.address else { return self.special(at) };
-        tell(self.object, at, kind, relocation, self.last.definition, self.report);
-        self.apply(at, kind, relocation, Value { address: address.0, ..Value::default() })
-    }
-
-    /// Computes the formula of an entry, and stores the result.
-    #[inline(always)]
-    fn apply(&self, at: RelaEntry<'_>, kind: RelocKind, relocation: Relocation, value: Value) -> Result<(), ErrorKind> {
-        let Relocation { place, addend, .. } = relocation;
-        let b = self.object.bias();
-        let stored = match kind.compute(b, b + place, value, addend) {
-            Ok(Write::Word(word)) => self.data.store(place, word),
-            Ok(write) => store(self.object, place, write, self.report),
-            Err(problem) => return self.fault(at.refused(problem)).map(|_: Option<()>| ()),
-        };
-        stored.ok_or_else(|| outside(at.table.tag, at.index, kind.name(), place))
+        let tell = || tell(self.object, at, kind, relocation, self.last.definition, self.report);
+        let stored = self.data.store(relocation.place, kind.word(address, relocation.addend), tell);
+        stored.ok_or_else(|| outside(at.table.tag, at.index, kind.name(), relocation.place))
     }
 
     /// Leaves the slot of a `DT_JMPREL` entry for the first call of its function. `false`: it must be bound now.
@@ -400,7 +409,7 @@ fn tell(
             kind: kind.name().into(),
             formula: kind.formula(),
             symbol: (symbol != 0).then_some(symbol),
-            name: name.map(|s| String::from_utf8_lossy(object.symbols().name(&s)).into_owned()),
+            name: name.map(|s| escape(object.symbols().name(&s)).into_owned()),
             b: object.bias(),
             s: kind.needs_symbol().then(|| Word(definition.map_or(0, |d| d.address.0))),
             a: addend,
@@ -408,7 +417,6 @@ fn tell(
     });
 }
 
-#[inline(always)]
 #[track_caller]
 fn store(object: &Object, place: Vaddr, write: Write, report: Report<'_>) -> Option<()> {
     match write {

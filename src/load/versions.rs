@@ -12,6 +12,7 @@ use crate::host::cpu::cpu_level;
 use crate::load::batch::{Batch, Mapped, Node};
 use crate::load::needed::{Here, object_of_name};
 use crate::object::Object;
+use crate::text::escape;
 
 /// The version by which a library says that its loader must know `DT_RELR`.
 const RELR: &[u8] = b"GLIBC_ABI_DT_RELR";
@@ -27,7 +28,6 @@ pub(crate) fn check(batch: &Batch<Mapped>, here: &Here<'_>, report: Report<'_>) 
     let (nodes, report) = (&batch.nodes, report.at(Stage::Versions));
     for node in nodes.iter().filter(|n| n.is_new()) {
         let object = &*node.object;
-        let mut relr = Relr::Unknown;
         for need in &object.symbols().versions.needs {
             let Some(provider) = provider(node, need.file, nodes, here) else {
                 // A `DT_NEEDED` object that is missing is a fault of its own, which stage 6 has noted.
@@ -36,7 +36,6 @@ pub(crate) fn check(batch: &Batch<Mapped>, here: &Here<'_>, report: Report<'_>) 
                 }
                 continue;
             };
-            relr.see(need, &provider);
             let outcome = outcome(&provider, need);
             report.about(&object.tag).tell(|| Kind::Version {
                 version: text(need.name.text),
@@ -47,7 +46,7 @@ pub(crate) fn check(batch: &Batch<Mapped>, here: &Here<'_>, report: Report<'_>) 
                 here.policy().fault(missing(object, &provider, need), report.about(&object.tag))?;
             }
         }
-        if relr == Relr::Wanted && object.dynamic.relr.is_some() {
+        if object.dynamic.relr.is_some() && is_relr_unsaid(node, nodes, here) {
             here.policy().fault(relr_unsaid(object), report.about(&object.tag))?;
         }
     }
@@ -67,28 +66,13 @@ fn provider(node: &Node, file: &[u8], nodes: &[Node], here: &Here<'_>) -> Option
     of_load.or_else(|| Some(object_of_name(std::str::from_utf8(file).ok()?, here)?.0))
 }
 
-/// Whether a library has to say that it needs a loader that knows `DT_RELR`.
-#[derive(PartialEq)]
-enum Relr {
-    /// Nothing is needed from a C library that has the version.
-    Unknown,
-    /// It is, and the version is not among what is needed.
-    Wanted,
-    /// The version is among what is needed.
-    Said,
-}
-
-impl Relr {
-    fn see(&mut self, need: &Need<'_>, provider: &Object) {
-        if need.name.text == RELR {
-            *self = Relr::Said;
-        } else if *self == Relr::Unknown
-            && need.file.starts_with(b"libc.so.")
-            && provider.symbols().versions.defined.iter().any(|version| version.text == RELR)
-        {
-            *self = Relr::Wanted;
-        }
-    }
+/// Whether a library with `DT_RELR` needs a C library that has a version for such libraries, but not that version of it.
+fn is_relr_unsaid(node: &Node, nodes: &[Node], here: &Here<'_>) -> bool {
+    let needs = &node.object.symbols().versions.needs;
+    let has_it = |o: Arc<Object>| o.symbols().versions.defined.iter().any(|version| version.text == RELR);
+    let offers = |need: &Need<'_>| provider(node, need.file, nodes, here).is_some_and(has_it);
+    !needs.iter().any(|need| need.name.text == RELR)
+        && needs.iter().any(|need| need.file.starts_with(b"libc.so.") && offers(need))
 }
 
 fn relr_unsaid(object: &Object) -> Error {
@@ -158,5 +142,5 @@ fn nobody_called(object: &Object, need: &Need<'_>) -> Error {
 }
 
 fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
+    escape(bytes).into_owned()
 }

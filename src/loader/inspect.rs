@@ -17,6 +17,19 @@ use crate::policy::Faults;
 use crate::text::escape_path;
 
 impl Loader {
+    /// Inspects libraries as if the process had none of its own: what they need is always looked for as a file, also the C
+    /// library, and no symbol is found in the program. That is for libraries of another system. Only
+    /// [`Loader::inspect`] and [`Loader::prepare`] take notice: a second C library cannot run in a process.
+    ///
+    /// ```
+    /// let zlib = dlscope::Loader::new().without_host().inspect("libz.so.1");
+    /// assert!(zlib.faults().is_empty());
+    /// assert!(zlib.objects().iter().any(|object| object.path.ends_with("libc.so.6")));
+    /// ```
+    pub fn without_host(self) -> Loader {
+        self.with(|policy, _| policy.alone = true)
+    }
+
     /// Loads a library as [`Loader::prepare`] does, in an empty namespace, but to learn everything that is wrong: a
     /// dependency that is missing, a version or a symbol that nobody has, thread-local variables without room are
     /// noted, and it goes on without them. None of the library's code runs, and nothing can be called.

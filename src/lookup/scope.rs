@@ -14,7 +14,6 @@ use crate::elf::gnu_hash::GnuHash;
 use crate::elf::symbol::{Class, Probing, Symbol, SymbolTable, Trail, Wanted};
 use crate::error::ErrorKind;
 use crate::event::{Binding, Candidate, Kind, Report};
-use crate::hash::Map;
 use crate::host::{self, Host};
 use crate::lock::Lock;
 use crate::lookup::first::First;
@@ -22,6 +21,8 @@ use crate::memory;
 use crate::namespace::{Members, OneOfAKind};
 use crate::object::Object;
 use crate::policy::{Defined, Policy, StandIn, Whose};
+use crate::text::escape;
+use rustc_hash::FxHashMap as Map;
 
 /// The definitions that the references of a batch can be bound to.
 pub(crate) struct Scope<'a> {
@@ -34,6 +35,9 @@ pub(crate) struct Scope<'a> {
     asked: Vec<InScope<'a>>,
     /// The place of each object in `asked`, by tag.
     places: Map<u32, usize>,
+    /// Whether a name that an object defines itself is looked for by hash in the objects before it, and not in the object
+    /// again. It takes some lookups before that pays.
+    by_hash: bool,
     /// The table that says which object may be the first to have a name. `None` if it does not pay.
     first: Option<Arc<First>>,
     /// The `STB_GNU_UNIQUE` definitions that were chosen so far.
@@ -42,8 +46,11 @@ pub(crate) struct Scope<'a> {
     pub host: &'a Host,
 }
 
+/// With fewer references than this, every lookup goes the plain way.
+const FEW: usize = 32;
+
 /// With fewer references than this, no table is considered.
-const FEW: usize = 300;
+const FEW_FOR_TABLE: usize = 300;
 
 /// One object of a scope beside its hash table. The two stand side by side because the table alone says "no" most of
 /// the time.
@@ -149,13 +156,15 @@ impl<'a> Scope<'a> {
             true => each_once(local.chain(everybodys)),
         };
         let Policy { defined, stand_ins, .. } = policy;
-        Scope { defined, stand_ins, asked, places, first: None, host: unique.host, unique }
+        Scope { defined, stand_ins, asked, places, by_hash: false, first: None, host: unique.host, unique }
     }
 
-    /// Makes a [`First`] table over the scope, if so many `references` pay for it. The first `everybodys` objects are
-    /// those of the global scope.
-    pub(crate) fn make_table(&mut self, references: usize, everybodys: usize, lock: &Lock) {
-        if references < FEW {
+    /// Allows the short cuts that so many `references` pay for. The first `everybodys` objects are those of the global
+    /// scope.
+    pub(crate) fn allow_short_cuts(&mut self, references: usize, everybodys: usize, lock: &Lock) {
+        // A probe that listens closely wants to see every object asked; definitions of the user come before all objects.
+        self.by_hash = references >= FEW && self.defined.is_empty();
+        if references < FEW_FOR_TABLE {
             return;
         }
         // The last object is asked for every name that all others do not have, so the table need not cover it.
@@ -169,11 +178,8 @@ impl<'a> Scope<'a> {
 
     /// The scope as `from`, one of its objects, asks it.
     pub(crate) fn of<'s>(&'s self, from: &'a Object, report: Report<'s>) -> ScopeOf<'s, 'a> {
-        // Two things forbid every short cut: definitions of the user, which come before all objects, and a probe that
-        // wants to see every object asked.
-        let asks_all = !self.defined.is_empty() || report.closely();
-        let place = self.places.get(&from.tag.id).copied().filter(|_| !asks_all);
-        let before = place.map(|place| if from.dynamic.symbolic { 0 } else { place });
+        let place = self.places.get(&from.tag.id).filter(|_| self.by_hash && !report.closely());
+        let before = place.map(|&place| if from.dynamic.symbolic { 0 } else { place });
         let before = before.and_then(|before| self.asked.get(..before)).zip(from.gnu_hash());
         ScopeOf { scope: self, from, symbols: from.symbols(), before, first: self.first.as_deref(), report }
     }
@@ -210,7 +216,12 @@ impl<'a> ScopeOf<'_, 'a> {
         if reference.binds_locally() {
             return Answer::To(definition(self.from, index, reference));
         }
-        if reference.is_exported() && reference.defines(class) && self.is_first(index) {
+        if let Some(before) = &self.before
+            && !reference.is_plain()
+            && reference.is_exported()
+            && reference.defines(class)
+            && self.is_first(before, index)
+        {
             return Answer::To(self.scope.found(self.from, index, reference));
         }
         match self.search(index, reference, class) {
@@ -225,15 +236,15 @@ impl<'a> ScopeOf<'_, 'a> {
     /// asked.
     #[inline(always)]
     pub(crate) fn own_address(&self, index: u32) -> Option<Addr> {
+        let before = self.before.as_ref()?;
         let symbol = self.symbols.get(index).filter(|symbol| symbol.is_plain())?;
-        self.is_first(index).then(|| self.from.bias() + symbol.value())
+        self.is_first(before, index).then(|| self.from.bias() + symbol.value())
     }
 
-    /// Whether no object that is asked before this one can have the name of symbol `index`, which this one defines. No
+    /// Whether no object that is asked `before` this one can have the name of symbol `index`, which this one defines. No
     /// name is read for that, because the object's own hash chain has all but the lowest bit of the hash.
     #[inline(always)]
-    fn is_first(&self, index: u32) -> bool {
-        let Some((before, gnu)) = &self.before else { return false };
+    fn is_first(&self, (before, gnu): &(&[InScope<'a>], GnuHash<'a>), index: u32) -> bool {
         gnu.half_hash(index).is_some_and(|hash| nobody_has(before, self.first, hash))
     }
 
@@ -242,13 +253,43 @@ impl<'a> ScopeOf<'_, 'a> {
     #[inline(never)]
     fn search(&self, index: u32, reference: Symbol<'a>, class: Class) -> Option<Definition<'a>> {
         let wanted = self.symbols.wanted(index, &reference, class);
-        let mut candidates = None;
+        let (own, mut candidates) = (definition(self.from, index, reference), None);
         let found = match self.report.closely() {
-            true => self.scope.find_for(self.from, index, reference, &wanted, candidates.insert(Vec::new())),
-            false => self.scope.find_for(self.from, index, reference, &wanted, &mut ()),
+            true => self.find_for(own, &wanted, candidates.insert(Vec::new())),
+            false => self.find_for(own, &wanted, &mut ()),
         };
-        tell(&wanted, candidates, found, self.report);
+        self.report.tell_each(|| lookup_event(&wanted, candidates.unwrap_or_default(), found));
         found
+    }
+
+    /// The definition that the symbol `own` of the object is bound to.
+    fn find_for<W: Witness>(
+        &self,
+        own: Definition<'a>,
+        wanted: &Wanted<'_>,
+        witness: &mut W,
+    ) -> Option<Definition<'a>> {
+        let ScopeOf { scope, from, .. } = *self;
+        if !scope.defined.is_empty()
+            && let Some(&address) = scope.defined.get(wanted.name)
+        {
+            return Some(Definition { object: None, address, ..own });
+        }
+        let found = scope.find(from, wanted, witness);
+        // A reference to a protected symbol binds to the object's own definition. But if the program has a canonical
+        // PLT entry for the function, that entry *is* the function's address for everyone, or pointers to it would not
+        // be equal.
+        if own.symbol.is_protected() && !own.symbol.is_undefined() && found.is_some_and(|f| !is_of(&f, from)) {
+            let real = Wanted::new(wanted.name, wanted.version, Class::Plt);
+            let elsewhere =
+                wanted.class == Class::Plt || scope.find(from, &real, witness).is_none_or(|f| !is_of(&f, from));
+            if elsewhere {
+                return Some(own);
+            }
+        }
+        let found = found?;
+        let stand_in = found.object.and_then(|object| stand_in(scope.stand_ins, object, wanted.name, wanted.hash));
+        Some(stand_in.map_or(found, |address| Definition { object: None, address, ..found }))
     }
 
     /// Asks the processor for what [`ScopeOf::bind`] will read first of symbol `index`, without waiting for it.
@@ -275,7 +316,7 @@ impl<'a> ScopeOf<'_, 'a> {
         };
         let wanted = self.symbols.wanted(index, &reference, class);
         ErrorKind::UndefinedSymbol {
-            symbol: String::from_utf8_lossy(wanted.name).into_owned(),
+            symbol: escape(wanted.name).into_owned(),
             version: wanted.version_text(),
             wanted_by,
             searched: self.scope.searched(self.from),
@@ -288,37 +329,6 @@ impl<'a> Scope<'a> {
     fn searched(&self, from: &Object) -> Vec<String> {
         let first = from.dynamic.symbolic.then_some(from);
         first.into_iter().chain(self.asked.iter().map(|a| a.object)).map(|o| o.tag.short().into()).collect()
-    }
-
-    fn find_for<W: Witness>(
-        &self,
-        from: &'a Object,
-        index: u32,
-        reference: Symbol<'a>,
-        wanted: &Wanted<'_>,
-        witness: &mut W,
-    ) -> Option<Definition<'a>> {
-        let own = definition(from, index, reference);
-        if !self.defined.is_empty()
-            && let Some(&address) = self.defined.get(wanted.name)
-        {
-            return Some(Definition { object: None, address, ..own });
-        }
-        let found = self.find(from, wanted, witness);
-        // A reference to a protected symbol binds to the object's own definition. But if the program has a canonical
-        // PLT entry for the function, that entry *is* the function's address for everyone, or pointers to it would not
-        // be equal.
-        if own.symbol.is_protected() && !own.symbol.is_undefined() && found.is_some_and(|f| !is_of(&f, from)) {
-            let real = Wanted::new(wanted.name, wanted.version, Class::Plt);
-            let elsewhere =
-                wanted.class == Class::Plt || self.find(from, &real, witness).is_none_or(|f| !is_of(&f, from));
-            if elsewhere {
-                return Some(own);
-            }
-        }
-        let found = found?;
-        let stand_in = found.object.and_then(|object| stand_in(self.stand_ins, object, wanted.name, wanted.hash));
-        Some(stand_in.map_or(found, |address| Definition { object: None, address, ..found }))
     }
 
     fn find<W: Witness>(&self, from: &'a Object, wanted: &Wanted<'_>, witness: &mut W) -> Option<Definition<'a>> {
@@ -428,20 +438,14 @@ pub(crate) fn ask_in_turn<'o, W: Witness>(
     (objects.len(), None)
 }
 
-/// Tells probes of a lookup, with every object that was asked.
-#[inline(always)]
-#[track_caller]
-pub(crate) fn tell(
-    wanted: &Wanted<'_>,
-    candidates: Option<Vec<Candidate>>,
-    found: Option<Definition<'_>>,
-    report: Report<'_>,
-) {
-    report.tell_each(|| Kind::Lookup {
-        name: String::from_utf8_lossy(wanted.name).into_owned(),
+/// The event of a lookup, with every object that was asked.
+#[cold]
+pub(crate) fn lookup_event(wanted: &Wanted<'_>, candidates: Vec<Candidate>, found: Option<Definition<'_>>) -> Kind {
+    Kind::Lookup {
+        name: escape(wanted.name).into_owned(),
         version: wanted.version_text(),
         hash: wanted.hash,
-        candidates: candidates.unwrap_or_default(),
+        candidates,
         found: found.map(|d| Binding {
             object: d.object.map(|o| o.tag.clone()),
             symbol: d.object.map(|_| d.index),
@@ -449,7 +453,7 @@ pub(crate) fn tell(
             version: d.object.and_then(|o| o.symbols().version_text(d.index)),
             ours: d.object.is_none(),
         }),
-    });
+    }
 }
 
 /// The bytes of a C string without its NUL; `None` for null.

@@ -1,11 +1,11 @@
 //! Calls of foreign code: constructors, destructors, resolvers. The changes that they make in the memory of objects are
 //! told as events, too.
 
-use std::collections::BTreeMap;
 use std::ffi::{c_char, c_int};
 
+use super::watch::Watch;
 use super::{Memory, pointer};
-use crate::elf::addr::{Addr, PAGE, Vaddr};
+use crate::elf::addr::Addr;
 use crate::event::{Hex, Kind, Purpose, Report};
 
 /// The arguments that every constructor gets.
@@ -129,80 +129,4 @@ fn watched<R>(
         report.tell(|| Kind::Changed { address, before: Hex(before), after: Hex(after) });
     }
     result
-}
-
-/// The writable memory of objects as it was last seen. It is kept from call to call, so that each call costs one
-/// comparison and not two copies.
-#[derive(Default)]
-pub(crate) struct Watch {
-    seen: BTreeMap<Addr, Vec<u8>>,
-}
-
-impl Watch {
-    /// Copies the memory of objects that came since the last look, and forgets that of objects that went.
-    fn look(&mut self, around: &(impl Around + ?Sized)) {
-        let mut here = Vec::new();
-        around.each(&mut |memory| {
-            for (at, range) in memory.writable_ranges() {
-                let length = range.end.0 - range.start.0;
-                if self.seen.get(&at).is_none_or(|seen| seen.len() as u64 != length) {
-                    self.seen.insert(at, memory.copy(range).unwrap_or_default());
-                }
-                here.push(at);
-            }
-        });
-        self.seen.retain(|at, _| here.contains(at));
-    }
-
-    /// Notes a word that the loader itself stored at `place` since the last call. The loader told of it, so the next
-    /// call must not be said to have changed it.
-    pub(crate) fn stored(&mut self, memory: &Memory, place: Vaddr) {
-        let address = memory.bias() + place;
-        let Some((start, seen)) = self.seen.range_mut(..=address).next_back() else { return };
-        let from = (address.0 - start.0) as usize;
-        let Some(word) = seen.get_mut(from..).map(|rest| rest.iter_mut().take(8)) else { return };
-        let length = word.len() as u64;
-        let now = memory.copy(place..Vaddr(place.0 + length)).unwrap_or_default();
-        word.zip(now).for_each(|(old, new)| *old = new);
-    }
-
-    /// The bytes that differ from what was seen: address, before, after. Objects that came or went since have events of
-    /// their own.
-    fn changes(&mut self, around: &(impl Around + ?Sized)) -> Vec<(Addr, Vec<u8>, Vec<u8>)> {
-        let mut changes = Vec::new();
-        around.each(&mut |memory| {
-            for (at, range) in memory.writable_ranges() {
-                let Some(seen) = self.seen.get_mut(&at) else { continue };
-                // Compared page by page: most pages did not change.
-                for (number, old) in seen.chunks_mut(PAGE as usize).enumerate() {
-                    let from = number as u64 * PAGE;
-                    let page = Vaddr(range.start.0 + from)..Vaddr(range.start.0 + from + old.len() as u64);
-                    if memory.differs(page.start, old) {
-                        let now = memory.copy(page).unwrap_or_default();
-                        changes.extend(differences(Addr(at.0 + from), old, &now));
-                        old.copy_from_slice(&now);
-                    }
-                }
-            }
-        });
-        changes
-    }
-}
-
-/// The runs of bytes in which two states of the same memory differ.
-fn differences(start: Addr, old: &[u8], new: &[u8]) -> Vec<(Addr, Vec<u8>, Vec<u8>)> {
-    let mut runs: Vec<(usize, usize)> = Vec::new();
-    // Compared word by word, so that a variable which changed in some of its bytes is told as a whole.
-    for (index, (a, b)) in old.chunks(8).zip(new.chunks(8)).enumerate() {
-        if a != b {
-            let (from, to) = (index * 8, index * 8 + a.len());
-            match runs.last_mut() {
-                Some(last) if last.1 == from => last.1 = to,
-                _ => runs.push((from, to)),
-            }
-        }
-    }
-    runs.into_iter()
-        .map(|(from, to)| (Addr(start.0 + from as u64), old[from..to].to_vec(), new[from..to].to_vec()))
-        .collect()
 }

@@ -1,4 +1,4 @@
-//! Stores of single words into an object's memory, and the populating of pages for many such stores.
+//! Stores of words that need more than a check of their place, and the populating of pages for many stores.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,76 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use nix::sys::mman::{self, MmapAdvise};
 
 use super::{Memory, Region, fits, name_of, pointer, raw};
-use crate::elf::addr::{Addr, Vaddr, Word, page_up};
+use crate::elf::addr::{Vaddr, Word, page_up};
 use crate::event::{Kind, Report};
 
-/// A number that relocations store.
-pub(crate) trait Storable: Copy + Into<u64> {}
-impl Storable for u64 {}
-impl Storable for u32 {}
-
-/// The words of an object's data segment. A copy of the segment's bounds is kept here, so that a loop which stores many
-/// words checks each of them with one comparison.
-#[derive(Clone, Copy)]
-pub(crate) struct DataWords<'m> {
-    memory: &'m Memory,
-    report: Report<'m>,
-    /// `B`, the load bias.
-    bias: u64,
-    start: u64,
-    /// How many places, from the start of the segment on, have room for a whole word. It is 0 if probes are told of
-    /// every store: then [`Memory::store`] does all of them.
-    room: u64,
-}
-
-impl DataWords<'_> {
-    /// [`Memory::store`] for a word that most likely lies in the data segment.
-    #[track_caller]
-    #[inline(always)]
-    pub(crate) fn store(&self, place: Vaddr, value: u64) -> Option<()> {
-        if place.0.wrapping_sub(self.start) >= self.room {
-            return self.memory.store(place, value, self.report);
-        }
-        let slot = pointer(Addr(self.bias.wrapping_add(place.0))).cast::<u64>();
-        // SAFETY: as for `Memory::store`: the whole word lies in the writable segment.
-        unsafe { slot.write_unaligned(value) };
-        Some(())
-    }
-}
-
 impl Memory {
-    /// Stores `value`, 4 or 8 bytes, at `place`. `None`: that is not inside a writable segment, and nothing is stored.
-    #[track_caller]
-    #[inline(never)]
-    pub(crate) fn store<V: Storable>(&self, place: Vaddr, value: V, report: Report<'_>) -> Option<()> {
-        let size = size_of::<V>() as u64;
-        if !fits(&self.data, place, size) && !self.may_store(place, size) {
-            return None;
-        }
-        let address = self.bias + place;
-        let slot = pointer(address).cast::<V>();
-        if report.closely() {
-            // SAFETY: as for the write below; a writable segment that was checked is readable, too.
-            let before = unsafe { slot.read_unaligned() };
-            report.tell_each(|| Kind::Store {
-                address,
-                before: Word(before.into()),
-                after: Word(value.into()),
-                size: size_of::<V>() as u8,
-            });
-        }
-        // SAFETY: the whole slot lies in a segment of ours that is mapped writable at this stage; no Rust
-        // reference to memory in writable segments is ever made.
-        unsafe { slot.write_unaligned(value) };
-        Some(())
-    }
-
-    /// The words of the data segment, for a loop that stores many of them.
-    pub(crate) fn data_words<'m>(&'m self, report: Report<'m>) -> DataWords<'m> {
-        let room = if report.closely() { 0 } else { (self.data.end.0 - self.data.start.0).saturating_sub(7) };
-        DataWords { memory: self, report, bias: self.bias.0, start: self.data.start.0, room }
-    }
-
     /// Takes the page faults of `range` all at once: the kernel copies its pages for this process
     /// (`MADV_POPULATE_WRITE`, Linux 5.14), for half of what the faults would cost. The bytes stay, but each page is a
     /// copy from now on, so this is only for pages that will be written to. An older kernel refuses, and the faults
@@ -117,7 +51,7 @@ impl Memory {
 
     /// Whether `size` bytes at `place` may be written in a segment other than the last writable one, which `data` is.
     #[cold]
-    fn may_store(&self, place: Vaddr, size: u64) -> bool {
+    pub(super) fn may_store(&self, place: Vaddr, size: u64) -> bool {
         let text_open = self.text_open.load(Ordering::Relaxed);
         let may = |r: &Region| (r.prot.writable() || text_open) && fits(&r.range, place, size);
         self.owned.is_some() && self.regions.iter().any(may)

@@ -1,19 +1,19 @@
 //! The objects of one namespace: the names that mean them, who needs whom, and what keeps each of them mapped.
 //!
-//! glibc `_dl_close_worker`. An object stays mapped if it was opened and not closed, or if an object that stays needs
-//! it or is bound to it. This is decided by a walk from the objects in use, never by counting references down.
+//! An object stays mapped if it was opened and not closed, or if an object that stays needs it or is bound to it. Which
+//! ones go is found out in `unneeded.rs`.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::Ordering;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use super::Namespace;
-use super::order::{dependencies_first, search_order};
+use super::order::search_order;
+use super::unneeded::{Users, reldeps};
 use crate::elf::dynamic::DF_1_NODELETE;
-use crate::hash::Map;
 use crate::host::Host;
 use crate::object::{FileId, Object};
 use crate::policy::Mode;
+use rustc_hash::FxHashMap as Map;
 
 /// Where an object is in its life, as far as its own code is concerned.
 ///
@@ -22,8 +22,11 @@ use crate::policy::Mode;
 /// | `Fresh` | published; no constructor has run | `load::init` → `Initialising` |
 /// | `Initialising` | its constructors are running, or one threw | `load::init`, behind the last one → `Ready` |
 /// | `Ready` | complete | `load::close`: unneeded → `Closing`; at exit → `Over` |
-/// | `Closing` | destructors are running, or ran; loads pass it over | `load::close` removes and unmaps it |
-/// | `Over` | destructors are running, or ran; it can still be opened and used | nobody: the process ends |
+/// | `Closing` | destructors are due, running, or ran; loads pass it over | `load::close` removes and unmaps it |
+/// | `Over` | destructors are due, running, or ran; it can still be opened and used | nobody: the process ends |
+///
+/// At exit `Initialising` becomes `Over`, too: one of its constructors called `exit`. [`Member::finished`] tells whether the
+/// destructors have begun, which they do once: a destructor may call `exit` in the middle of a close.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
     /// Published, before its constructors.
@@ -32,9 +35,9 @@ pub(crate) enum Life {
     Initialising,
     /// Complete.
     Ready,
-    /// In its destructors, or behind them, on its way out of the process.
+    /// Before, in or behind its destructors, on its way out of the process.
     Closing,
-    /// In its destructors, or behind them, at the end of the process.
+    /// Before, in or behind its destructors, at the end of the process.
     Over,
 }
 
@@ -68,6 +71,10 @@ pub(crate) struct Member {
     /// `RTLD_DEEPBIND`: its references ask the local scope before the global one.
     pub deep: bool,
     pub life: Life,
+    /// Its destructors began.
+    pub finished: bool,
+    /// What it uses is counted: `unneeded.rs`.
+    pub(super) counted: bool,
     /// Nothing needs it any more. It will be unloaded, and no reference of a staying object may be bound to it.
     pub doomed: bool,
     /// The tags of the opened libraries whose closure it is in, in the order of their opening. Its first calls ask
@@ -85,14 +92,21 @@ pub(crate) struct OneOfAKind {
 }
 
 /// The tags of the objects that an object keeps in the process.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Edges {
     /// Its direct dependencies in the order of `DT_NEEDED`, then what it filters.
     pub needs: Vec<u32>,
     /// The objects that are asked for symbols before it is: `DT_FILTER` and `DT_AUXILIARY`.
     pub filtees: Vec<u32>,
-    /// The objects whose definitions its references are bound to. glibc: `l_reldeps`.
+    /// The objects whose definitions its references are bound to, in the order of binding. glibc: `l_reldeps`.
     pub bound: Vec<u32>,
+    /// Of a library that was opened with dependencies: the members among them and itself, in the order of constructors.
+    pub all: Vec<u32>,
+    /// Whether `all` stays as it is: the library was opened, or another one was closed that was opened and needs it. glibc
+    /// gives an object a search list of its own then, and sorts no more.
+    pub all_is_known: bool,
+    /// Whether it was bound to objects that it did not need itself, when it was opened as the dependency of another one.
+    pub was_bound: bool,
 }
 
 impl Member {
@@ -108,6 +122,8 @@ impl Member {
             pinned,
             deep,
             life: Life::Fresh,
+            finished: false,
+            counted: false,
             doomed: false,
             scopes: Vec::new(),
         }
@@ -122,7 +138,7 @@ impl Member {
 /// All members, in the order of loading (tags ascend), and the names that mean them.
 #[derive(Clone, Default)]
 pub(crate) struct Members {
-    list: BTreeMap<u32, Member>,
+    pub(super) list: BTreeMap<u32, Member>,
     /// The tags of the members of the global scope, in the order in which they entered it.
     global: Vec<u32>,
     names: Map<Arc<str>, u32>,
@@ -136,6 +152,8 @@ pub(crate) struct Members {
     /// The hold of the lock in which unneeded members are being unloaded: that is under way further up on the stack of
     /// the lock's owner.
     pub sweeping: Option<u32>,
+    /// How many members use each one, and which may be unneeded.
+    pub(super) users: Users,
     /// The host's objects as the last load saw them.
     pub host: Option<Host>,
 }
@@ -218,12 +236,16 @@ impl Members {
         }
     }
 
-    /// Counts one more use of the member `root`, whose closure is `ids`. Tags of host objects mean no member, and
-    /// change nothing.
-    pub(crate) fn opened(&mut self, root: u32, ids: &[u32], mode: Mode) {
+    /// Counts one more use of the member `root`, whose closure is `ids`; `order` are the members of it in the order of
+    /// constructors. Tags of host objects mean no member, and change nothing.
+    pub(crate) fn opened(&mut self, root: u32, ids: &[u32], order: &[u32], mode: Mode) {
         if let Some(member) = self.list.get_mut(&root) {
             member.opens += 1;
             member.pinned |= mode.pinned;
+            if order.len() > 1 && !std::mem::replace(&mut member.edges.all_is_known, true) {
+                member.edges.was_bound = !member.scopes.is_empty() && reldeps(member).next().is_some();
+                member.edges.all = order.into();
+            }
         }
         for id in ids {
             if let Some(member) = self.list.get_mut(id)
@@ -265,10 +287,13 @@ impl Members {
         if member.pinned {
             self.unique.retain(|_, (object, _)| *object != id);
         }
-        // Only an opened library can be in the `scopes` of others, and then it is in its own, too.
-        if member.scopes.contains(&id) {
-            self.list.values_mut().for_each(|m| m.scopes.retain(|root| *root != id));
+        // Only an opened library can be in the `scopes` of others, and those are in its closure.
+        for other in &member.edges.all {
+            let Some(other) = self.list.get_mut(other) else { continue };
+            other.scopes.retain(|root| *root != id);
+            other.edges.all_is_known = true;
         }
+        self.users.removed(&member);
         Some(member)
     }
 
@@ -334,52 +359,6 @@ impl Members {
         let root = self.get(object.tag.id).and_then(|member| self.object(*member.scopes.first()?));
         let scope = self.closure(root.as_ref().unwrap_or(object), host);
         if scope.iter().any(|o| o.tag.id == object.tag.id) { scope } else { self.closure(object, host) }
-    }
-
-    /// The members that nothing uses any more, in the order of their destructors: users before what they use.
-    fn unneeded(&self) -> Vec<u32> {
-        let mut kept: BTreeSet<u32> = BTreeSet::new();
-        let in_use = |m: &&Member| {
-            m.opens > 0 || m.pinned || m.object.thread_destructors.load(Ordering::SeqCst) > 0 || m.life != Life::Ready
-        };
-        let mut to_visit: Vec<u32> = self.list.values().filter(in_use).map(|m| m.object.tag.id).collect();
-        while let Some(id) = to_visit.pop() {
-            if let Some(member) = self.list.get(&id)
-                && kept.insert(id)
-            {
-                to_visit.extend(member.edges.needs.iter().chain(&member.edges.bound));
-            }
-        }
-        self.fini_order(|id| !kept.contains(&id))
-    }
-
-    /// Marks the members that nothing uses any more as doomed, and returns them in the order of their destructors. From
-    /// now on no first call binds to them.
-    pub(crate) fn doom_unneeded(&mut self) -> Vec<u32> {
-        let unneeded = self.unneeded();
-        for id in &unneeded {
-            if let Some(member) = self.list.get_mut(id) {
-                member.doomed = true;
-            }
-        }
-        unneeded
-    }
-
-    /// The chosen members in the order of their destructors: the reverse of dependencies first.
-    pub(crate) fn fini_order(&self, chosen: impl Fn(u32) -> bool) -> Vec<u32> {
-        let ids: Vec<u32> = self.list.keys().copied().collect();
-        let place: Map<u32, usize> = ids.iter().enumerate().map(|(at, &id)| (id, at)).collect();
-        let needs: Vec<Vec<usize>> = self
-            .list
-            .values()
-            .map(|m| m.edges.needs.iter().chain(&m.edges.bound).filter_map(|id| place.get(id).copied()).collect())
-            .collect();
-        dependencies_first(needs.len(), |at| &needs[at])
-            .into_iter()
-            .rev()
-            .map(|at| ids[at])
-            .filter(|&id| chosen(id))
-            .collect()
     }
 }
 

@@ -12,6 +12,7 @@ use crate::policy::{Policy, StandIn};
 
 pub(crate) mod members;
 pub(crate) mod order;
+mod unneeded;
 pub(crate) use members::{Binder, Edges, Kept, Life, Member, Members, OneOfAKind};
 
 /// How often any namespace was changed.
@@ -83,6 +84,11 @@ pub(crate) fn process_wide(stand_ins: &'static [StandIn]) -> &'static Arc<Namesp
 /// Makes `namespace` the process-wide one. `false`: there is one already.
 pub(crate) fn make_process_wide(namespace: Arc<Namespace>) -> bool {
     PROCESS_WIDE.set(namespace).is_ok()
+}
+
+/// Whether this is the process-wide namespace.
+pub(crate) fn is_process_wide(namespace: &Arc<Namespace>) -> bool {
+    PROCESS_WIDE.get().is_some_and(|process_wide| Arc::ptr_eq(process_wide, namespace))
 }
 
 /// Every namespace that has an object. It lives on without its `Loader`, because an object may be there for good. The

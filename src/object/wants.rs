@@ -42,10 +42,7 @@ impl Wants {
         dynamic: &Dynamic,
         string: &dyn Fn(StrOffset, &'static str) -> Result<Arc<str>, ErrorKind>,
     ) -> Result<Wants, ErrorKind> {
-        let mut needed = Vec::with_capacity(dynamic.needed.len());
-        for &name in &dynamic.needed {
-            needed.push(string(name, "DT_NEEDED")?);
-        }
+        let needed = dynamic.needed.iter().map(|&n| string(n, "DT_NEEDED")).collect::<Result<_, _>>()?;
         let filters = dynamic.filters.iter().map(|&(n, must)| Ok((string(n, "DT_FILTER")?, must)));
         let filters = filters.collect::<Result<_, _>>()?;
         let rpath = dynamic.rpath.map(|s| string(s, "DT_RPATH")).transpose()?;
@@ -69,12 +66,8 @@ pub(super) fn string(
     field: &'static str,
     section: Vaddr,
 ) -> Result<Arc<str>, ErrorKind> {
-    symbols.string(offset.0).map(text).ok_or_else(|| {
+    symbols.string(offset.0).map(|bytes| escape(bytes).into()).ok_or_else(|| {
         let expected = "an offset of a string in DT_STRTAB";
         ErrorKind::malformed(field, section, format!("{:#x}", offset.0), expected, "gABI, \"Dynamic Section\"")
     })
-}
-
-fn text(bytes: &[u8]) -> Arc<str> {
-    escape(bytes).into()
 }

@@ -31,6 +31,7 @@ use crate::memory::{Around, Memory, Watch};
 use crate::namespace::{Binder, Member, Members, Namespace};
 use crate::object::Object;
 use crate::runtime::ifunc;
+use crate::text::escape;
 
 mod trampoline;
 
@@ -89,7 +90,7 @@ fn stays_writable(object: &Object, place: Vaddr) -> bool {
 
 fn name_of(object: &Object, symbol: u32) -> Option<String> {
     let entry = object.symbols().get(symbol)?;
-    Some(String::from_utf8_lossy(object.symbols().name(&entry)).into_owned())
+    Some(escape(object.symbols().name(&entry)).into_owned())
 }
 
 // ── the first call ───────────────────────────────────────────────────────────────────────────────────────
@@ -252,11 +253,7 @@ impl<'c> Call<'c> {
             if !leaves && members.get(provider).is_none_or(Member::is_leaving) {
                 return false;
             }
-            if let Some(own) = members.get_mut(id)
-                && !own.edges.bound.contains(&provider)
-            {
-                own.edges.bound.push(provider);
-            }
+            members.bind(id, provider);
             true
         })
     }

@@ -4,6 +4,7 @@
 pub(crate) mod gdb;
 pub(crate) mod ifunc;
 pub(crate) mod lazy;
+pub(crate) mod present;
 mod state;
 pub(crate) mod tls;
 pub mod unwind;

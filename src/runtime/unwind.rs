@@ -18,13 +18,13 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering,
 use goblin::elf64::program_header::PT_GNU_EH_FRAME;
 
 use crate::elf::addr::{Addr, Vaddr};
-use crate::elf::{u16_at, u32_at};
+use crate::elf::addr::{u16_at, u32_at};
 use crate::event::{Kind, Report};
 use crate::host;
 use crate::lock::{Guarded, Lock, is_borrowing, without_fork};
 use crate::namespace::{find_object_now, namespaces};
 use crate::object::Object;
-use crate::runtime::tls;
+use crate::runtime::{present, tls};
 
 unsafe extern "C" {
     // libgcc_s, which every Rust program has for its own panics.
@@ -45,14 +45,13 @@ fn eh_frame(object: &Object) -> Option<Addr> {
     }
     let distance = u32_at(&bytes, 4)? as i32;
     let table = Vaddr(header.vaddr.0.checked_add(4)?.checked_add_signed(distance.into())?);
-    let records = object.memory.copy_tail(table)?;
-    let mut at = 0_usize;
+    let mut at = table;
     loop {
-        match u32_at(&records, at)? {
+        match object.memory.half_word(at)? {
             0 => return Some(object.bias() + table),
             // The 64-bit form, which nobody emits for x86_64.
             u32::MAX => return None,
-            length => at = at.checked_add(4)?.checked_add(length as usize)?,
+            length => at = Vaddr(at.0.checked_add(4)?.checked_add(length.into())?),
         }
     }
 }
@@ -119,28 +118,41 @@ struct List {
 static VERSION: AtomicU64 = AtomicU64::new(0);
 static LISTS: [AtomicPtr<List>; 2] = [AtomicPtr::new(ptr::null_mut()), AtomicPtr::new(ptr::null_mut())];
 
+/// Takes the objects `gone` out of what signal handlers and allocators see (`present`).
+pub(crate) fn hide(gone: &[u32], lock: &Lock) {
+    if is_interposed() {
+        present::publish(gone, lock);
+    }
+}
+
+/// Takes an object out of the current list, which is about to be unmapped: its place becomes empty, until the next list
+/// is made.
+pub(crate) fn withdraw(object: &Object, _: &Lock) {
+    REMOVED.fetch_add(1, Ordering::Relaxed);
+    let list = LISTS[VERSION.load(Ordering::Relaxed) as usize % 2].load(Ordering::Relaxed);
+    // SAFETY: a list is never freed.
+    let Some(list) = (unsafe { list.as_ref() }) else { return };
+    let start = (object.bias() + object.memory.span().start).0;
+    let places = &list.places[..list.length.load(Ordering::Relaxed).min(list.places.len())];
+    if let Ok(at) = places.binary_search_by_key(&start, |place| place.start.load(Ordering::Relaxed)) {
+        // A reader sees either the object or nothing.
+        places[at].end.store(0, Ordering::Relaxed);
+    }
+}
+
 /// Fills the list that is not in use with the objects as they are now, and makes it the current one.
 pub(crate) fn publish(new: usize, lock: &Lock) {
     ADDED.fetch_add(new as u64, Ordering::Relaxed);
-    fill_without(&[], lock);
-}
-
-/// The same without the objects `gone`, which are about to be unmapped.
-pub(crate) fn publish_without(gone: &[u32], lock: &Lock) {
-    REMOVED.fetch_add(gone.len() as u64, Ordering::Relaxed);
-    fill_without(gone, lock);
-}
-
-fn fill_without(gone: &[u32], lock: &Lock) {
     if !is_interposed() {
         return;
     }
+    present::publish(&[], lock);
     static SORTED: Guarded<Vec<[u64; 5]>> = Guarded::new(Vec::new());
     let mut sorted = SORTED.borrow(lock);
     sorted.clear();
     for namespace in namespaces(lock) {
         sorted.reserve_exact(namespace.members(lock).len());
-        for member in namespace.members(lock).iter().filter(|m| !gone.contains(&m.object.tag.id)) {
+        for member in namespace.members(lock).iter() {
             let object = &member.object;
             let span = object.memory.span();
             let table = |p_type| object.image.segment(p_type).map_or(0, |s| (object.bias() + s.vaddr).0);
@@ -238,6 +250,10 @@ pub unsafe extern "C" fn find_object(pc: *mut c_void, result: *mut DlFindObject)
 #[doc(hidden)]
 pub unsafe extern "C" fn iterate_phdr(visit: Option<Visit>, data: *mut c_void) -> c_int {
     let Some(visit) = visit else { return 0 };
+    if ptr::fn_addr_eq(visit, host::LOADERS) {
+        // SAFETY: as the loader called this one.
+        return unsafe { host::real::iterate()(Some(visit), data) };
+    }
     let (adds, subs) = (ADDED.load(Ordering::Relaxed), REMOVED.load(Ordering::Relaxed));
     // Copies first, a few at a time: no lock is held while the callback runs. It may ask for symbols or open libraries, and
     // glibc's own lock, held meanwhile, would then wait for a thread that waits for it. And nothing is allocated, because a
@@ -270,10 +286,7 @@ pub unsafe extern "C" fn iterate_phdr(visit: Option<Visit>, data: *mut c_void) -
             return stopped;
         }
     }
-    if is_borrowing() {
-        return 0;
-    }
-    let stopped = find_object_now(|object| {
+    let show = |object: &Object, tls: Option<&tls::Module>| {
         let headers = object.program_headers();
         // SAFETY: an all-zero `dl_phdr_info` is valid.
         let mut info: nix::libc::dl_phdr_info = unsafe { std::mem::zeroed() };
@@ -284,14 +297,19 @@ pub unsafe extern "C" fn iterate_phdr(visit: Option<Visit>, data: *mut c_void) -
         info.dlpi_phnum = headers.len() as u16;
         info.dlpi_adds = start.of_glibc.0 + adds;
         info.dlpi_subs = start.of_glibc.1 + subs;
-        if let Some(module) = object.tls_module {
-            info.dlpi_tls_modid = module as usize;
-            info.dlpi_tls_data = tls::existing(module).cast();
+        if let Some(module) = tls {
+            info.dlpi_tls_modid = module.id as usize;
+            info.dlpi_tls_data = module.existing().cast();
         }
         // SAFETY: the caller's callback, with what glibc would pass.
         let stopped = unsafe { visit(&mut info, size_of::<nix::libc::dl_phdr_info>(), data) };
         (stopped != 0).then_some(stopped)
-    });
+    };
+    let stopped = match present::now() {
+        Some(now) => now.iter().find_map(|each| show(&each.object, each.tls.as_deref())),
+        None if is_borrowing() => None,
+        None => find_object_now(|object| show(object, object.tls_module.and_then(tls::Module::find).as_deref())),
+    };
     stopped.unwrap_or(0)
 }
 

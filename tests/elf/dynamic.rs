@@ -45,3 +45,9 @@ fn a_host_pointer_counts_as_relocated_iff_it_lies_inside_the_object() {
     assert_eq!(pointer(0x7000_0318), Vaddr(0x318));
     assert_eq!(pointer(0x318), Vaddr(0x318));
 }
+
+#[test]
+fn tables_that_leave_the_address_space_are_no_overlap() {
+    let d = parse(&[(DT_RELA, 0x100), (DT_RELASZ, 24), (DT_JMPREL, 0x128), (DT_PLTRELSZ, u64::MAX - 15)]).unwrap();
+    assert_eq!(d.rela, Some(Table { at: Vaddr(0x100), length: 24 }));
+}

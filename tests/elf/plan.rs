@@ -124,3 +124,39 @@ fn each_bad_field_is_refused_by_name() {
     assert!(refused(vec![load(PF_R | PF_W | PF_X, 0, 0, 8, 8)]).contains("PT_LOAD"));
     assert!(refused(vec![]).contains("PT_LOAD"));
 }
+
+#[test]
+fn segments_share_a_page_only_if_it_suits_both() {
+    let data = load(PF_R | PF_W, 0x1000, 0x1000, 0x100, 0x100);
+    for (other, suits) in [
+        (load(PF_R | PF_W, 0x1200, 0x1200, 0x100, 0x100), true),
+        (load(PF_R | PF_W, 0x1200, 0x1200, 0, 8), true),
+        (load(PF_R, 0x1200, 0x1200, 0, 8), false),
+        (load(PF_R | PF_X, 0x1200, 0x1200, 0x100, 0x100), false),
+        (load(0, 0x1200, 0x1200, 0, 8), false),
+        (load(PF_R | PF_W, 0x3200, 0x1200, 0x100, 0x100), false),
+        (load(PF_R, 0x1200, 0x2200, 0x100, 0x100), true),
+    ] {
+        match Plan::new(&image(vec![data.clone(), other.clone()])) {
+            Ok(_) => assert!(suits, "{other:?}"),
+            Err(ErrorKind::Malformed { field, .. }) => {
+                assert!(!suits && field.ends_with("p_vaddr with p_flags"), "{field}: {other:?}");
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn zeros_in_a_shared_page_leave_the_bytes_before_them() {
+    let segments = vec![load(PF_R | PF_W, 0, 0, 0x100, 0x100), load(PF_R | PF_W, 0x200, 0x200, 0, 0x1000)];
+    let plan = Plan::new(&image(segments)).unwrap();
+    let [Step::File { .. }, ref rest @ ..] = plan.steps[..] else { panic!("{:?}", plan.steps) };
+    assert_eq!(
+        rest,
+        [
+            Step::Zero { segment: 1, at: Vaddr(0x200), length: 0xe00 },
+            Step::Anonymous { segment: 1, at: Vaddr(0x1000), length: 0x1000, prot: Prot::RW },
+        ]
+    );
+}

@@ -17,6 +17,7 @@ use goblin::elf::program_header::{PT_INTERP, ProgramHeader};
 use nix::unistd::{AccessFlags, Gid, Uid, access};
 
 use crate::Failure;
+use crate::bytes::shown;
 
 const LIBRARY: &str = "libdlscope_preload.so";
 
@@ -61,7 +62,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     // execvp(3) returns only if it failed.
     let error = command.exec();
-    Err(Failure::Refused(format!("{}: {error}", program.to_string_lossy())))
+    Err(Failure::Refused(format!("{}: {error}", shown(program))))
 }
 
 fn find(given: Option<&Path>) -> Result<PathBuf, Failure> {

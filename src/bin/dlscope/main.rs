@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod atlas;
+mod bytes;
 mod call;
 mod capture;
 mod child;
@@ -15,6 +16,7 @@ mod demangle;
 mod exec;
 mod fixture_call;
 mod fixtures;
+mod host;
 mod invoke;
 mod narrate;
 mod page;

@@ -1,6 +1,10 @@
 //! The arguments that several subcommands share, and the run of a library with all its events recorded.
 
+use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::io::{self, Write as _};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,6 +13,7 @@ use dlscope::event::Event;
 use dlscope::{Bind, Library, Loader, Recorder};
 
 use crate::Failure;
+use crate::bytes::shown;
 use crate::call::invoke;
 use crate::capture::Capture;
 use crate::fixture_call::FixtureCall;
@@ -19,7 +24,7 @@ use crate::fixtures::{Fixture, Unpacked};
 pub struct Subject {
     /// The library: a name to search, or a path with a '/'
     #[arg(value_name = "LIB", conflicts_with = "fixture")]
-    pub library: Option<String>,
+    pub library: Option<OsString>,
     /// Load this built-in library; `dlscope trace --list-fixtures` lists them
     #[arg(long, value_name = "NAME")]
     pub fixture: Option<String>,
@@ -39,12 +44,16 @@ pub struct SearchDirs {
     /// Search DIR before all other places, also for what the library needs
     #[arg(short = 'L', value_name = "DIR")]
     pub dirs: Vec<PathBuf>,
+    /// Whether what this process has itself counts for nothing: see `why --root`.
+    #[arg(skip)]
+    pub alone: bool,
 }
 
 impl SearchDirs {
     /// A loader that searches them.
     pub fn loader(&self) -> Loader {
-        self.dirs.iter().fold(Loader::new(), |loader, dir| loader.search_dir(dir))
+        let loader = if self.alone { Loader::new().without_host() } else { Loader::new() };
+        self.dirs.iter().fold(loader, |loader, dir| loader.search_dir(dir))
     }
 }
 
@@ -64,7 +73,7 @@ pub fn print_json(value: &impl serde::Serialize) -> io::Result<()> {
 
 /// The library to load.
 pub enum Target {
-    Library(String),
+    Library(OsString),
     Fixture(&'static Fixture, Unpacked),
 }
 
@@ -130,8 +139,9 @@ impl Subject {
 
 impl Target {
     /// The library, else the fixture, else the fixture `add`.
-    pub fn of(library: Option<&str>, fixture: Option<&str>) -> Result<Target, Failure> {
+    pub fn of(library: Option<&OsStr>, fixture: Option<&str>) -> Result<Target, Failure> {
         if let Some(library) = library {
+            refuse_what_never_ends(library)?;
             return Ok(Target::Library(library.into()));
         }
         let fixture = Fixture::named(fixture.unwrap_or("add")).map_err(Failure::Usage)?;
@@ -139,20 +149,33 @@ impl Target {
     }
 
     /// The name or path to give to the loader.
-    pub fn name(&self) -> String {
+    pub fn name(&self) -> OsString {
         match self {
             Target::Library(name) => name.clone(),
-            Target::Fixture(fixture, files) => files.path(fixture.main).to_string_lossy().into_owned(),
+            Target::Fixture(fixture, files) => files.path(fixture.main).into(),
         }
     }
 
     /// The name for people: that of a fixture is without its temporary folder.
-    pub fn title(&self) -> &str {
+    pub fn title(&self) -> String {
         match self {
-            Target::Library(name) => name,
-            Target::Fixture(fixture, _) => fixture.main,
+            Target::Library(name) => shown(name),
+            Target::Fixture(fixture, _) => fixture.main.into(),
         }
     }
+}
+
+/// Refuses a path to a pipe, a socket or a device. To open or to read such a file may never come to an end.
+fn refuse_what_never_ends(library: &OsStr) -> Result<(), Failure> {
+    let is_path = library.as_bytes().contains(&b'/');
+    let Some(file) = fs::metadata(library).ok().filter(|_| is_path) else { return Ok(()) };
+    let kind = file.file_type();
+    let kinds = [(kind.is_fifo(), "a named pipe"), (kind.is_socket(), "a socket")];
+    let devices = [(kind.is_char_device() || kind.is_block_device(), "a device")];
+    let what = kinds.iter().chain(&devices).find(|(is_it, _)| *is_it);
+    what.map_or(Ok(()), |(_, what)| {
+        Err(Failure::Refused(format!("{} is {what}, and a library is a file", shown(library))))
+    })
 }
 
 /// The library. It stays loaded as long as this value lives.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use dlscope::event::{Arrival, Event, Kind, STREAM_VERSION};
 
 use crate::Failure;
+use crate::bytes::shown;
 use crate::fixture_call::FixtureCall;
 use crate::narrate::{Teller, View};
 use crate::page::{Page, bad, count, dim, good, heading, short, symbol, thousands};
@@ -37,7 +38,7 @@ impl Telling {
                 stream: "dlscope",
                 version: STREAM_VERSION,
                 dlscope: env!("CARGO_PKG_VERSION"),
-                library: &target.name(),
+                library: &shown(target.name()),
                 run: !args.subject.no_run,
             };
             serde_json::to_writer(&mut out, &header)?;
@@ -46,7 +47,7 @@ impl Telling {
         }
         let view = View { all: args.all, symbol: args.symbol.clone(), explain: args.explain };
         let (subject, teaches) = match target {
-            Target::Library(name) => (name.clone(), None),
+            Target::Library(name) => (shown(name), None),
             Target::Fixture(fixture, _) => {
                 let remark = fixture.remark().map_or(String::new(), |remark| format!(" ({remark})"));
                 (fixture.main.to_string(), Some(format!("fixture {}: {}{remark}", fixture.name, fixture.teaches)))

@@ -12,8 +12,7 @@ use memmap2::Mmap;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
-use crate::elf::addr::Addr;
-use crate::elf::{c_str_at, u32_at};
+use crate::elf::addr::{Addr, FileOffset, c_str_at, u32_at};
 use crate::event::{Kind, LoadId, Report};
 use crate::host::cpu::{Level, cpu_level};
 use crate::load::read::close;
@@ -82,7 +81,7 @@ fn view(report: Report<'_>) -> Option<Mmap> {
     let view = unsafe { Mmap::map(&fd) }.ok();
     if let Some(view) = &view {
         let (address, length) = (Addr(view.as_ptr() as u64), view.len() as u64);
-        report.tell(|| Kind::View { address, length, fd: fd.as_raw_fd() });
+        report.tell(|| Kind::View { address, length, fd: fd.as_raw_fd(), offset: FileOffset(0) });
     }
     close(fd, report);
     view

@@ -1,7 +1,6 @@
 //! Where files are looked for on behalf of an object: `DT_RPATH`, `DT_RUNPATH` and `$ORIGIN`.
 
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 
 use super::tokens::{expand_list, origin_of};
 use crate::elf::dynamic::{DF_1_NODEFLIB, Dynamic};
@@ -18,13 +17,10 @@ pub(crate) fn search_paths(object: &Object) -> &SearchPaths {
     })
 }
 
-/// Makes the search paths of a new object now, if they depend on something that may change: on the current directory,
-/// or on the `DT_RPATH` of `loaded_by`, which needs the object and may be unloaded before it.
+/// Makes the search paths of a new object. They may depend on something that changes: on the current directory, and on
+/// the `DT_RPATH` of `loaded_by`, which needs the object and may be unloaded before it.
 pub(crate) fn note_search_paths(object: &Object, loaded_by: Option<&Object>) {
-    let inherits = !that_count(loaded_by).rpath.is_empty();
-    if inherits || object.path().as_bytes().first() != Some(&b'/') {
-        let _ = object.paths.set(expanded(object, object.path(), loaded_by));
-    }
+    let _ = object.paths.set(expanded(object, object.path(), loaded_by));
 }
 
 /// The search paths that count when `object` needs a file. For a host object that names no directories they are empty:

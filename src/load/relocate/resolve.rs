@@ -7,7 +7,7 @@ use crate::elf::addr::{Addr, Vaddr};
 use crate::elf::reloc::{RelocKind, Relocation, Value, Write};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Kind, Report, Stage};
-use crate::load::batch::{Batch, Bound, Relocated};
+use crate::load::batch::{Batch, Bound};
 use crate::memory::{Around, Watch};
 use crate::object::Object;
 use crate::runtime::{ifunc, lazy};
@@ -22,20 +22,16 @@ pub(crate) struct Deferred {
     pub resolver: Addr,
 }
 
-/// Pass 2: calls the resolvers of new objects, and stores their answers, dependencies first.
+/// Pass 2 over every object that has relocations which wait for it.
 ///
 /// # Safety
 /// Runs the IFUNC resolvers of the new objects.
 ///
 /// # Errors
-/// The first relocation that cannot be applied. Every new object is unmapped then.
-pub(crate) unsafe fn resolve(mut batch: Batch<Bound>, report: Report<'_>) -> Result<Batch<Relocated>> {
-    let report = report.at(Stage::Relocate);
+/// The first relocation that cannot be applied.
+pub(super) unsafe fn deferred(mut batch: Batch<Bound>, report: Report<'_>) -> Result<Batch<Bound>> {
     let nodes = &batch.stage.0.nodes;
     let order: Vec<_> = batch.order.iter().copied().filter(|&at| !nodes[at].deferred.is_empty()).collect();
-    if order.is_empty() {
-        return Ok(batch.then(|Bound(links)| Relocated(links)));
-    }
     report.tell(|| Kind::Pass { pass: 2, objects: batch.tags(&order) });
     // A resolver may call through a slot that was left for its first call. `Pending` lets such calls be bound, although
     // the objects are not published yet.
@@ -53,7 +49,7 @@ pub(crate) unsafe fn resolve(mut batch: Batch<Bound>, report: Report<'_>) -> Res
         let bound = at.map(|at| &mut batch.stage.0.nodes[at].bound);
         bound.filter(|bound| !bound.contains(&provider)).into_iter().for_each(|bound| bound.push(provider));
     }
-    Ok(batch.then(|Bound(links)| Relocated(links)))
+    Ok(batch)
 }
 
 /// Pass 2 over one object: calls the resolvers, and stores their answers.

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use super::refusals::unknown;
-use super::{Deferred, Last, Pass, RelaEntry, tell};
+use super::refusals::{outside, unknown};
+use super::{Deferred, Last, Pass, RelaEntry, store, tell};
 use crate::elf::addr::Addr;
 use crate::elf::reloc::{RelocKind, Relocation, Value};
 use crate::error::ErrorKind;
@@ -43,6 +43,17 @@ impl<'a> Pass<'a, '_> {
         // `None`: nothing defines the thread-local symbol, which is weak, or the load is only inspected. The slot stays
         // as it is.
         value.map_or(Ok(()), |value| self.apply(at, kind, relocation, value))
+    }
+
+    /// Computes the formula of an entry, and stores the result.
+    fn apply(&self, at: RelaEntry<'_>, kind: RelocKind, relocation: Relocation, value: Value) -> Result<(), ErrorKind> {
+        let Relocation { place, addend, .. } = relocation;
+        let b = self.object.bias();
+        let stored = match kind.compute(b, b + place, value, addend) {
+            Ok(write) => store(self.object, place, write, self.report),
+            Err(problem) => return self.fault(at.refused(problem)).map(|_: Option<()>| ()),
+        };
+        stored.ok_or_else(|| outside(at.table.tag, at.index, kind.name(), place))
     }
 
     /// The resolver that pass 2 has to call for this entry, if the value comes from one. Resolvers of start-up objects

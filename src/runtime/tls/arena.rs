@@ -6,39 +6,33 @@
 //!
 //! - *threads to come* copy it from the template: the initial image of our module (`PT_TLS`), from which glibc
 //!   fills the static block of each new thread. It is made writable for the moment.
-//! - *running threads* are found by the kernel's help alone. `get_robust_list` gives, for each thread, an
-//!   address inside its `struct pthread`, at a distance from the thread pointer that is the same for all; and
-//!   `process_vm_writev` on our own process writes there, or says `EFAULT` if the thread has just gone.
+//! - *the threads that are there* stand in lists of glibc, and the kernel writes into their memory (`threads.rs`).
 //!
 //! `docs/tls.md` says which windows stay: threads that begin or end at this very moment.
 
 use std::arch::{global_asm, naked_asm};
 use std::ffi::c_char;
-use std::io::IoSlice;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use goblin::elf64::program_header::PT_GNU_RELRO;
 use nix::errno::Errno;
-use nix::libc;
 use nix::sys::mman::{ProtFlags, mprotect};
-use nix::sys::uio::{RemoteIoVec, process_vm_writev};
-use nix::unistd::{Pid, gettid};
 
+use super::threads::write_everywhere;
 use super::{Module, thread_pointer};
 use crate::elf::addr::{Addr, PAGE, page_down};
 use crate::error::ErrorKind;
 use crate::event::{Kind, Report};
 use crate::host::Host;
 use crate::lock::Shared;
-use crate::thread::HEADER;
+use crate::thread::{HEADER, distance_to_arena};
 
 /// Bytes of the arena in each thread: 8 KiB, or what `DLSCOPE_TLS_ARENA` said when dlscope was built. 16 KiB
 /// would make `pthread_create` fail for threads with stacks of 16 KiB. A program that is itself loaded late (a
 /// plugin) has no static TLS to spare: it is built with `DLSCOPE_TLS_ARENA=0` and does without initial exec.
-pub(super) const SIZE: usize = match option_env!("DLSCOPE_TLS_ARENA") {
+const SIZE: usize = match option_env!("DLSCOPE_TLS_ARENA") {
     None => 8192,
     Some(text) => parse(text),
 };
@@ -73,10 +67,19 @@ global_asm!(
     size = const SIZE + HEADER,
 );
 
-/// Bytes from the thread pointer to the arena; negative.
+/// Bytes from the thread pointer to the arena, which is below it. `None`: glibc has no static room for it.
+fn offset() -> Option<i64> {
+    Some(distance()).filter(|&distance| distance < 0)
+}
+
 #[unsafe(naked)]
-pub(super) extern "C" fn offset() -> i64 {
-    naked_asm!(".cfi_startproc", "mov rax, qword ptr [rip + __dlscope_tls_arena@GOTTPOFF]", "ret", ".cfi_endproc")
+extern "C" fn distance() -> i64 {
+    naked_asm!(".cfi_startproc", distance_to_arena!("rax"), "ret", ".cfi_endproc")
+}
+
+/// Bytes of the arena in this process.
+pub(super) fn size() -> u64 {
+    if offset().is_some() { SIZE as u64 } else { 0 }
 }
 
 /// Which part of the arena may be used up.
@@ -101,7 +104,7 @@ static TAKEN: Shared<Taken> = Shared::new(Taken { ranges: Vec::new() });
 
 /// How many bytes are not in use.
 pub(super) fn left() -> u64 {
-    SIZE as u64 - TAKEN.with(|taken| taken.bytes(|_| true))
+    size() - TAKEN.with(|taken| taken.bytes(|_| true))
 }
 
 /// Takes `size` bytes at an address that is `skew` modulo `align` in every thread. Returns the distance from
@@ -110,11 +113,12 @@ pub(super) fn take(size: u64, align: u64, skew: u64, share: Share) -> Result<i64
     if align > ALIGN || !align.is_power_of_two() {
         return Err(format!("the arena is aligned to {ALIGN} bytes only"));
     }
-    TAKEN.with(|taken| taken.take(size, align, skew, share))
+    let offset = offset().ok_or("there is no arena: glibc had no static room for it (see docs/tls.md)")?;
+    TAKEN.with(|taken| taken.take(size, align, skew, share)).map(|start| offset + start as i64)
 }
 
 impl Taken {
-    fn take(&mut self, size: u64, align: u64, skew: u64, share: Share) -> Result<i64, String> {
+    fn take(&mut self, size: u64, align: u64, skew: u64, share: Share) -> Result<u64, String> {
         if share == Share::Part && self.bytes(|s| s == Share::Part) + size > PART {
             return Err("the part of the arena for descriptors is used up".into());
         }
@@ -135,13 +139,13 @@ impl Taken {
         }
         // A block without bytes takes one: no two have the same distance.
         self.ranges.insert(index, (start..start + size.max(1), share));
-        Ok(offset() + start as i64)
+        Ok(start)
     }
 }
 
 /// Ends the use of what [`take`] gave.
 pub(super) fn give_back(at: i64) {
-    let start = (at - offset()) as u64;
+    let start = (at - distance()) as u64;
     TAKEN.with(|taken| taken.ranges.retain(|(range, _)| range.start != start));
 }
 
@@ -173,9 +177,9 @@ fn install_everywhere(at: i64, image: &[u8], host: &Host) -> Result<(Addr, usize
     if unsafe { (&raw const __libc_single_threaded).read() } != 0 {
         return Ok((template, 0));
     }
-    // Twice: a thread that was created during the first walk by one that the walk had not reached yet.
-    write_running_threads(at, image)?;
-    Ok((template, write_running_threads(at, image)?))
+    // Twice: glibc copies the template into a thread's new block, and puts the thread into its list a moment later.
+    write_everywhere(at, image, host)?;
+    Ok((template, write_everywhere(at, image, host)?))
 }
 
 unsafe extern "C" {
@@ -189,7 +193,7 @@ fn write_template(at: i64, image: &[u8], host: &Host) -> Result<Addr, ErrorKind>
         what: "initial-exec thread-local storage in a program without a known static TLS block".into(),
         detail: what.into(),
     };
-    let here = Addr(offset as *const () as u64);
+    let here = Addr(distance as *const () as u64);
     let ours = host.owner(here).ok_or_else(|| unknown("dlscope's own object is not in the host's list"))?;
     let block =
         host.tls_offset(ours).ok_or_else(|| unknown("glibc does not tell its place, or it is a dynamic one"))?;
@@ -239,83 +243,4 @@ fn protect(start: u64, length: u64, prot: ProtFlags) -> Result<(), ErrorKind> {
     let page = page.ok_or_else(|| ErrorKind::System { call: call(), errno: Errno::EINVAL })?;
     // SAFETY: pages of our own module's initial TLS image, which stay readable all the time.
     unsafe { mprotect(page, length as usize, prot) }.map_err(|errno| ErrorKind::System { call: call(), errno })
-}
-
-/// Writes to the same place in the arena of every other running thread. Returns how many there were.
-///
-/// # Errors
-/// A call that the kernel refuses: a thread that is not reached would find zeros in its variables.
-fn write_running_threads(at: i64, image: &[u8]) -> Result<usize, ErrorKind> {
-    let system = |call: String, errno| ErrorKind::System { call, errno };
-    let tasks = std::fs::read_dir(TASKS).map_err(|e| system(format!("open({TASKS:?})"), errno_of(&e)))?;
-    let me = gettid().as_raw();
-    let distance = robust_list(0)
-        .map_err(|errno| system("get_robust_list(0)".into(), errno))?
-        .map(|own| own.wrapping_sub(thread_pointer()));
-    let mut written = 0;
-    for task in tasks {
-        let task = task.map_err(|e| system(format!("getdents64({TASKS:?})"), errno_of(&e)))?;
-        let Some(tid) = task.file_name().to_str().and_then(|t| t.parse::<i32>().ok()).filter(|&t| t != me) else {
-            continue;
-        };
-        let list = list_of(tid).map_err(|errno| system(format!("get_robust_list({tid})"), errno))?;
-        let Some(list) = list else { continue };
-        let distance = distance.ok_or_else(|| ErrorKind::Unsupported {
-            what: "initial-exec thread-local storage, loaded by a thread that glibc did not make".into(),
-            detail: "other threads are found by the distance of a list of robust mutexes, which this one does not have"
-                .into(),
-        })?;
-        let base = list.wrapping_sub(distance).wrapping_add_signed(at) as usize;
-        let remote = RemoteIoVec { base, len: image.len() };
-        match process_vm_writev(Pid::this(), &[IoSlice::new(image)], &[remote]) {
-            Ok(length) if length == image.len() => written += 1,
-            // `EFAULT`: the thread has gone, and its stack with it.
-            _ if robust_list(tid) != Ok(Some(list)) => {}
-            result => {
-                let call = format!("process_vm_writev(…, {base:#x}, {})", image.len());
-                return Err(system(call, result.err().unwrap_or(Errno::EFAULT)));
-            }
-        }
-    }
-    Ok(written)
-}
-
-const TASKS: &str = "/proc/self/task";
-
-fn errno_of(error: &std::io::Error) -> Errno {
-    Errno::from_raw(error.raw_os_error().unwrap_or(0))
-}
-
-/// The list of another thread, once it has one. `None`: it ends, or glibc did not make it, and it has no arena.
-fn list_of(tid: i32) -> Result<Option<u64>, Errno> {
-    // A new thread sets its list itself, with the first steps that it runs (glibc `start_thread`), and has copied the
-    // old template long before.
-    const PATIENCE: u32 = 100;
-    for _ in 0..PATIENCE {
-        match robust_list(tid) {
-            Ok(None) if is_of_glibc(tid) => std::thread::sleep(Duration::from_millis(1)),
-            Err(Errno::ESRCH) => return Ok(None),
-            result => return result,
-        }
-    }
-    Ok(None)
-}
-
-/// Whether a thread without a list may get one: it does not end, and is not one of the kernel's that serve `io_uring`.
-fn is_of_glibc(tid: i32) -> bool {
-    const PF_EXITING: u64 = 0x4;
-    const PF_IO_WORKER: u64 = 0x10;
-    // proc_pid_stat(5): behind the name in parentheses comes the state, and six fields later the flags.
-    let stat = std::fs::read_to_string(format!("{TASKS}/{tid}/stat")).unwrap_or_default();
-    let flags = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(6)?.parse::<u64>().ok());
-    flags.is_some_and(|flags| flags & (PF_EXITING | PF_IO_WORKER) == 0)
-}
-
-/// The head of a thread's list of robust mutexes, which glibc keeps inside `struct pthread`. 0: this thread.
-fn robust_list(tid: i32) -> Result<Option<u64>, Errno> {
-    let (mut head, mut length) = (0_u64, 0_usize);
-    // SAFETY: the kernel writes two words to where we say, and changes nothing.
-    let result = unsafe { libc::syscall(libc::SYS_get_robust_list, tid, &raw mut head, &raw mut length) };
-    Errno::result(result)?;
-    Ok((head != 0).then_some(head))
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::{Module, SLOT_MASK, TlsIndex, dynamic};
 use crate::event::Report;
 use crate::runtime::state::{MASK, SIZE, each_form, restore_state, save_state};
+use crate::thread::distance_to_arena;
 
 /// What a dynamic descriptor points to; it lives as long as the library that has the descriptor.
 pub(crate) type Argument = Arc<TlsIndex>;
@@ -79,7 +80,9 @@ macro_rules! lookup {
                 "mov rdi, [rax + 8]", // module and offset
                 // The same as in `get_addr`.
                 "mov rax, [rdi]",
-                "mov rdx, qword ptr [rip + __dlscope_tls_arena@GOTTPOFF]",
+                distance_to_arena!("rdx"),
+                "test rdx, rdx",
+                "jns 2f",
                 "mov rdx, fs:[rdx]",
                 "test rdx, rdx",
                 "jz 2f",

@@ -16,7 +16,7 @@ use nix::libc;
 use super::{DECIDING, Module, OURS, SLOT_MASK, TlsIndex, Use, thread_pointer};
 use crate::host::real::Real;
 use crate::lock::made_once;
-use crate::thread::words;
+use crate::thread::{distance_to_arena, words};
 
 type GetAddr = unsafe extern "C" fn(*const TlsIndex) -> *mut u8;
 
@@ -52,13 +52,16 @@ struct Block {
     /// The module's whole id: an old block in a slot that was used again does not match.
     id: u64,
     block: *mut u8,
-    /// What to free; null for a block in the arena.
+    /// What to free, and its size; null for a block in the arena.
     allocation: *mut u8,
-    size: u32,
-    align: u32,
+    size: usize,
 }
 
-const EMPTY: Block = Block { id: 0, block: ptr::null_mut(), allocation: ptr::null_mut(), size: 0, align: 1 };
+const EMPTY: Block = Block { id: 0, block: ptr::null_mut(), allocation: ptr::null_mut(), size: 0 };
+
+/// What every allocator aligns to. Blocks are aligned by hand beyond that, as glibc does: Rust's usual allocator asks
+/// `posix_memalign` for more, and a program's own allocator may consist of `malloc` and `free` alone.
+const ALIGN: usize = 16;
 
 /// `__tls_get_addr` for loaded libraries: `rdi` points to module and offset, the answer goes to `rax`. It knows the modules
 /// of the host, too.
@@ -71,7 +74,9 @@ pub(crate) unsafe extern "C" fn get_addr(index: *const TlsIndex) -> *mut u8 {
         "mov rax, [rdi]",                                             // the module's id
         "test rax, rax",
         "jns 3f",                                                     // without our bit: glibc's own
-        "mov rdx, qword ptr [rip + __dlscope_tls_arena@GOTTPOFF]",
+        distance_to_arena!("rdx"),
+        "test rdx, rdx",
+        "jns 2f",
         "mov rdx, fs:[rdx]",                                          // this thread's table
         "test rdx, rdx",
         "jz 2f",
@@ -128,18 +133,26 @@ pub(crate) fn variable(id: u64, offset: u64) -> *mut u8 {
 
 /// This thread's block of a module, if it has one already; null if not. glibc `_dl_tls_get_addr_soft`.
 pub(crate) fn existing(module: u64) -> *mut u8 {
-    if Module::find(module).is_some_and(|module| module.static_offset.load(Ordering::Relaxed) != 0) {
-        return block(module);
-    }
-    // SAFETY: the table is this thread's own; entries up to its length are there.
-    unsafe {
-        let table = *table_word();
-        let slot = (module & SLOT_MASK) as usize;
-        match table.as_ref() {
-            Some(table) if (slot as u64) < table.length && (*table.entries.add(slot)).id == module => {
-                (*table.entries.add(slot)).block
+    Module::find(module).map_or(ptr::null_mut(), |module| module.existing())
+}
+
+impl Module {
+    /// As [`existing`], without a lock.
+    pub(crate) fn existing(&self) -> *mut u8 {
+        match self.static_offset.load(Ordering::Relaxed) {
+            0 => {}
+            offset => return ptr::with_exposed_provenance_mut(thread_pointer().wrapping_add_signed(offset) as usize),
+        }
+        // SAFETY: the table is this thread's own; entries up to its length are there.
+        unsafe {
+            let table = *table_word();
+            let slot = (self.id & SLOT_MASK) as usize;
+            match table.as_ref() {
+                Some(table) if (slot as u64) < table.length && (*table.entries.add(slot)).id == self.id => {
+                    (*table.entries.add(slot)).block
+                }
+                _ => ptr::null_mut(),
             }
-            _ => ptr::null_mut(),
         }
     }
 }
@@ -178,10 +191,10 @@ impl Module {
             return Block { id: self.id, block: ptr::with_exposed_provenance_mut(at as usize), ..EMPTY };
         }
         let image = self.initial();
-        let align = self.align.max(16) as usize;
         // The block begins `skew` bytes behind an aligned address.
-        let size = self.skew as usize + image.len().max(1);
-        let (Ok(layout), Ok(small_size)) = (Layout::from_size_align(size, align), u32::try_from(size)) else {
+        let (align, skew) = (self.align.max(ALIGN as u64) as usize, self.skew as usize);
+        let size = (align - ALIGN) + skew + image.len().max(1);
+        let Ok(layout) = Layout::from_size_align(size, ALIGN) else {
             panic!("a TLS block of {size} bytes, aligned to {align}");
         };
         // SAFETY: the size is not 0.
@@ -189,13 +202,10 @@ impl Module {
         if allocation.is_null() {
             std::alloc::handle_alloc_error(layout);
         }
-        // SAFETY: the allocation has room for the skew and the whole image.
-        let block = unsafe {
-            let block = allocation.add(self.skew as usize);
-            block.copy_from_nonoverlapping(image.as_ptr(), image.len());
-            block
-        };
-        Block { id: self.id, block, allocation, size: small_size, align: align as u32 }
+        let block = allocation.map_addr(|at| at.next_multiple_of(align) + skew);
+        // SAFETY: the allocation has room for the way to an aligned address, the skew and the whole image.
+        unsafe { block.copy_from_nonoverlapping(image.as_ptr(), image.len()) };
+        Block { id: self.id, block, allocation, size }
     }
 }
 
@@ -203,9 +213,7 @@ impl Block {
     fn free(&mut self) {
         if !self.allocation.is_null() {
             // SAFETY: allocated by `make_block` with this size and alignment.
-            unsafe {
-                dealloc(self.allocation, Layout::from_size_align_unchecked(self.size as usize, self.align as usize))
-            };
+            unsafe { dealloc(self.allocation, Layout::from_size_align_unchecked(self.size, ALIGN)) };
         }
         *self = EMPTY;
     }

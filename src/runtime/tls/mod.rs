@@ -17,6 +17,7 @@ mod arena;
 mod creating;
 mod descriptor;
 mod dynamic;
+mod threads;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
@@ -149,7 +150,7 @@ pub(crate) fn require_static(id: u64, report: Report<'_>) -> Result<i64, ErrorKi
             asked: 0,
             align: 1,
             left: arena::left(),
-            size: arena::SIZE as u64,
+            size: arena::size(),
             why: "its library is gone".into(),
         });
     };
@@ -167,7 +168,7 @@ pub(crate) fn require_static(id: u64, report: Report<'_>) -> Result<i64, ErrorKi
 
 impl Module {
     /// The module with this id, if it is still there.
-    fn find(id: u64) -> Option<Arc<Module>> {
+    pub(crate) fn find(id: u64) -> Option<Arc<Module>> {
         SLOTS.with(|slots| slots.modules.get((id & SLOT_MASK) as usize)?.clone().filter(|m| m.id == id))
     }
 
@@ -212,7 +213,7 @@ impl Module {
             asked: self.memsz,
             align: self.align,
             left: arena::left(),
-            size: arena::SIZE as u64,
+            size: arena::size(),
             why: why.into(),
         }
     }

@@ -3,12 +3,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::env;
-use std::ffi::{CString, c_void};
+use std::ffi::{CString, OsStr, OsString, c_void};
 use std::fs;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,6 +24,7 @@ use super::look::{LoadedProcess, raw_words};
 use super::process::{Maps, OwnMemory, Present, listed};
 use super::snapshot::{LoadResult, Role};
 use super::way::DlscopeOptions;
+use crate::bytes::path_of;
 use crate::page::short;
 
 /// The loader that a child uses.
@@ -42,7 +43,7 @@ pub struct ChildArgs {
     loader: WhichLoader,
     /// The file for the result. It is not standard output, because libraries print there
     out: PathBuf,
-    library: String,
+    library: OsString,
     #[command(flatten)]
     options: DlscopeOptions,
 }
@@ -89,7 +90,7 @@ type Opened = io::Result<Result<LoadedProcess, LoadResult>>;
 
 // ── the system's loader ──────────────────────────────────────────────────────────────────────────────────
 
-fn by_system(name: &str, start: Before) -> Opened {
+fn by_system(name: &OsStr, start: Before) -> Opened {
     // SAFETY: the user asks for this library's code to run, in this process that is made for it.
     let opened = unsafe { unix::Library::open(Some(name), libc::RTLD_NOW) };
     let handle = match opened {
@@ -142,7 +143,7 @@ fn find_by_system(handle: *mut c_void, export: &ExportLookup) -> Option<u64> {
 
 /// For each new object whether it is the library or one of its dependencies. Code of the library loaded the others.
 fn closure(root: &str, new: &[Present]) -> Vec<bool> {
-    let files: Vec<_> = new.iter().map(|o| ElfFile::open(Path::new(&o.path))).collect();
+    let files: Vec<_> = new.iter().map(|o| ElfFile::open(&path_of(&o.path))).collect();
     let named = |name: &str| {
         let name = short(name);
         new.iter().zip(&files).position(|(object, file)| {
@@ -162,7 +163,7 @@ fn closure(root: &str, new: &[Present]) -> Vec<bool> {
 
 // ── dlscope ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-fn by_dlscope(name: &str, start: Before, watched: bool) -> Opened {
+fn by_dlscope(name: &OsStr, start: Before, watched: bool) -> Opened {
     let probe = Arc::new(Witness::new(watched)?);
     let loader = Loader::new().probe(probe.clone());
     // SAFETY: the user asks for this library's code to run, in this process that is made for it.
@@ -245,7 +246,7 @@ impl Witness {
 
     fn look(&self, seen: &mut WitnessState) {
         for (tag, bias) in &seen.placed {
-            let Some(file) = ElfFile::open(Path::new(&*tag.name)) else { continue };
+            let Some(file) = ElfFile::open(&path_of(&tag.name)) else { continue };
             let slots = file.slots();
             let mut words = raw_words(&slots, &file, *bias, &self.memory);
             for (slot, word) in slots.iter().zip(&mut words) {

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use crate::bytes::shown_bytes;
 use dlscope::elf::addr::{PAGE, Vaddr, page_down, page_up};
 use dlscope::elf::dynamic::{Dynamic, DynamicEntry, StrOffset, Table};
 use dlscope::elf::image::{Image, check_header};
@@ -72,6 +73,11 @@ impl ElfFile {
         Some(ElfFile { bytes, image, dynamic })
     }
 
+    /// The whole file.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The pages that the object covers, as `p_vaddr`s.
     pub fn span(&self) -> Range<u64> {
         let loads: Vec<_> = self.image.loads().map(|s| (s.vaddr.0, s.memsz)).collect();
@@ -133,7 +139,7 @@ impl ElfFile {
     }
 
     fn string(&self, at: StrOffset) -> Option<String> {
-        Some(String::from_utf8_lossy(self.symbols()?.string(at.0)?).into_owned())
+        Some(shown_bytes(self.symbols()?.string(at.0)?))
     }
 
     /// The symbol table, if it can be read.
@@ -145,7 +151,7 @@ impl ElfFile {
     pub fn symbol_of(&self, slot: &Slot) -> Option<(Symbol<'_>, String)> {
         let symbols = self.symbols()?;
         let symbol = symbols.get(slot.symbol).filter(|_| slot.symbol != 0)?;
-        let name = String::from_utf8_lossy(symbols.name(&symbol)).into_owned();
+        let name = shown_bytes(symbols.name(&symbol));
         let version = symbols.version_text(slot.symbol).map_or(String::new(), |v| format!("@{v}"));
         Some((symbol, name + &version))
     }

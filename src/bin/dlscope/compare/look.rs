@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
-use std::path::Path;
 
 use dlscope::elf::reloc::RelocKind;
 
@@ -11,6 +10,7 @@ use super::file::{ElfFile, ExportLookup, Slot, identity};
 use super::process::{Maps, OwnMemory, Present, listed, thread_pointer, through_descriptor};
 use super::snapshot::{Role, SeenObject, Snapshot, WordMeaning};
 use super::thread_local::{Slots, find_blocks};
+use crate::bytes::path_of;
 
 /// The process of the child, after the library was loaded.
 pub struct LoadedProcess {
@@ -41,7 +41,7 @@ impl LoadedProcess {
         let mut files = Vec::new();
         for (at, (object, role)) in objects.iter().enumerate() {
             let wanted = *role != Role::Host || at == root;
-            let file = if wanted { ElfFile::open(Path::new(&object.path)) } else { None };
+            let file = if wanted { ElfFile::open(&path_of(&object.path)) } else { None };
             // Without the file there would be nothing to compare, and no difference could be found.
             if file.is_none() && (*role == Role::New || at == root) {
                 return Err(io::Error::other(format!("{} cannot be read", object.path)));
@@ -77,7 +77,7 @@ impl LoadedProcess {
 
     fn see(&self, at: usize, slots: Option<&Slots<'_>>, meaning: &Meaning) -> SeenObject {
         let (present, role) = &self.objects[at];
-        let file = identity(Path::new(&present.path));
+        let file = identity(&path_of(&present.path));
         let seen = SeenObject { path: present.path.clone(), role: *role, file, ..SeenObject::default() };
         let Some(Slots { file, slots, words, .. }) = slots else { return seen };
         let changed = match self.before.get(&present.bias) {

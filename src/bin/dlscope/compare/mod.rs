@@ -4,6 +4,7 @@
 //! `pool`): in one process dlscope would adopt the system's copy. A child looks at its own memory (`look`) and writes
 //! what it saw as a `snapshot`; `verdict` compares the two snapshots.
 
+use std::ffi::{OsStr, OsString};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
@@ -19,6 +20,7 @@ mod pool;
 pub mod process;
 mod report;
 mod snapshot;
+mod stand_in;
 mod thread_local;
 mod verdict;
 mod way;
@@ -50,16 +52,21 @@ every page.
 Examples:
   dlscope compare libz.so.1
   dlscope compare --format json ./libmine.so | jq .details
+  dlscope compare --host /usr/bin/python3 ./ext.so       a plugin: python3 defines what it lacks
   dlscope compare --corpus -o docs/compatibility.md      every library of this machine; takes half a minute
 
 Exit status: 0 no library is `differ`, `only-system`, `crash` or `timeout`; 1 some library is.")]
 pub struct Args {
     /// The libraries: names to search, or paths with a '/'
     #[arg(value_name = "LIB", required_unless_present = "corpus")]
-    libraries: Vec<String>,
+    libraries: Vec<OsString>,
     /// Compare every shared object below the folders LIB, or below /lib* and /usr/lib* if there are none
     #[arg(long)]
     corpus: bool,
+    /// For plugins: the program (or library) that defines what they lack, by its path or by its name in PATH. Both
+    /// loaders get a library with the same names in its place, whose functions return 0
+    #[arg(long, value_name = "PROGRAM")]
+    host: Option<OsString>,
     /// Write a table of all libraries that do not agree to FILE, as Markdown
     #[arg(short, long, value_name = "FILE", requires = "corpus")]
     output: Option<PathBuf>,
@@ -80,7 +87,7 @@ pub fn run(args: &Args) -> Result<bool, Failure> {
     let report = Printer::new(args.format == Format::Json, libraries.len());
     let mut results = Vec::new();
     let mut bar = Bar::new(libraries.len());
-    pool::compare_all(&libraries, jobs, args.options, |result| {
+    pool::compare_all(&libraries, jobs, args.options, args.host.as_deref(), |result| {
         bar.clear()?;
         report.tell(&result)?;
         results.push(result);
@@ -95,7 +102,7 @@ pub fn run(args: &Args) -> Result<bool, Failure> {
 }
 
 /// The result for one library in a sentence, with which `trace` ends.
-pub fn one_line(library: &str) -> String {
+pub fn one_line(library: &OsStr) -> String {
     match pool::compare_one(library) {
         Ok(result) => report::sentence(&result),
         Err(error) => format!("Not compared with the system's dlopen: {error}."),

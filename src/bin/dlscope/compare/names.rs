@@ -2,11 +2,11 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::path::Path;
 use std::rc::Rc;
 
 use super::file::{ElfFile, ExportLookup, Slot};
 use super::verdict::{Names, SlotName};
+use crate::bytes::{path_of, shown_bytes};
 
 /// Names from files. It reads each file at most once.
 #[derive(Default)]
@@ -23,7 +23,7 @@ struct Tables {
 impl FileNames {
     fn tables(&self, path: &str) -> Option<Rc<Tables>> {
         let read = || {
-            let file = ElfFile::open(Path::new(path))?;
+            let file = ElfFile::open(&path_of(path))?;
             let (slots, exports) = (file.slots(), file.exports());
             Some(Rc::new(Tables { file, slots, exports }))
         };
@@ -47,10 +47,10 @@ impl Names for FileNames {
     fn export(&self, path: &str, n: usize) -> String {
         let tables = self.tables(path);
         let Some(export) = tables.as_ref().and_then(|t| t.exports.get(n)) else { return format!("export {n}") };
-        let name = String::from_utf8_lossy(&export.name);
+        let name = shown_bytes(&export.name);
         match &export.version {
-            Some(version) => format!("{name}@{}", String::from_utf8_lossy(version)),
-            None => name.into_owned(),
+            Some(version) => format!("{name}@{}", shown_bytes(version)),
+            None => name,
         }
     }
 }

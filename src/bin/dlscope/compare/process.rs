@@ -5,13 +5,13 @@ use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 
 use dlscope::elf::addr::PAGE;
 use nix::libc;
 
 use super::file::{ElfFile, span};
 use super::snapshot::{PageRun, Snapshot};
+use crate::bytes::{path_of, shown_bytes};
 
 /// One object of the process.
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, list: *mut c
         String::new()
     } else {
         // SAFETY: a C string, says `dl_iterate_phdr(3)`.
-        unsafe { CStr::from_ptr(info.dlpi_name) }.to_string_lossy().into_owned()
+        shown_bytes(unsafe { CStr::from_ptr(info.dlpi_name) }.to_bytes())
     };
     let loads = headers.iter().filter(|h| h.p_type == libc::PT_LOAD).map(|h| (h.p_vaddr, h.p_memsz));
     let vaddrs = span(&loads.collect::<Vec<_>>());
@@ -100,6 +100,9 @@ pub struct Mapping {
     pub range: Range<u64>,
     /// `r-x`.
     pub rights: String,
+    /// Whether what is written to it goes to the file. The parts of a library are private, and files that somebody only
+    /// reads are often shared.
+    is_shared: bool,
     /// The offset of its first byte in the file.
     offset: u64,
     /// The path of the file; empty for other mappings.
@@ -111,16 +114,16 @@ pub struct Maps(pub Vec<Mapping>);
 
 impl Maps {
     pub fn read() -> io::Result<Maps> {
-        let text = fs::read_to_string("/proc/self/maps")?;
+        let text = shown_bytes(&fs::read("/proc/self/maps")?);
         let number = |text: &str| u64::from_str_radix(text, 16).ok();
         let mapping = |line: &str| {
             let mut words = line.split_ascii_whitespace();
             let (start, end) = words.next()?.split_once('-')?;
             let range = number(start)?..number(end)?;
-            let rights = words.next()?.get(..3)?.into();
+            let (rights, kind) = words.next()?.split_at_checked(3)?;
             let offset = number(words.next()?)?;
             let path = line.find('/').map_or(String::new(), |at| line[at..].into());
-            Some(Mapping { range, rights, offset, path })
+            Some(Mapping { range, rights: rights.into(), is_shared: kind == "s", offset, path })
         };
         Ok(Maps(text.lines().filter_map(mapping).collect()))
     }
@@ -129,13 +132,13 @@ impl Maps {
     /// mapped.
     pub fn libraries(&self) -> Vec<Present> {
         let mut found: Vec<Present> = Vec::new();
-        for first in self.0.iter().filter(|m| m.offset == 0 && !m.path.is_empty()) {
+        for first in self.0.iter().filter(|m| m.offset == 0 && !m.is_shared && !m.path.is_empty()) {
             // In a very small file several segments are mapped from offset 0.
             let of_same = |o: &Present| o.path == first.path && o.span.contains(&first.range.start);
             if found.last().is_some_and(of_same) {
                 continue;
             }
-            let Some(file) = ElfFile::open(Path::new(&first.path)) else { continue };
+            let Some(file) = ElfFile::open(&path_of(&first.path)) else { continue };
             let bias = first.range.start.wrapping_sub(file.span().start);
             let span = first.range.start..file.span().end.wrapping_add(bias);
             let code = |m: &Mapping| m.path == first.path && m.rights.contains('x') && span.contains(&m.range.start);

@@ -1,11 +1,13 @@
 //! The output of `compare`, and the table of `--corpus`.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use anstyle::{AnsiColor, Style};
 
 use super::comparison::{Comparison, Count, Difference, Verdict};
+use crate::bytes::shown;
 use crate::page::{short, thousands};
 use crate::subject::print_json;
 
@@ -177,7 +179,8 @@ fn totals(results: &[Comparison]) -> impl Iterator<Item = (Verdict, usize)> {
 }
 
 /// The table of all libraries that do not agree, as Markdown.
-pub fn table(results: &[Comparison], folders: &[String]) -> String {
+pub fn table(results: &[Comparison], folders: &[OsString]) -> String {
+    let folders: Vec<String> = folders.iter().map(shown).collect();
     let below = if folders.is_empty() { "/lib* and /usr/lib*".into() } else { folders.join(", ") };
     let mut text = format!(
         "# Compatibility\n\n\

@@ -1,4 +1,7 @@
 //! Compares two snapshots. The result depends on the arguments only.
+//!
+//! Constructors may write words that depend on addresses, on the time or on chance. Such words differ from one run of
+//! the system's loader to the next, so a difference between the loaders says nothing there. `steady` tells them apart.
 
 use std::collections::HashMap;
 
@@ -28,8 +31,15 @@ pub struct SlotName {
     pub about: String,
 }
 
-/// Compares the ends of the two children.
-pub fn judge(library: &str, system: &End<LoadResult>, dlscope: &End<LoadResult>, names: &impl Names) -> Comparison {
+/// Compares the ends of the two children. `more` are snapshots of more children with the system's loader: what differs
+/// between those and the first one is no difference between the loaders.
+pub fn judge(
+    library: &str,
+    system: &End<LoadResult>,
+    more: &[Snapshot],
+    dlscope: &End<LoadResult>,
+    names: &impl Names,
+) -> Comparison {
     let mut result = Comparison {
         library: library.into(),
         verdict: verdict(system, dlscope),
@@ -41,7 +51,7 @@ pub fn judge(library: &str, system: &End<LoadResult>, dlscope: &End<LoadResult>,
         details: Vec::new(),
     };
     if let (End::Told(LoadResult::Loaded(system)), End::Told(LoadResult::Loaded(dlscope))) = (system, dlscope) {
-        Pair::new(system, dlscope, names, &mut result).compare();
+        Pair::new(system, more, dlscope, names, &mut result).compare();
         if !result.details.is_empty() {
             result.verdict = Verdict::Differ;
         }
@@ -97,6 +107,8 @@ const THEIR_LIBRARIES: [&str; 4] = ["libc.so.", "ld-linux-", "libdl.so.", "libst
 
 struct Pair<'a, N> {
     system: &'a Snapshot,
+    /// Other runs of the system's loader.
+    more: &'a [Snapshot],
     dlscope: &'a Snapshot,
     names: &'a N,
     /// A number for each object of `system`. Equal numbers mean the same file, also of objects in `ours`.
@@ -107,7 +119,13 @@ struct Pair<'a, N> {
 }
 
 impl<'a, N: Names> Pair<'a, N> {
-    fn new(system: &'a Snapshot, dlscope: &'a Snapshot, names: &'a N, result: &'a mut Comparison) -> Self {
+    fn new(
+        system: &'a Snapshot,
+        more: &'a [Snapshot],
+        dlscope: &'a Snapshot,
+        names: &'a N,
+        result: &'a mut Comparison,
+    ) -> Self {
         let (mut by_path, mut by_file) = (HashMap::new(), HashMap::new());
         let mut number = |o: &'a SeenObject| {
             let new = by_path.len();
@@ -118,7 +136,7 @@ impl<'a, N: Names> Pair<'a, N> {
         };
         let theirs = system.objects.iter().map(&mut number).collect();
         let ours = dlscope.objects.iter().map(&mut number).collect();
-        Pair { system, dlscope, names, theirs, ours, result }
+        Pair { system, more, dlscope, names, theirs, ours, result }
     }
 
     fn compare(&mut self) {
@@ -192,7 +210,7 @@ impl<'a, N: Names> Pair<'a, N> {
                 }
                 (theirs, ours) => theirs.is_none() && ours.is_none(),
             };
-            if !same {
+            if !same && steady::export(self.system, self.more, n) {
                 self.result.symbols.different += 1;
                 let made = [theirs.map(|word| show(word, self.system)), ours.map(|word| show(word, self.dlscope))];
                 self.differ("symbol", root, name(), String::new(), made);
@@ -210,7 +228,7 @@ impl<'a, N: Names> Pair<'a, N> {
                 continue;
             }
             let name = self.names.slot(&ours.path, n);
-            if self.stands_in(&name.symbol, system, dlscope) {
+            if self.stands_in(&name.symbol, system, dlscope) || !steady::slot(self.system, self.more, &ours.path, n) {
                 continue;
             }
             self.result.slots.count.different += 1;
@@ -223,9 +241,8 @@ impl<'a, N: Names> Pair<'a, N> {
     /// has such words. Constructors write to the same variables under both loaders.
     fn block(&mut self, theirs: &SeenObject, ours: &SeenObject) {
         let (Some(system), Some(dlscope)) = (&theirs.block, &ours.block) else { return };
-        let say = |words: &[u64], at| if words.contains(at) { "changed" } else { "as in the image" }.to_string();
-        let all = system.iter().chain(dlscope);
-        for at in all.filter(|at| system.contains(at) != dlscope.contains(at)) {
+        let say = |words: &[u64], at: u64| if words.contains(&at) { "changed" } else { "as in the image" }.to_string();
+        for at in steady::block_differences(system, dlscope, self.more, &theirs.path) {
             let about = "a word of this thread's block of thread-local variables".into();
             let made = [say(system, at), say(dlscope, at)].map(Some);
             self.differ("block", &ours.path, format!("{at:#x}"), about, made);
@@ -234,7 +251,11 @@ impl<'a, N: Names> Pair<'a, N> {
 
     fn pages(&mut self, theirs: &SeenObject, ours: &SeenObject) {
         self.result.pages.compared += ours.pages.iter().map(|run| run.count as usize).sum::<usize>();
+        let unsteady = steady::pages(theirs, self.more);
         for (run, system, dlscope) in differing_pages(&theirs.pages, &ours.pages) {
+            if unsteady.iter().any(|other| run.start.wrapping_sub(other.start) < other.count * PAGE) {
+                continue;
+            }
             self.result.pages.different += run.count as usize;
             let about = count(run.count, "page");
             self.differ("page", &ours.path, format!("{:#x}", run.start), about, [system, dlscope].map(Some));
@@ -298,5 +319,6 @@ fn show(word: WordMeaning, snapshot: &Snapshot) -> String {
     }
 }
 
+mod steady;
 #[cfg(test)]
 mod tests;

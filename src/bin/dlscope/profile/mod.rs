@@ -30,6 +30,7 @@ use merge::{Profile, Runs, smaller_half, typical};
 use process::{Children, monotonic};
 
 use crate::Failure;
+use crate::bytes::shown;
 use crate::subject::{Format, SearchDirs};
 
 /// Show where the time of a load goes: by stage and by object, with what was relocated, looked up and copied
@@ -120,7 +121,7 @@ fn measure(args: &Args) -> Result<Profile, Failure> {
     };
     if counts.opened.is_empty() {
         let why = "it is in this process from the start, so opening it maps nothing; there is no load to measure";
-        return Err(Failure::Refused(format!("{}: {why}", args.library.to_string_lossy())));
+        return Err(Failure::Refused(format!("{}: {why}", shown(&args.library))));
     }
     let mut runs = Runs { pages: timed(RunKind::Pages)?, counts, ..Runs::default() };
     // The system's loader does not search the directories of -L.
@@ -139,7 +140,7 @@ fn measure(args: &Args) -> Result<Profile, Failure> {
         Some(_) => system.finish(&children)?,
         None => Glibc::default(),
     };
-    Ok(runs.merge(args.library.to_string_lossy().into_owned(), glibc))
+    Ok(runs.merge(shown(&args.library), glibc))
 }
 
 /// The runs of the system's loader.

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::child::{ChildReport, RunKind};
 use crate::Failure;
+use crate::bytes::shown;
 use crate::child::{self, End, in_arguments};
 use crate::subject::SearchDirs;
 
@@ -68,7 +69,7 @@ impl Children {
     }
 
     fn refused(&self, why: &str) -> Failure {
-        Failure::Refused(format!("{}: no load to measure: {why}", self.library.to_string_lossy()))
+        Failure::Refused(format!("{}: no load to measure: {why}", shown(&self.library)))
     }
 }
 

@@ -8,6 +8,7 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use crate::Failure;
+use crate::bytes::shown;
 use crate::page::{count, thousands};
 use crate::subject::Subject;
 use crate::walk::Walk;
@@ -56,13 +57,13 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         Some(path) if path.as_os_str() == "-" => io::stdout().write_all(html.as_bytes())?,
         path => {
             let path = path.clone().unwrap_or_else(|| format!("{}.html", walk.title).into());
-            fs::write(&path, &html).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))?;
+            fs::write(&path, &html).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", shown(&path))))?;
             let address = fs::canonicalize(&path)?;
             let mut out = anstream::stdout();
             writeln!(
                 out,
                 "{}: {}, {} bytes. Open it in a browser: file://{}",
-                path.display(),
+                shown(&path),
                 count(walk.len() as u64, "event"),
                 thousands(html.len() as u64),
                 address.display()

@@ -13,6 +13,7 @@ use dlscope::replay::Replay;
 
 use crate::Failure;
 use crate::atlas::Atlas;
+use crate::bytes::path_of;
 use crate::fixture_call::FixtureCall;
 use crate::page::short;
 use crate::subject::{Phase, Subject, Target};
@@ -92,8 +93,8 @@ impl Walk {
         let mut atlas = Atlas::default();
         atlas.note(&events);
         let links = links::of(&events, &atlas);
-        let title = short(target.title()).to_string();
-        let replay = Replay::new((|path| std::fs::read(path)) as Files);
+        let title = short(&target.title()).to_string();
+        let replay = Replay::new((|path| std::fs::read(path_of(path))) as Files);
         let mut walk = Walk { title, events, links, atlas, remarks, error, replay, at: 0 };
         // Read every file now: a fixture's temporary folder will be deleted.
         walk.run_through().map_err(|problem| io::Error::other(problem.to_string()))?;

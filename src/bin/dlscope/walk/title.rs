@@ -39,7 +39,9 @@ impl Walk {
             Kind::Open { path, fd: Err(errno) } => format!("Open {path}: {errno}."),
             Kind::Stat { length, .. } => format!("The file is {} bytes long.", thousands(*length)),
             Kind::MemoryFile { name, .. } => format!("Make a file in memory for {name}."),
-            Kind::View { length, .. } => format!("Map the cache of ld.so to read it, {} bytes.", thousands(*length)),
+            Kind::View { length, fd, .. } => {
+                format!("Map {} bytes of the file with descriptor {fd}, to read them.", thousands(*length))
+            }
             Kind::CloseFile { fd } => format!("Close descriptor {fd}."),
             Kind::Read { got, offset, .. } => {
                 format!("Read {} bytes from offset {offset} of the file.", thousands(*got))

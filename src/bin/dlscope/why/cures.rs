@@ -13,6 +13,7 @@ use super::problem::{Obstacle, OtherLibc, Problem, ProblemKind, Refusal, SystemC
 use super::symbols::{Missing, Nearest};
 use super::symtab::Hidden;
 use super::words::{folder, is_in, offer};
+use crate::bytes::{path_of, shown};
 use crate::demangle::demangled;
 use crate::page::{count, few, short};
 
@@ -161,8 +162,7 @@ impl<'m> Maker<'m> {
         let mut link = String::new();
         if let Some(path) = unlinked {
             let there = path.with_file_name(name);
-            let made =
-                self.command(format!("ln -s {} {}", quoted(name_of(path)), quoted(&there.display().to_string())));
+            let made = self.command(format!("ln -s {} {}", quoted(&name_of(path)), quoted(&shown(&there))));
             link = format!("Make the link of that name: {made} (`ldconfig -n {}` makes it, too).", folder(path));
             if is_in(path, searched) {
                 return link;
@@ -181,22 +181,22 @@ impl<'m> Maker<'m> {
         }
         if let Some(path) = lies_in.first().or(unlinked) {
             let run = self.for_one_run().map_or(String::new(), |setting| format!(", or set {setting}"));
-            return format!("{link} Ask for {}{run}.", path.display()).trim_start().into();
+            return format!("{link} Ask for {}{run}.", shown(path)).trim_start().into();
         }
         if let Some(path) = other_versions.first() {
-            if path.to_string_lossy().contains(&format!("{name}.")) {
+            if shown(path).contains(&format!("{name}.")) {
                 return format!(
                     "{name} is the name for the linker, without a number; the library itself is {}: ask for that, \
                      or install the development package.",
-                    path.display()
+                    shown(path)
                 );
             }
-            let names = few(other_versions.iter().map(|path| path.display().to_string()), 3);
+            let names = few(other_versions.iter().map(shown), 3);
             return format!(
                 "There is {names}, but another number behind .so means another interface: install the \
                  package that has {library}, or build {} anew against {}.",
                 problem.whose(),
-                short(&path.to_string_lossy())
+                short(&shown(path))
             );
         }
         if !spelt_alike.is_empty() {
@@ -214,31 +214,31 @@ impl<'m> Maker<'m> {
                 let parent = link.parent().and_then(|parent| parent.canonicalize().ok()).unwrap_or_default();
                 let beside = other_names.iter().find(|path| path.parent() == Some(&parent));
                 let to = match beside {
-                    Some(path) => name_of(path).to_string(),
+                    Some(path) => name_of(path),
                     None => match lies_in.iter().chain(other_names).next() {
-                        Some(path) => path.display().to_string(),
+                        Some(path) => shown(path),
                         None => {
                             return format!(
                                 "Put the file back to which {} should lead, or install the package that has {name} again; a \
                                  link to nothing can go.",
-                                link.display()
+                                shown(link)
                             );
                         }
                     },
                 };
-                let link = quoted(&link.display().to_string());
+                let link = quoted(&shown(link));
                 format!("Make the link anew: {}.", self.command(format!("ln -sfn {} {link}", quoted(&to))))
             }
             Obstacle::Forbidden { path, is_folder } => {
                 let right = if *is_folder { "a+x" } else { "a+r" };
-                let change = self.command(format!("chmod {right} {}", quoted(&path.display().to_string())));
+                let change = self.command(format!("chmod {right} {}", quoted(&shown(path))));
                 format!(
                     "Give this user the permission to {}, as its owner: {change}.",
                     if *is_folder { "pass through the folder" } else { "read the file" }
                 )
             }
             Obstacle::Other { path, errno } => {
-                format!("See open(2) for {errno}: the kernel says it about {}.", path.display())
+                format!("See open(2) for {errno}: the kernel says it about {}.", shown(path))
             }
         }
     }
@@ -310,12 +310,12 @@ impl<'m> Maker<'m> {
     /// Whether the loader would find the file at `path` by its name, for the object `node`.
     fn is_searched(&self, node: &Node, path: &Path) -> bool {
         let Some(folder) = path.parent().and_then(|folder| folder.canonicalize().ok()) else { return false };
-        let is_it = |dir: &str| Path::new(dir).canonicalize().is_ok_and(|dir| dir == folder);
-        let origin = node.origin().to_string_lossy().into_owned();
+        let is_it = |dir: &str| path_of(dir).canonicalize().is_ok_and(|dir| dir == folder);
+        let origin = shown(node.origin());
         let lists = [&node.rpath, &node.runpath];
         let own = lists.into_iter().flatten().flat_map(|list| list.split(':')).filter(|element| !element.is_empty());
         let mut own = own.map(|element| element.replace("${ORIGIN}", "$ORIGIN").replace("$ORIGIN", &origin));
-        let by_environment = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
+        let by_environment = shown(std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default());
         let by_environment = by_environment.split([':', ';']).any(|dir| !dir.is_empty() && is_it(dir));
         let by_default = !node.no_default_dirs && DEFAULT_FOLDERS.iter().any(|dir| is_it(dir));
         let in_cache = || {
@@ -339,7 +339,11 @@ impl<'m> Maker<'m> {
         let mut elements = mended(old);
         elements.extend(added.into_iter().filter(|folder| !elements.contains(folder)).collect::<Vec<_>>());
         let force = if is_rpath { " --force-rpath" } else { "" };
-        Some(format!("patchelf --set-rpath '{}' {}{force}", elements.join(":"), file_of(&problem.object)))
+        let list = match quoted(&elements.join(":")) {
+            list if list.starts_with(['\'', '$']) => list,
+            plain => format!("'{plain}'"),
+        };
+        Some(format!("patchelf --set-rpath {list} {}{force}", file_of(&problem.object)))
     }
 
     fn also_set_rpath(&mut self, problem: &Problem) -> String {
@@ -364,14 +368,14 @@ impl<'m> Maker<'m> {
             let Some(path) = path else { continue };
             let folder = folder(path);
             // The libc that came first by its soname would be used for all that glibc consists of.
-            if Path::new(&folder).join("libc.so.6").exists() || folder.contains([':', ';']) {
+            if path_of(&folder).join("libc.so.6").exists() || folder.contains([':', ';']) {
                 return None;
             }
             if !folders.contains(&folder) {
                 folders.push(folder);
             }
         }
-        let old = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
+        let old = shown(std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default());
         folders.extend((!old.is_empty()).then_some(old));
         (!folders.is_empty()).then(|| format!("LD_LIBRARY_PATH={}", quoted(&folders.join(":"))))
     }
@@ -394,7 +398,7 @@ impl<'m> Maker<'m> {
         if added.contains('\'') || folder(path).contains(':') {
             return format!(
                 "Move {} to a folder whose name has no ':' and no quotes: ':' separates the elements of a search path.",
-                path.display()
+                shown(path)
             );
         }
         let mut text = format!("Link {user} with -Wl,-rpath,'{added}'");
@@ -409,7 +413,7 @@ impl<'m> Maker<'m> {
             None => {
                 text += &format!(
                     " {} has a C library of its own beside it, so that folder does not belong into LD_LIBRARY_PATH.",
-                    short(&path.to_string_lossy())
+                    short(&shown(path))
                 );
             }
         }
@@ -429,9 +433,9 @@ impl<'m> Maker<'m> {
         if let Some(path) = newer {
             let setting = self.for_one_run();
             let Some(setting) = setting else {
-                return format!("{} has it: link {user} with a path to it.", path.display());
+                return format!("{} has it: link {user} with a path to it.", shown(path));
             };
-            let mut text = format!("{} has it: set {setting}, or link {user} with a path to it.", path.display());
+            let mut text = format!("{} has it: set {setting}, or link {user} with a path to it.", shown(path));
             // The loader searches DT_RPATH before LD_LIBRARY_PATH.
             if let Some(Rule::Rpath(whose)) = found_by {
                 text += &format!(" The DT_RPATH of {whose} comes before LD_LIBRARY_PATH, so it must go, too.");
@@ -463,9 +467,9 @@ impl<'m> Maker<'m> {
                 self.tunable(*bytes)
             ),
             Some(SystemCause::NoVersions { library, path, version, lies_in }) => {
-                let there = lies_in.iter().find(|there| there.as_path() != Path::new(path));
+                let there = lies_in.iter().find(|there| **there != path_of(path));
                 match there {
-                    Some(there) => format!("{} has version {version}: put it in the place of {path}.", there.display()),
+                    Some(there) => format!("{} has version {version}: put it in the place of {path}.", shown(there)),
                     None => format!(
                         "Install the {library} that {user} was linked with, which has version {version}, in the place of {path}; \
                          or link {user} anew with that one."
@@ -480,14 +484,14 @@ impl<'m> Maker<'m> {
     fn refused(&mut self, reason: &Refusal, library: &str, path: &str) -> String {
         match reason {
             Refusal::NoExec(mount) => {
-                let mount = quoted(&mount.display().to_string());
+                let mount = quoted(&shown(mount));
                 let remount = self.command(format!("mount -o remount,exec {mount}"));
                 format!(
                     "Let code be mapped from there: {remount} (as root); or put {library} on another file system. A program that \
                      unpacks it at run time takes the folder from TMPDIR, in Java from -Djava.io.tmpdir."
                 )
             }
-            Refusal::Content(content @ Content::FormerLink(to)) if Path::new(path).with_file_name(to).is_file() => {
+            Refusal::Content(content @ Content::FormerLink(to)) if path_of(path).with_file_name(to).is_file() => {
                 self.command(format!("ln -sf '{to}' {path}"));
                 content.cure(library, path)
             }
@@ -595,7 +599,7 @@ impl Nearest {
             Nearest::OtherFile { found, path } => format!(
                 "{} is another file of that name and defines {}; the one found first, {found}, does not. Take its folder \
                  out of LD_LIBRARY_PATH, or out of the path that leads there.",
-                path.display(),
+                shown(path),
                 missing.shown()
             ),
             Nearest::OtherParameters { library, name: theirs, source } => {
@@ -679,15 +683,29 @@ fn mended(list: &str) -> Vec<String> {
 
 /// The file of an object, for a command: behind symbolic links, and quoted where it must be.
 fn file_of(object: &str) -> String {
-    let path = Path::new(object);
+    let path = path_of(object);
     let file = if path.is_symlink() { path.canonicalize().ok() } else { None };
-    quoted(&file.map_or_else(|| object.into(), |file| file.display().to_string()))
+    quoted(&file.map_or_else(|| object.into(), |file| shown(&file)))
 }
 
-/// A word for a shell.
+/// A word for a shell. Only bash and its kin can write a byte that is no text: `$'caf\xe9'`.
 fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+:=@%,~".contains(c);
+    let name = name_as_bytes(word);
+    if std::str::from_utf8(&name).is_err() {
+        let byte = |&byte: &u8| match byte {
+            b'\'' | b'\\' => format!("\\{}", char::from(byte)),
+            0x20..0x7f => char::from(byte).into(),
+            _ => format!("\\x{byte:02x}"),
+        };
+        return format!("$'{}'", name.iter().map(byte).collect::<String>());
+    }
     if word.chars().all(is_plain) { word.into() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+}
+
+/// The bytes of the name that a text stands for.
+fn name_as_bytes(text: &str) -> Vec<u8> {
+    std::os::unix::ffi::OsStringExt::into_vec(crate::bytes::name_of(text))
 }
 
 /// Who owns a file, its mode, and who we are.
@@ -699,7 +717,7 @@ pub fn permission(path: &Path) -> String {
     match std::fs::metadata(path) {
         Ok(file) => format!(
             "{} belongs to {} and has the mode {:04o}; this process runs as {me}",
-            path.display(),
+            shown(path),
             user(file.uid()),
             file.mode() & 0o7777
         ),

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::bytes::path_of;
 use dlscope::event::{Arrival, Event, Kind, Outcome, Rule, Stage, Tag};
 use serde::Serialize;
 
@@ -206,7 +207,7 @@ impl Graph {
 impl Node {
     /// `$ORIGIN` of this object: its folder.
     pub fn origin(&self) -> PathBuf {
-        let path = std::path::absolute(&*self.tag.name).unwrap_or_default();
+        let path = std::path::absolute(path_of(&self.tag.name)).unwrap_or_default();
         path.parent().unwrap_or(Path::new("/")).to_path_buf()
     }
 }

@@ -1,47 +1,35 @@
 //! The program that is meant to load the library (`--host`), and the glibc that it is meant to find (`--glibc`).
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
 
-use dlscope::Loader;
-use goblin::elf::Elf;
 use serde::Serialize;
 
 use super::graph::Graph;
 use super::machine::names_wanted;
 use crate::Failure;
+use crate::bytes::{path_of, shown_bytes};
 use crate::compare::file::ElfFile;
+use crate::host;
+use crate::subject::SearchDirs;
 
 /// The symbols that a program and the libraries of its start define.
-pub fn exports(program: &str) -> Result<HashSet<String>, Failure> {
-    let path = found(program).ok_or_else(|| Failure::Usage(format!("--host: there is no program {program}")))?;
-    let path = path.canonicalize()?;
+pub fn exports(program: &OsStr, search: &SearchDirs) -> Result<HashSet<String>, Failure> {
+    let path = host::found(program)?;
     let bytes = std::fs::read(&path)?;
-    let elf = Elf::parse(&bytes).map_err(|error| Failure::Refused(format!("{}: {error}", path.display())))?;
+    let elf = host::parse(&path, &bytes)?;
     let mut names = HashSet::new();
     for symbol in elf.dynsyms.iter().filter(|symbol| symbol.st_shndx != 0) {
         names.extend(elf.dynstrtab.get_at(symbol.st_name).map(String::from));
     }
-    let origin = path.parent().unwrap_or(Path::new("/")).to_string_lossy().into_owned();
-    let lists = elf.rpaths.iter().chain(&elf.runpaths).flat_map(|list| list.split(':'));
-    let dirs =
-        lists.filter(|dir| !dir.is_empty()).map(|dir| dir.replace("${ORIGIN}", "$ORIGIN").replace("$ORIGIN", &origin));
-    let loader = dirs.fold(Loader::new(), |loader, dir| loader.search_dir(dir));
+    let dirs = host::search_path(&path, &elf);
+    let loader = dirs.iter().fold(search.loader(), |loader, dir| loader.search_dir(path_of(dir)));
     for library in &elf.libraries {
         for object in loader.inspect(library).objects() {
             names.extend(object.symbols().map(|symbol| symbol.name));
         }
     }
     Ok(names)
-}
-
-/// A program by its path, or by its name in `PATH`.
-fn found(program: &str) -> Option<PathBuf> {
-    if program.contains('/') {
-        return Path::new(program).is_file().then(|| program.into());
-    }
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|path| path.is_file())
 }
 
 /// The glibc that an object needs: the newest version of it, and the symbols that it needs in that version.
@@ -55,11 +43,10 @@ pub struct NeededGlibc {
 /// For each object that is not the process's own, the newest glibc version that it needs; the newest of all first.
 pub fn needed_glibc(graph: &Graph) -> Vec<NeededGlibc> {
     let of_node = |node: &super::graph::Node| {
-        let path = Path::new(&*node.tag.name);
+        let path = &path_of(&node.tag.name);
         let file = ElfFile::open(path)?;
         let needs = &file.symbols()?.versions.needs;
-        let versions =
-            needs.iter().filter(|need| !need.weak).map(|need| String::from_utf8_lossy(need.name.text).into_owned());
+        let versions = needs.iter().filter(|need| !need.weak).map(|need| shown_bytes(need.name.text));
         let numbered: BTreeMap<Vec<u64>, String> =
             versions.filter_map(|version| Some((numbers(version.strip_prefix("GLIBC_")?)?, version))).collect();
         let (_, version) = numbered.into_iter().next_back()?;

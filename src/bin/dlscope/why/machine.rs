@@ -2,11 +2,13 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use dlscope::elf::symbol::{Class, Want, Wanted};
 
-use super::graph::Graph;
+use super::graph::{Graph, Node};
+use crate::bytes::{path_of, shown, shown_bytes, shown_path};
 use crate::compare::file::{ElfFile, identity};
 
 /// At most so many files are opened.
@@ -26,6 +28,7 @@ pub struct Machine {
 pub struct Provider {
     /// The name for a `DT_NEEDED`: its `DT_SONAME`, else the name of the file.
     pub soname: String,
+    #[serde(serialize_with = "shown_path")]
     pub path: PathBuf,
     /// The version of its definition, if it has one.
     pub version: Option<String>,
@@ -37,7 +40,7 @@ impl Machine {
     pub fn around(asked: &str, graph: &Graph) -> Machine {
         let mut machine = Machine { folders: Vec::new() };
         // The loader does not search the current directory for a name without a '/', but users expect that.
-        let path = std::path::absolute(asked).unwrap_or_default();
+        let path = std::path::absolute(path_of(asked)).unwrap_or_default();
         match path.parent() {
             Some(parent) if asked.contains('/') => machine.add_with_neighbours(parent),
             parent => machine.add(parent.unwrap_or(Path::new("/"))),
@@ -45,19 +48,19 @@ impl Machine {
         for node in graph.nodes.iter().filter(|node| !node.of_host) {
             machine.add_with_neighbours(&node.origin());
             // Behind a symbolic link, what the file needs may lie beside the file itself.
-            if let Some(folder) = Path::new(&*node.tag.name).canonicalize().ok().as_deref().and_then(Path::parent) {
+            if let Some(folder) = path_of(&node.tag.name).canonicalize().ok().as_deref().and_then(Path::parent) {
                 machine.add(folder);
             }
         }
         for (_, folders) in graph.searches().flat_map(|search| &search.rules) {
             for folder in folders {
                 // The rule of the cache gives paths of files, not folders.
-                let path = Path::new(folder);
-                machine.add(if path.is_file() { path.parent().unwrap_or(path) } else { path });
+                let path = path_of(folder);
+                machine.add(if path.is_file() { path.parent().unwrap_or(&path) } else { &path });
             }
         }
         let objects = graph.nodes.iter().map(|node| &node.tag).chain(&graph.startup);
-        objects.filter_map(|tag| Path::new(&*tag.name).parent()).for_each(|folder| machine.add(folder));
+        objects.filter_map(|tag| Some(path_of(&tag.name).parent()?.to_owned())).for_each(|folder| machine.add(&folder));
         // An object linked with -z nodefaultlib has no search in these.
         for folder in DEFAULT_FOLDERS.iter().chain(&["/usr/local/lib"]) {
             machine.add(Path::new(folder));
@@ -65,10 +68,11 @@ impl Machine {
         // What a DT_NEEDED with a '/' names may lie at the same place below another folder.
         let slashed = graph.searches().filter(|search| search.name.contains('/'));
         let below: Vec<PathBuf> = slashed
-            .filter_map(|search| Path::new(&search.name).parent())
+            .filter_map(|search| Some(path_of(&search.name).parent()?.to_owned()))
             .filter(|parent| parent.is_relative())
             .flat_map(|parent| {
-                graph.nodes.iter().flat_map(move |n| [n.origin().join(parent), n.origin().join("..").join(parent)])
+                let places = |n: &Node| [n.origin().join(&parent), n.origin().join("..").join(&parent)];
+                graph.nodes.iter().flat_map(places).collect::<Vec<_>>()
             })
             .collect();
         below.iter().for_each(|folder| machine.add(folder));
@@ -99,7 +103,8 @@ impl Machine {
 
     /// The files of this name.
     pub fn files_named(&self, name: &str) -> Vec<PathBuf> {
-        self.folders.iter().map(|folder| folder.join(name)).filter(|path| path.is_file()).collect()
+        let name = path_of(name);
+        self.folders.iter().map(|folder| folder.join(&name)).filter(|path| path.is_file()).collect()
     }
 
     /// Files with the `DT_SONAME` `soname` and another name: the link of that name is missing.
@@ -116,7 +121,7 @@ impl Machine {
     /// The libraries in folders that are not the system's, without those at `known` paths; at most 50, because each is
     /// opened.
     pub fn own_libraries(&self, known: &[&str]) -> Vec<PathBuf> {
-        let mut seen: HashSet<_> = known.iter().filter_map(|path| identity(Path::new(path))).collect();
+        let mut seen: HashSet<_> = known.iter().filter_map(|path| identity(&path_of(path))).collect();
         let own = self.files().filter(|path| !path.parent().is_some_and(is_of_the_system));
         own.filter(|path| identity(path).is_some_and(|identity| seen.insert(identity))).take(50).collect()
     }
@@ -128,7 +133,7 @@ impl Machine {
         let is_alike = |file: &str| {
             file != name && file.strip_prefix(&starts).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
-        let mut found: Vec<_> = self.files().filter(|path| is_alike(name_of(path))).collect();
+        let mut found: Vec<_> = self.files().filter(|path| is_alike(&name_of(path))).collect();
         // Of the several names of one library keep the one that others need.
         found.retain(|path| ElfFile::open(path).is_some_and(|f| f.soname().is_none_or(|own| own == name_of(path))));
         found.truncate(3);
@@ -141,7 +146,7 @@ impl Machine {
         let wanted = bare(name);
         let mut found: Vec<(usize, String)> = Vec::new();
         for path in self.files() {
-            let (file, stem) = (name_of(&path).to_string(), bare(name_of(&path)));
+            let (file, stem) = (name_of(&path), bare(&name_of(&path)));
             let distance = if stem == wanted { 0 } else { strsim::osa_distance(&stem, &wanted) };
             if distance <= wanted.len() / 4 && !found.iter().any(|(_, known)| *known == file) {
                 found.push((distance, file));
@@ -153,9 +158,11 @@ impl Machine {
 
     /// For each of `names`, the libraries that define it, without those at `known` paths.
     pub fn defining(&self, names: &[&str], known: &[&str]) -> Vec<Vec<Provider>> {
-        let wanted: Vec<_> = names.iter().map(|n| Wanted::new(n.as_bytes(), Want::Newest, Class::Address)).collect();
+        let names: Vec<PathBuf> = names.iter().map(|name| path_of(name)).collect();
+        let wanted = names.iter().map(|n| Wanted::new(n.as_os_str().as_bytes(), Want::Newest, Class::Address));
+        let wanted: Vec<_> = wanted.collect();
         let mut found = vec![Vec::new(); names.len()];
-        let mut seen: HashSet<_> = known.iter().filter_map(|path| identity(Path::new(path))).collect();
+        let mut seen: HashSet<_> = known.iter().filter_map(|path| identity(&path_of(path))).collect();
         for path in self.files() {
             // Look into a file with several names once.
             if !identity(&path).is_some_and(|identity| seen.insert(identity)) {
@@ -165,7 +172,7 @@ impl Machine {
             let Some(symbols) = file.symbols() else { continue };
             for (wanted, found) in wanted.iter().zip(&mut found) {
                 if let Some((index, _)) = symbols.find(wanted, &mut ()) {
-                    let soname = file.soname().unwrap_or_else(|| name_of(&path).into());
+                    let soname = file.soname().unwrap_or_else(|| name_of(&path));
                     // Show the path with the name that others need, if there is one.
                     let path = Some(path.with_file_name(&soname)).filter(|own| own.is_file()).unwrap_or(path.clone());
                     found.push(Provider { soname, path, version: symbols.version_text(index) });
@@ -204,9 +211,9 @@ pub fn is_in_ld_so_conf(folder: &Path) -> bool {
     texts.into_iter().any(|text| text.lines().any(|line| line.starts_with('/') && is_it(line)))
 }
 
-/// The last part of a path.
-pub fn name_of(path: &Path) -> &str {
-    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+/// The last part of a path, as text.
+pub fn name_of(path: &Path) -> String {
+    path.file_name().map(shown).unwrap_or_default()
 }
 
 /// The library from which the file `user` needs `version`.
@@ -214,7 +221,7 @@ pub fn file_of_version(user: &Path, version: &str) -> Option<String> {
     let file = ElfFile::open(user)?;
     let symbols = file.symbols()?;
     let need = symbols.versions.needs.iter().find(|need| need.name.text == version.as_bytes())?;
-    Some(String::from_utf8_lossy(need.file).into_owned())
+    Some(shown_bytes(need.file))
 }
 
 /// The symbols that the library at `path` needs in `version`.
@@ -234,6 +241,7 @@ pub fn names_wanted(path: &Path, version: &str) -> Vec<String> {
 
 /// Whether the library at `path` defines `symbol`.
 pub fn defines(path: &Path, symbol: &str) -> bool {
+    let symbol = path_of(symbol).into_os_string();
     let wanted = Wanted::new(symbol.as_bytes(), Want::Newest, Class::Address);
     ElfFile::open(path).is_some_and(|file| file.symbols().is_some_and(|s| s.find(&wanted, &mut ()).is_some()))
 }

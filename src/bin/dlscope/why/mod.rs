@@ -6,12 +6,14 @@
 //! to what is missing (`problem`, `symbols`, `machine`, `paths`), and puts problems into sentences (`words`, `cures`).
 
 use std::collections::HashSet;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::Failure;
+use crate::bytes::{name_of, shown};
 use crate::subject::{Format, SearchDirs, Target, print_json};
 
 mod content;
@@ -20,8 +22,10 @@ mod families;
 mod graph;
 mod host;
 mod machine;
+mod optional;
 mod paths;
 mod problem;
+mod root;
 mod surprises;
 mod symbols;
 mod symtab;
@@ -35,6 +39,7 @@ use cures::Cures;
 use graph::{Graph, Node};
 use host::NeededGlibc;
 use machine::Machine;
+use optional::Optional;
 use problem::{Evidence, Problem, ProblemKind};
 use surprises::Surprises;
 use symbols::Exports;
@@ -56,6 +61,8 @@ Examples:
                                               show every path that dlscope tried
   dlscope why --host python3 ./ext.so         a plugin: python3 defines what it lacks
   dlscope why --glibc 2.28 ./libmine.so       would it load on an older system?
+  dlscope why --root rootfs /usr/lib/libmine.so
+                                              a container: its cache, its folders, its libc
   dlscope why --fixture origin-misspelt       a built-in library that does not load
   dlscope why ./libmine.so --format json | jq -r '.cures[]'
 
@@ -63,7 +70,7 @@ Exit status: 0 the library would load; 1 it would not; 2 the command line was wr
 pub struct Args {
     /// The library: a name to search, or a path with a '/'
     #[arg(value_name = "LIB", required_unless_present = "fixture", conflicts_with = "fixture")]
-    library: Option<String>,
+    library: Option<OsString>,
     /// Explain this built-in library; `dlscope trace --list-fixtures` lists them
     #[arg(long, value_name = "NAME")]
     fixture: Option<String>,
@@ -72,10 +79,14 @@ pub struct Args {
     all: bool,
     /// The program that will load the library: what it and its libraries define counts as defined
     #[arg(long, value_name = "PROGRAM")]
-    host: Option<String>,
+    host: Option<OsString>,
     /// Say whether it would load with this version of glibc, such as 2.28, and which is the oldest that it needs
     #[arg(long, value_name = "VERSION")]
     glibc: Option<String>,
+    /// Look at a library of another system, whose files lie below DIR: a container, an image, a cross build. All paths
+    /// are taken inside DIR, as after chroot
+    #[arg(long, value_name = "DIR", conflicts_with = "fixture")]
+    root: Option<PathBuf>,
     /// Do not ask the system's loader. Otherwise a child process asks its dlopen, without constructors
     #[arg(long)]
     offline: bool,
@@ -111,6 +122,8 @@ pub struct Explanation<'e> {
     environment: Vec<String>,
     /// The newest glibc version that each object needs; the newest of all first.
     needed_glibc: Vec<NeededGlibc>,
+    /// The libraries that objects open when they need them, as their notes say (`.note.dlopen`).
+    optional: Vec<Optional>,
     #[serde(skip)]
     tells_glibc: bool,
     #[serde(flatten)]
@@ -151,7 +164,7 @@ fn later_problems(
         }
         let watcher = Arc::new(Watcher::default());
         let loader = dirs.iter().fold(search.loader(), |loader, dir| loader.search_dir(dir));
-        let inspection = loader.probe(watcher.clone()).inspect(library);
+        let inspection = loader.probe(watcher.clone()).inspect(name_of(library));
         let events = watcher.take();
         let (exports, graph) = (Exports::of(&inspection), Graph::of(&events));
         let machine = Machine::around(library, &graph);
@@ -172,25 +185,32 @@ fn later_problems(
 /// Runs the subcommand. Returns whether the library would load.
 pub fn run(args: &Args) -> Result<bool, Failure> {
     let target = Target::of(args.library.as_deref(), args.fixture.as_deref())?;
-    let library = target.name();
-    if library.is_empty() {
+    let mut name = target.name();
+    if name.is_empty() {
         return Err(Failure::Usage("the name of the library is empty".into()));
     }
+    let mut search = args.search.clone();
+    if let Some(root) = &args.root {
+        name = root::enter(root, &name)?;
+        search.alone = true;
+    }
+    let library = shown(&name);
     if let Some(glibc) = args.glibc.as_ref().filter(|glibc| host::numbers(glibc).is_none()) {
         return Err(Failure::Usage(format!("--glibc: {glibc:?} is no version such as 2.28")));
     }
-    let host = args.host.as_deref().map_or(Ok(HashSet::new()), host::exports)?;
+    let host = args.host.as_deref().map_or(Ok(HashSet::new()), |program| host::exports(program, &search))?;
     let watcher = Arc::new(Watcher::default());
-    let inspection = args.search.loader().probe(watcher.clone()).inspect(&library);
+    let inspection = search.loader().probe(watcher.clone()).inspect(&name);
     let events = watcher.take();
     let exports = Exports::of(&inspection);
     let graph = Graph::of(&events);
     let by_dlscope = inspection.faults().is_empty();
-    let (system, not_asked) = match (args.offline, &args.host) {
-        (true, _) => (None, None),
+    let (system, not_asked) = match (args.offline, &args.host, &args.root) {
+        (true, ..) => (None, None),
+        (_, _, Some(root)) => (None, Some(format!("it would have to be asked in {}", shown(root)))),
         // Only that program could ask.
-        (_, Some(program)) => (None, Some(format!("it would have to be asked in {program}"))),
-        _ => match system::ask(&library, &args.search.dirs) {
+        (_, Some(program), _) => (None, Some(format!("it would have to be asked in {}", shown(program)))),
+        _ => match system::ask(&name, &args.search.dirs) {
             Ok(says) => (Some(says), None),
             Err(error) => (None, Some(error.to_string())),
         },
@@ -217,7 +237,7 @@ pub fn run(args: &Args) -> Result<bool, Failure> {
         }));
     }
     let loads = problems.is_empty();
-    let later = later_problems(&args.search, &library, &graph, &host, &mut problems);
+    let later = later_problems(&search, &library, &graph, &host, &mut problems);
     let cures = Cures::of(&problems, &library, graph.nodes.iter().chain(&later));
     let by_system_alone = answer.is_some_and(|says| says.loads) && !by_dlscope;
     let adopted = graph.nodes.iter().filter(|node| node.of_host).count();
@@ -229,6 +249,7 @@ pub fn run(args: &Args) -> Result<bool, Failure> {
         cures: cures.texts,
         commands: cures.commands,
         environment: cures.environment,
+        optional: optional::of(&graph, &search),
         tells_glibc: args.all || args.glibc.is_some(),
         needed_glibc,
         system,

@@ -1,8 +1,10 @@
 //! Finds mistakes in `DT_RPATH` and `DT_RUNPATH`, when a library lies in a folder to which no rule leads.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::graph::{Graph, Node};
+use crate::bytes::{name_of, path_of, shown};
 
 /// The tokens of ld.so(8), "Dynamic string tokens".
 const TOKENS: [&str; 3] = ["ORIGIN", "LIB", "PLATFORM"];
@@ -81,7 +83,7 @@ fn mistake(element: &str, user: &Node, name: &str) -> Option<String> {
 pub fn separated(element: &str) -> Vec<String> {
     let begins = |part: &str| part.starts_with(['/', '$', '.']);
     let parts: Vec<&str> = element.split([';', ',', ' ']).filter(|part| !part.is_empty()).collect();
-    if parts.len() > 1 && parts.iter().all(|part| begins(part)) && !Path::new(element).is_dir() {
+    if parts.len() > 1 && parts.iter().all(|part| begins(part)) && !path_of(element).is_dir() {
         return parts.into_iter().map(Into::into).collect();
     }
     vec![element.into()]
@@ -89,7 +91,7 @@ pub fn separated(element: &str) -> Vec<String> {
 
 /// Whether an element of a search path means no folder on any machine.
 pub fn is_nonsense(element: &str) -> bool {
-    element.contains(['\'', '"', '\\'])
+    name_of(element).as_bytes().iter().any(|byte| b"'\"\\".contains(byte))
         || tokens(element).iter().any(|token| !TOKENS.contains(&token.as_str()))
         || element.starts_with("RIGIN")
         || element.starts_with(['@', '~'])
@@ -116,8 +118,8 @@ fn not_inherited(user: &Node, here: &[PathBuf], graph: &Graph) -> Option<String>
         let origin = node.origin();
         let mut folders = list.split(':').filter(|e| !e.is_empty());
         folders.any(|element| {
-            let folder = element.replace("${ORIGIN}", "$ORIGIN").replace("$ORIGIN", &origin.to_string_lossy());
-            here.iter().any(|file| file.parent().is_some_and(|dir| same(dir, Path::new(&folder))))
+            let folder = element.replace("${ORIGIN}", "$ORIGIN").replace("$ORIGIN", &shown(&origin));
+            here.iter().any(|file| file.parent().is_some_and(|dir| same(dir, &path_of(&folder))))
         })
     };
     let other = graph.nodes.iter().filter(|node| node.tag != user.tag).find(leads)?;
@@ -133,7 +135,7 @@ fn leads_elsewhere(user: &Node, name: &str, here: &[PathBuf]) -> Option<String> 
     let lists = [("DT_RPATH", &user.rpath), ("DT_RUNPATH", &user.runpath)];
     let (tag, list) = lists.into_iter().find_map(|(tag, list)| Some((tag, list.as_ref()?)))?;
     let whose = user.tag.short();
-    if let Some(gone) = list.split(':').find(|element| element.starts_with('/') && !Path::new(element).is_dir()) {
+    if let Some(gone) = list.split(':').find(|element| element.starts_with('/') && !path_of(element).is_dir()) {
         return Some(format!("{tag} of {whose} is {list:?}, and there is no folder {gone} on this machine"));
     }
     let written = from_origin(user, here.first()?);
@@ -156,14 +158,14 @@ pub fn from_origin(user: &Node, file: &Path) -> String {
     let up = from.components().count() - common;
     // A folder far away from the library's own is written as an absolute path.
     if common < 2 || up > 2 {
-        return to.display().to_string();
+        return shown(&to);
     }
     let mut written = String::from("$ORIGIN");
     (0..up).for_each(|_| written.push_str("/.."));
     for part in to.components().skip(common) {
         if let Component::Normal(part) = part {
             written.push('/');
-            written.push_str(&part.to_string_lossy());
+            written.push_str(&shown(part));
         }
     }
     written

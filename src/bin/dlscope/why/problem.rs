@@ -10,12 +10,13 @@ use serde::Serialize;
 
 use super::content::Content;
 use super::graph::{Attempt, Graph};
-use super::machine::{DEFAULT_FOLDERS, Machine, defines, file_of_version, name_of, names_wanted};
+use super::machine::{DEFAULT_FOLDERS, Machine, defines, file_of_version, names_wanted};
 use super::paths;
 use super::surprises::Surprises;
 use super::symbols::{Exports, Missing, find_nearest};
 use super::symtab::{thread_locals, wants_static_tls};
 use super::system::{SystemSays, noexec_mount};
+use crate::bytes::{path_of, shown_path, shown_paths};
 use crate::compare::file::ElfFile;
 use crate::page::short;
 
@@ -37,6 +38,7 @@ pub enum ProblemKind {
         /// The error of the kernel.
         errno: String,
         /// Files of that name in folders that the loader does not search.
+        #[serde(serialize_with = "shown_paths")]
         lies_in: Vec<PathBuf>,
         /// Mistakes in the paths that should lead to such a folder.
         mistakes: Vec<String>,
@@ -44,14 +46,17 @@ pub enum ProblemKind {
         #[serde(skip)]
         written: Option<String>,
         /// Files that may be other versions of the library.
+        #[serde(serialize_with = "shown_paths")]
         other_versions: Vec<PathBuf>,
         /// Files of the library with another name: those that the loader could find, if they had a link of that name, come
         /// first.
+        #[serde(serialize_with = "shown_paths")]
         other_names: Vec<PathBuf>,
         /// What is in the way at a place where the loader looked.
         obstacle: Option<Obstacle>,
         /// Every folder that the loader searched.
         #[serde(skip)]
+        #[serde(serialize_with = "shown_paths")]
         searched: Vec<PathBuf>,
         /// Libraries with similar names.
         spelt_alike: Vec<String>,
@@ -69,6 +74,7 @@ pub enum ProblemKind {
         /// The symbols that the object needs in that version.
         wanted: Vec<String>,
         /// Files of that library that define the version, in folders that the loader does not search.
+        #[serde(serialize_with = "shown_paths")]
         lies_in: Vec<PathBuf>,
         /// The rule that found the dependency; `None` if it was in the process before.
         found_by: Option<Rule>,
@@ -84,7 +90,11 @@ pub enum ProblemKind {
     /// The object was built for another C library than glibc.
     OtherLibc { libc: OtherLibc, library: String, without_it: Vec<String> },
     /// A library's versions are needed, and no object of the load is called like it.
-    NoLongerNeeded { library: String, lies_in: Vec<PathBuf> },
+    NoLongerNeeded {
+        library: String,
+        #[serde(serialize_with = "shown_paths")]
+        lies_in: Vec<PathBuf>,
+    },
     /// dlscope would load the object, and the system's loader does not.
     System { message: String, cause: Option<SystemCause> },
     /// It needs a newer glibc than the one that `--glibc` names.
@@ -109,13 +119,29 @@ pub enum OtherLibc {
 #[serde(rename_all = "snake_case", tag = "obstacle")]
 pub enum Obstacle {
     /// A symbolic link leads to a file that is not there.
-    Dangling { link: PathBuf, to: PathBuf },
+    Dangling {
+        #[serde(serialize_with = "shown_path")]
+        link: PathBuf,
+        #[serde(serialize_with = "shown_path")]
+        to: PathBuf,
+    },
     /// Symbolic links lead to each other.
-    Loop { link: PathBuf },
+    Loop {
+        #[serde(serialize_with = "shown_path")]
+        link: PathBuf,
+    },
     /// The file, or a folder on the way to it, is forbidden to this user.
-    Forbidden { path: PathBuf, is_folder: bool },
+    Forbidden {
+        #[serde(serialize_with = "shown_path")]
+        path: PathBuf,
+        is_folder: bool,
+    },
     /// Any other error of the kernel.
-    Other { path: PathBuf, errno: String },
+    Other {
+        #[serde(serialize_with = "shown_path")]
+        path: PathBuf,
+        errno: String,
+    },
 }
 
 /// Why the system's loader refuses what dlscope loads.
@@ -127,7 +153,13 @@ pub enum SystemCause {
     /// The runtime of a sanitizer comes too late, and its constructor ends the process.
     LateRuntime { library: String, option: &'static str, runtime: &'static str },
     /// A version is needed of a library that has no versions.
-    NoVersions { library: String, path: String, version: String, lies_in: Vec<PathBuf> },
+    NoVersions {
+        library: String,
+        path: String,
+        version: String,
+        #[serde(serialize_with = "shown_paths")]
+        lies_in: Vec<PathBuf>,
+    },
 }
 
 /// Why the loader refuses a file.
@@ -143,7 +175,7 @@ pub enum Refusal {
     /// It is an object file, before linking.
     ObjectFile,
     /// It lies on a file system from which no code may be mapped: where that is mounted.
-    NoExec(PathBuf),
+    NoExec(#[serde(serialize_with = "shown_path")] PathBuf),
     /// It ends before its program headers.
     Short(u64),
     /// It is a program.
@@ -259,12 +291,10 @@ pub fn of_system(evidence: &Evidence<'_>, surprises: &Surprises, says: &SystemSa
         let whose = message.split(':').next().map(short).and_then(node_of).or(evidence.graph.root());
         let users: Vec<_> = surprises.static_tls.iter().collect();
         let largest = users.iter().max_by_key(|user| user.bytes).and_then(|user| node_of(&user.object));
-        whose.filter(|node| wants_static_tls(Path::new(&*node.tag.name))).or(largest).map(|node| {
-            SystemCause::StaticTls {
-                object: node.tag.name.to_string(),
-                variables: thread_locals(Path::new(&*node.tag.name)),
-                bytes: users.iter().map(|user| user.bytes).sum(),
-            }
+        whose.filter(|node| wants_static_tls(&path_of(&node.tag.name))).or(largest).map(|node| SystemCause::StaticTls {
+            object: node.tag.name.to_string(),
+            variables: thread_locals(&path_of(&node.tag.name)),
+            bytes: users.iter().map(|user| user.bytes).sum(),
         })
     } else if message.contains("_dl_name_match_p") {
         evidence.events.iter().find_map(|event| match &event.kind {
@@ -300,7 +330,7 @@ impl Evidence<'_> {
                 library: provider.clone(),
                 path: path.clone(),
                 offered: offered.split(", ").filter(|v| *v != "none").map(Into::into).collect(),
-                wanted: names_wanted(Path::new(&label), version),
+                wanted: names_wanted(&path_of(&label), version),
                 lies_in: self.machine.offering(provider, version),
                 found_by: self.graph.nodes.iter().find(|n| *n.tag.name == **path).and_then(|n| n.found_by.clone()),
             },
@@ -327,8 +357,8 @@ impl Evidence<'_> {
         let search = search.or_else(|| self.graph.searches().find(|search| search.name == *library));
         let tried = search.map_or(&[][..], |search| &search.tried);
         let obstacle = tried.iter().filter(|attempt| !attempt.path.contains("/glibc-hwcaps")).find_map(obstacle);
-        let folders = search.iter().flat_map(|search| &search.tried).filter_map(|t| Path::new(&t.path).parent());
-        let searched: Vec<PathBuf> = folders.filter_map(|folder| folder.canonicalize().ok()).collect();
+        let paths = search.iter().flat_map(|search| &search.tried).map(|attempt| path_of(&attempt.path));
+        let searched: Vec<PathBuf> = paths.filter_map(|path| path.parent()?.canonicalize().ok()).collect();
         let mut other_names = self.machine.with_soname(name);
         other_names.sort_by_key(|path| !path.parent().is_some_and(|folder| searched.iter().any(|s| s == folder)));
         let mut lies_in = self.machine.files_named(name);
@@ -376,7 +406,7 @@ impl Evidence<'_> {
             (_, Some(need)) => &need.name,
             _ => short(self.asked),
         };
-        let path = Path::new(&error.object);
+        let path = &path_of(&error.object);
         let reason = match &error.kind {
             ErrorKind::Unsuitable { field, .. } if field == "e_ident[EI_CLASS]" => Refusal::Class32,
             ErrorKind::Unsuitable { field, found, .. } if field == "e_machine" => Refusal::Machine(found.clone()),
@@ -468,7 +498,7 @@ impl Evidence<'_> {
 
     /// Whether the symbol is missing because a library is missing, refused or too old. If so, adds it to that problem.
     fn is_consequence(&self, user: &Tag, symbol: &str, version: Option<&str>, problems: &mut [Problem]) -> bool {
-        let file = version.and_then(|version| file_of_version(Path::new(&*user.name), version));
+        let file = version.and_then(|version| file_of_version(&path_of(&user.name), version));
         let needs = self.graph.node(user.id).map_or(&[][..], |node| &node.needs);
         let mut later: Option<&mut Vec<String>> = None;
         for problem in problems {
@@ -511,7 +541,7 @@ impl Evidence<'_> {
 /// What is in the way at a path that was tried in vain.
 fn obstacle(attempt: &Attempt) -> Option<Obstacle> {
     let Outcome::Missing(errno) = &attempt.outcome else { return None };
-    let path = PathBuf::from(&attempt.path);
+    let path = path_of(&attempt.path);
     match errno.as_str() {
         "ENOENT" | "ENOTDIR" => {
             let to = std::fs::read_link(&path).ok()?;
@@ -540,7 +570,7 @@ fn is_default_folder(folder: &Path) -> bool {
 /// The C library of other systems that goes by this name there.
 fn other_libc(library: &str, needs: &[super::graph::Need]) -> Option<OtherLibc> {
     let needs_one_of = |names: &[&str]| needs.iter().any(|need| names.contains(&need.name.as_str()));
-    match name_of(Path::new(library)) {
+    match short(library) {
         name if name.starts_with("libc.musl-") || name.starts_with("ld-musl-") => Some(OtherLibc::Musl),
         "libc.so" if needs_one_of(&["libdl.so", "libm.so", "liblog.so", "libandroid.so"]) => Some(OtherLibc::Bionic),
         "libc.so" => Some(OtherLibc::Musl),

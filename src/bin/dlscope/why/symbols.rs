@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::families::Family;
 use super::machine::{Machine, Provider};
 use super::symtab::{Hidden, hidden};
+use crate::bytes::{path_of, shown as shown_name, shown_bytes};
 use crate::compare::file::ElfFile;
 use crate::demangle::{bare, demangled, is_rust, stem};
 use crate::page::short;
@@ -43,11 +44,11 @@ impl Exports {
             let file = ElfFile::open(path)?;
             let symbols = file.symbols()?;
             let export = |(index, symbol, _)| Export {
-                name: String::from_utf8_lossy(symbols.name(&symbol)).into_owned(),
+                name: shown_bytes(symbols.name(&symbol)),
                 version: symbols.version_text(index),
                 weak: symbol.symbol_binding() != SymbolBinding::Global,
             };
-            let tag = Tag { id: 0, name: path.to_string_lossy().into() };
+            let tag = Tag { id: 0, name: shown_name(path).into() };
             Some((tag, symbols.exports().map(export).collect()))
         };
         Exports(paths.iter().filter_map(of_file).collect())
@@ -164,13 +165,13 @@ pub fn find_nearest(missing: &mut [&mut Missing], exports: &Exports, known: &[&s
 
 /// Adds the libraries that have a symbol and do not export it: those of the load that are not the host's, and `own`.
 fn libraries_that_hide(missing: &mut [&mut Missing], exports: &Exports, own: &[PathBuf]) {
-    let of_load = exports.0.iter().map(|(tag, _)| PathBuf::from(&*tag.name));
+    let of_load = exports.0.iter().map(|(tag, _)| path_of(&tag.name));
     let names: Vec<String> = missing.iter().map(|m| m.name.clone()).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     for path in of_load.chain(own.iter().cloned()) {
         for (missing, why) in missing.iter_mut().zip(hidden(&path, &names)) {
             if let Some(why) = why.filter(|_| missing.nearest.is_empty()) {
-                let library = short(&path.to_string_lossy()).into();
+                let library = short(&shown_name(&path)).into();
                 missing.nearest.push(Nearest::Hidden { library, why });
             }
         }

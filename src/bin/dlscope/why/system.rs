@@ -5,7 +5,7 @@
 //! out of the dynamic sections of the new objects, so that `dlopen` ends where the library's code would begin. Only
 //! resolvers of IFUNCs, which relocation calls, cannot be left out.
 
-use std::ffi::{CStr, CString, OsString, c_char, c_int, c_long, c_void};
+use std::ffi::{CStr, CString, OsStr, OsString, c_char, c_int, c_long, c_void};
 use std::fs;
 use std::io;
 use std::mem;
@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use nix::libc;
 use serde::{Deserialize, Serialize};
 
+use crate::bytes::shown_bytes;
 use crate::child::{self, End};
 use crate::compare::process::OwnMemory;
 
@@ -38,16 +39,15 @@ pub struct ChildArgs {
 ///
 /// # Errors
 /// Where no answer could be had.
-pub fn ask(library: &str, dirs: &[PathBuf]) -> io::Result<SystemSays> {
+pub fn ask(library: &OsStr, dirs: &[PathBuf]) -> io::Result<SystemSays> {
     let folder = tempfile::Builder::new().prefix("dlscope-").tempdir()?;
     let out = folder.path().join("system");
     let (end, _) = child::run::<SystemSays>(&out, |command| {
         command.arg("why-child").arg(&out).arg("--").arg(library);
         if !dirs.is_empty() {
-            let old = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
-            let dirs = dirs.iter().map(|dir| dir.display().to_string());
-            let all: Vec<String> = dirs.chain((!old.is_empty()).then_some(old)).collect();
-            command.env("LD_LIBRARY_PATH", all.join(":"));
+            let old = std::env::var_os("LD_LIBRARY_PATH").filter(|old| !old.is_empty());
+            let all: Vec<OsString> = dirs.iter().map(OsString::from).chain(old).collect();
+            command.env("LD_LIBRARY_PATH", all.join(OsStr::new(":")));
         }
     })?;
     match end {
@@ -80,7 +80,7 @@ fn attempt(library: &OsString) -> io::Result<SystemSays> {
     }
     // SAFETY: `dlerror` gives a C string or NULL.
     let message = unsafe { libc::dlerror().as_ref().map(|text| CStr::from_ptr(text)) };
-    Ok(SystemSays { loads: false, message: message.map(|text| text.to_string_lossy().into_owned()) })
+    Ok(SystemSays { loads: false, message: message.map(|text| shown_bytes(text.to_bytes())) })
 }
 
 /// `struct link_map`, as far as <link.h> shows it.

@@ -1,7 +1,6 @@
 //! The explanation as text: a summary, the tree of dependencies, the details, and the cures.
 
 use std::io;
-use std::path::Path;
 
 use super::Explanation;
 use super::cures::permission;
@@ -10,6 +9,7 @@ use super::problem::{Obstacle, Problem, ProblemKind, SystemCause};
 use super::surprises::Surprises;
 use super::symbols::{Missing, Nearest};
 use super::tree::Tree;
+use crate::bytes::{path_of, shown};
 use crate::demangle::{explained, in_source};
 use crate::page::{Page, bad, count, dim, few, good, heading, short, symbol, thousands};
 
@@ -28,6 +28,7 @@ pub fn tell(explanation: &Explanation<'_>, all: bool) -> io::Result<()> {
         writer.details(problem);
     }
     writer.surprises(&explanation.surprises);
+    writer.optional(explanation);
     writer.links(explanation);
     writer.glibc(explanation);
     writer.cures(explanation);
@@ -81,7 +82,7 @@ impl Writer<'_> {
                 }
                 if !lies_in.is_empty() {
                     self.page.gap();
-                    let list = few(lies_in.iter().map(|path| path.display().to_string()), 3);
+                    let list = few(lies_in.iter().map(shown), 3);
                     let by = if short(self.asked) == whose { String::new() } else { format!(", which {whose} needs,") };
                     self.page.paragraph(&format!("{}{by} lies in {list}.", heading(short(library))), 2);
                 }
@@ -136,7 +137,7 @@ impl Writer<'_> {
             ProblemKind::OtherLibc { library, without_it, .. } => self.without(library, without_it),
             ProblemKind::NoLongerNeeded { library, lies_in } => {
                 self.page.gap();
-                let places = few(lies_in.iter().map(|path| path.display().to_string()), 3);
+                let places = few(lies_in.iter().map(shown), 3);
                 let there = if lies_in.is_empty() { String::new() } else { format!(" It lies in {places}.") };
                 let text = format!(
                     "The DT_VERNEED of {} names {}, and no object of the load is called so: its DT_NEEDED was removed.{there}",
@@ -252,10 +253,35 @@ impl Writer<'_> {
         }
     }
 
+    /// The optional dependencies: what for, and whether they are there.
+    fn optional(&mut self, explanation: &Explanation<'_>) {
+        if explanation.optional.is_empty() {
+            return;
+        }
+        self.page.gap();
+        self.page.raw(&heading("Opened when needed (.note.dlopen)"));
+        for optional in &explanation.optional {
+            let names: Vec<&str> = optional.libraries.iter().map(|library| library.soname.as_str()).collect();
+            let what = [&optional.feature, &optional.description];
+            let what = what.into_iter().flatten().map(String::as_str).collect::<Vec<_>>().join(": ");
+            let priority = optional.priority.as_deref().map_or(String::new(), |priority| format!(", {priority}"));
+            let whose = short(&optional.object);
+            let damaged =
+                optional.libraries.iter().find_map(|library| Some((library.path.as_ref()?, library.error.as_ref()?)));
+            let there = match (optional.used().and_then(|library| library.path.as_ref()), damaged) {
+                (Some(path), _) => format!("{} {path}", good("✓")),
+                (None, Some((path, error))) => format!("{} {path} does not load: {error}", bad("✗")),
+                (None, None) => format!("{} not found", bad("✗")),
+            };
+            let what = if what.is_empty() { String::new() } else { format!(" ({what})") };
+            self.page.paragraph(&format!("{}{what}, for {whose}{priority}: {there}", names.join(" or ")), 2);
+        }
+    }
+
     /// Objects that were opened through a symbolic link, where something is missing: `$ORIGIN` is the link's folder.
     fn links(&mut self, explanation: &Explanation<'_>) {
         for problem in &explanation.problems {
-            let path = Path::new(&problem.object);
+            let path = &path_of(&problem.object);
             let uses_origin = explanation.objects.iter().any(|node| {
                 let lists = [&node.rpath, &node.runpath];
                 *node.tag.name == *problem.object && lists.into_iter().flatten().any(|list| list.contains("ORIGIN"))
@@ -268,7 +294,7 @@ impl Writer<'_> {
                     "{} is a symbolic link to {}. $ORIGIN is the folder of the path by which the loader opened it, so here \
                      that of the link and not that of the file.",
                     problem.object,
-                    file.display()
+                    shown(&file)
                 );
                 self.page.paragraph(&text, 2);
             }

@@ -7,6 +7,7 @@ use super::machine::name_of;
 use super::problem::{Obstacle, OtherLibc, Problem, ProblemKind, Refusal, SystemCause};
 use super::symbols::{Missing, Nearest};
 use super::symtab::Hidden;
+use crate::bytes::shown;
 use crate::demangle::explained;
 use crate::page::{count, few, short, thousands};
 
@@ -42,10 +43,9 @@ impl Problem {
             {
                 let path = &other_names[0];
                 match is_in(path, searched) {
-                    true => format!(
-                        "{it} needs {library}, which is there as {}, without a link of that name",
-                        path.display()
-                    ),
+                    true => {
+                        format!("{it} needs {library}, which is there as {}, without a link of that name", shown(path))
+                    }
                     false => format!(
                         "{it} needs {library}, which lies in {} under the name {}, where the loader does not look for it",
                         folder(path),
@@ -166,7 +166,7 @@ impl Refusal {
             Refusal::ObjectFile => "is an object file, which is still to be linked into a library".into(),
             Refusal::NoExec(mount) => format!(
                 "lies on a file system that is mounted noexec ({}), from which no code may be mapped",
-                mount.display()
+                shown(mount)
             ),
             Refusal::Short(length) => format!("is cut off or damaged: it ends after {}", count(*length, "byte")),
             Refusal::Program => "is a program, not a library".into(),
@@ -212,9 +212,9 @@ impl Nearest {
             }
             Nearest::OtherLibrary(provider) => {
                 let version = provider.version.as_ref().map_or(String::new(), |v| format!(", version {v}"));
-                format!("defined by {}{version}: {}", provider.soname, provider.path.display())
+                format!("defined by {}{version}: {}", provider.soname, shown(&provider.path))
             }
-            Nearest::OtherFile { path, .. } => format!("defined by another file of the same name: {}", path.display()),
+            Nearest::OtherFile { path, .. } => format!("defined by another file of the same name: {}", shown(path)),
             Nearest::OtherParameters { library, source, .. } => format!("{library} has {source}"),
             Nearest::OtherBuild { library, name } => {
                 format!("{library} has the same function of another build: {name}")
@@ -230,18 +230,18 @@ impl Obstacle {
     fn clause(&self) -> String {
         match self {
             Obstacle::Dangling { link, to } => {
-                format!("{} is a symbolic link to {}, which is not there", link.display(), to.display())
+                format!("{} is a symbolic link to {}, which is not there", shown(link), shown(to))
             }
             Obstacle::Loop { link } => {
-                format!("{} is a symbolic link that leads back to itself (ELOOP)", link.display())
+                format!("{} is a symbolic link that leads back to itself (ELOOP)", shown(link))
             }
             Obstacle::Forbidden { path, is_folder: false } => {
-                format!("this user has no permission to read {} (EACCES)", path.display())
+                format!("this user has no permission to read {} (EACCES)", shown(path))
             }
             Obstacle::Forbidden { path, is_folder: true } => {
-                format!("this user has no permission to enter the folder {} (EACCES)", path.display())
+                format!("this user has no permission to enter the folder {} (EACCES)", shown(path))
             }
-            Obstacle::Other { path, errno } => format!("{} cannot be opened ({errno})", path.display()),
+            Obstacle::Other { path, errno } => format!("{} cannot be opened ({errno})", shown(path)),
         }
     }
 
@@ -293,5 +293,5 @@ fn symbols_of(number: usize) -> String {
 
 /// The folder of a file.
 pub fn folder(path: &Path) -> String {
-    path.parent().unwrap_or(Path::new("/")).display().to_string()
+    shown(path.parent().unwrap_or(Path::new("/")))
 }

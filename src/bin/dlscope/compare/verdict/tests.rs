@@ -42,7 +42,7 @@ fn loaded() -> Snapshot {
 
 fn compare(system: Snapshot, dlscope: Snapshot) -> Comparison {
     let [system, dlscope] = [system, dlscope].map(|snapshot| End::Told(LoadResult::Loaded(snapshot)));
-    judge("libx.so.1", &system, &dlscope, &Numbers)
+    judge("libx.so.1", &system, &[], &dlscope, &Numbers)
 }
 
 fn refused(policy: bool) -> End<LoadResult> {
@@ -162,6 +162,45 @@ fn every_pair_of_ends_has_its_verdict() {
         (late(), late(), Verdict::BothDie),
         (died(), late(), Verdict::BothDie),
     ] {
-        assert_eq!(judge("x", &system, &dlscope, &Numbers).verdict, expected, "{system:?} {dlscope:?}");
+        assert_eq!(judge("x", &system, &[], &dlscope, &Numbers).verdict, expected, "{system:?} {dlscope:?}");
     }
+}
+
+/// Compares with more runs of the system's loader.
+fn compare_with_more(system: Snapshot, more: &[Snapshot], dlscope: Snapshot) -> Comparison {
+    let [system, dlscope] = [system, dlscope].map(|snapshot| End::Told(LoadResult::Loaded(snapshot)));
+    judge("libx.so.1", &system, more, &dlscope, &Numbers)
+}
+
+/// The process of [`loaded`], changed.
+fn changed(change: impl FnOnce(&mut Snapshot)) -> Snapshot {
+    let mut snapshot = loaded();
+    change(&mut snapshot);
+    snapshot
+}
+
+#[test]
+fn a_word_that_differs_from_run_to_run_of_the_system_is_no_difference_and_any_other_is() {
+    let slot = |value| changed(|s| s.objects[2].slots[2] = WordMeaning::Value(value));
+    assert_eq!(compare_with_more(slot(1), &[slot(2)], slot(3)).verdict, Verdict::Agree);
+    assert_eq!(compare_with_more(slot(1), &[slot(1)], slot(3)).verdict, Verdict::Differ);
+    let pages = |rights: &str| changed(|s| s.objects[2].pages[0].rights = rights.into());
+    assert_eq!(compare_with_more(pages("rw-"), &[pages("---")], pages("r--")).verdict, Verdict::Agree);
+    assert_eq!(compare_with_more(pages("rw-"), &[pages("rw-")], pages("r--")).verdict, Verdict::Differ);
+    let export = |value| changed(|s| s.exports[0] = Some(WordMeaning::Value(value)));
+    assert_eq!(compare_with_more(export(1), &[export(2)], export(3)).verdict, Verdict::Agree);
+    assert_eq!(compare_with_more(export(1), &[export(1)], export(3)).verdict, Verdict::Differ);
+}
+
+#[test]
+fn thread_local_words_at_places_of_chance_are_excused_but_not_those_that_every_run_changes() {
+    let block = |words: &[u64]| changed(|s| s.objects[2].block = Some(words.to_vec()));
+    let verdict = |system: &[u64], more: &[u64], dlscope: &[u64]| {
+        compare_with_more(block(system), &[block(more)], block(dlscope)).verdict
+    };
+    assert_eq!(verdict(&[0, 8], &[0, 16], &[0, 24]), Verdict::Agree);
+    assert_eq!(verdict(&[0, 8], &[0, 16], &[0]), Verdict::Agree, "the word by chance has the value of the image");
+    assert_eq!(verdict(&[0, 8], &[0, 16], &[24]), Verdict::Differ, "every run changes word 0");
+    assert_eq!(verdict(&[0, 8], &[0, 16], &[0, 24, 32]), Verdict::Differ, "one word more than any run changes");
+    assert_eq!(verdict(&[0, 8], &[0, 8], &[0, 24]), Verdict::Differ, "the runs are alike");
 }
