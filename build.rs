@@ -42,6 +42,11 @@ type Result<T> = std::result::Result<T, String>;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    if let Some(flag) = static_flag() {
+        // `+crt-static` is refused in lib.rs.
+        println!("cargo::error=a static program has no ld.so, whose objects dlscope builds on: build without {flag}");
+        return;
+    }
     if env::var_os("CARGO_FEATURE_CLI").is_none() {
         return;
     }
@@ -51,6 +56,16 @@ fn main() {
         eprintln!("error: {message}");
         std::process::exit(1);
     }
+}
+
+/// The flag for the linker that makes a static program, if RUSTFLAGS or Cargo's configuration have one.
+fn static_flag() -> Option<String> {
+    let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    let words = flags.split(['\u{1f}', ' ', ',', '=']);
+    words
+        .map(|word| word.trim_start_matches('-'))
+        .find(|&word| word == "static" || word == "static-pie")
+        .map(|f| format!("-{f}"))
 }
 
 fn build_all() -> Result<()> {

@@ -174,7 +174,7 @@ fn in_forked_child(status_wanted: c_int, body: impl FnOnce()) {
     unsafe {
         match libc::fork() {
             0 => {
-                libc::alarm(10);
+                libc::alarm(120);
                 let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));
                 libc::_exit(if result.is_ok() { status_wanted } else { 1 });
             }

@@ -52,7 +52,8 @@ fn every_kind_of_event_appears() {
         // Many relocations close together, in data that is not populated when it is mapped, because little of it is RELRO:
         // its pages are asked for at once. So many events are kept apart.
         let many = Arc::new(Recorder::with_capacity(1 << 18));
-        Loader::new().probe(many.clone()).prepare("libpython3.11.so.1.0").unwrap();
+        let Some(python) = common::newest(&["libpython3.*.so.1.0"]) else { return };
+        Loader::new().probe(many.clone()).prepare(python).unwrap();
         let events = recorder.take().into_iter().chain(many.take());
         let seen: BTreeSet<String> = events.map(|e| e.kind.name().to_string()).collect();
         let missing: Vec<_> = all_kinds().difference(&seen).cloned().collect();

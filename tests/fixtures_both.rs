@@ -76,6 +76,8 @@ fn table_is(rows: &[String]) -> Result<(), String> {
          by `DLSCOPE_BLESS=1 cargo test --test fixtures_both`, which opens each with the system's `dlopen` and with \
          dlscope, each in a process of its own, makes the calls that the fixture states, and compares the results \
          and everything printed. Look at one with `dlscope trace --fixture NAME`.\n\n\
+         The system here is glibc 2.36. Older ones do not know the DT_RELR of `relr`; those since 2.41 refuse \
+         `executable-stack`, too.\n\n\
          | fixture | what it teaches | the system's dlopen | dlscope |\n|---|---|---|---|\n{}\n",
         rows.join("\n")
     );

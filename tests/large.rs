@@ -10,8 +10,13 @@ use std::path::Path;
 use std::process::Command;
 use std::{env, fs, ptr};
 
-use common::{in_own_process, in_own_process_with, library, maps};
+use common::{in_own_process, in_own_process_with, library, maps, newest};
 use dlscope::{Library, Loader};
+
+/// Names with a number that differs between systems.
+const LLVM: &[&str] = &["libLLVM-*.so.1", "libLLVM.so.*.1"];
+const AVCODEC: &[&str] = &["libavcodec.so.*"];
+const PYTHON: &[&str] = &["libpython3.*.so.1.0"];
 
 fn open(name: &str) -> Library {
     assert!(!maps().iter().any(|line| line.contains(name)), "{name} was here before");
@@ -58,15 +63,13 @@ fn libstdcxx_demangles() {
 #[test]
 fn libllvm_parses_and_compiles_and_runs() {
     in_own_process("libllvm_parses_and_compiles_and_runs", || {
-        if library("libLLVM-14.so.1").is_none() {
-            return;
-        }
+        let Some(name) = newest(LLVM) else { return };
         let source = c"define i32 @seven_times(i32 %n) {\n  %r = mul i32 %n, 7\n  ret i32 %r\n}\n";
-        let mut llvm = open("libLLVM-14.so.1");
+        let mut llvm = open(name);
         for _ in 0..2 {
             // SAFETY: the signatures of llvm-c/Core.h, IRReader.h, ExecutionEngine.h and Target.h.
             unsafe { parse_and_run(&llvm, source) };
-            llvm = close_and_open(llvm, "libLLVM-14.so.1");
+            llvm = close_and_open(llvm, name);
         }
         llvm.close().unwrap();
     });
@@ -252,10 +255,8 @@ fn libgtk_knows_its_version_and_that_there_is_no_display() {
 #[test]
 fn libavcodec_finds_its_decoders() {
     in_own_process("libavcodec_finds_its_decoders", || {
-        if library("libavcodec.so.59").is_none() {
-            return;
-        }
-        let mut avcodec = open("libavcodec.so.59");
+        let Some(file) = newest(AVCODEC) else { return };
+        let mut avcodec = open(file);
         for _ in 0..2 {
             let version = function!(avcodec, "avcodec_version": unsafe extern "C" fn() -> c_uint);
             let by_name = function!(avcodec, "avcodec_find_decoder_by_name": unsafe extern "C" fn(*const c_char) -> *const *const c_char);
@@ -266,7 +267,7 @@ fn libavcodec_finds_its_decoders() {
             let free = function!(avcodec, "avcodec_free_context": unsafe extern "C" fn(*mut *mut c_void));
             // SAFETY: libavcodec/avcodec.h; the first two members of an `AVCodec` are its names.
             unsafe {
-                assert_eq!(version() >> 16, 59);
+                assert_eq!(format!("libavcodec.so.{}", version() >> 16), file);
                 let png = by_name(c"png".as_ptr());
                 assert!(!png.is_null());
                 assert_eq!(CStr::from_ptr(*png), c"png");
@@ -278,7 +279,7 @@ fn libavcodec_finds_its_decoders() {
                 free(&mut decoder);
                 assert!(decoder.is_null());
             }
-            avcodec = close_and_open(avcodec, "libavcodec.so.59");
+            avcodec = close_and_open(avcodec, file);
         }
         avcodec.close().unwrap();
     });
@@ -291,24 +292,23 @@ fn libpython_runs_python() {
         command.env("PATH", "/usr/bin:/bin").env_remove("PYTHONHOME").env_remove("PYTHONPATH");
     };
     in_own_process_with("libpython_runs_python", change, || {
-        if library("libpython3.11.so.1.0").is_none() {
-            return;
-        }
+        let Some(name) = newest(PYTHON) else { return };
+        let c_name = CString::new(name).unwrap();
         // Its extension modules are not linked with it: they find its symbols in everybody's scope.
         let helper = opens_globally();
         let open_globally = function!(helper, "open_globally": unsafe extern "C" fn(*const c_char) -> *mut c_void);
         let close_globally = function!(helper, "close_globally": unsafe extern "C" fn(*mut c_void) -> c_int);
-        let mut python = open("libpython3.11.so.1.0");
+        let mut python = open(name);
         for _ in 0..2 {
             // SAFETY: the functions of the helper, for a library that was opened as libpython.
             unsafe {
-                let handle = open_globally(c"libpython3.11.so.1.0".as_ptr());
+                let handle = open_globally(c_name.as_ptr());
                 assert!(!handle.is_null());
                 run_python(&python);
                 assert_eq!(close_globally(handle), 0);
             }
             let place = python.load_bias();
-            python = close_and_open(python, "libpython3.11.so.1.0");
+            python = close_and_open(python, name);
             // Python never closes an extension module, and those are bound to it.
             assert_eq!(python.load_bias(), place, "what is still used stays");
         }
@@ -421,15 +421,15 @@ fn libopenblas_multiplies_matrices() {
 
 // ── what stays mapped after closing, held against the system ─────────────────────────────────────────────
 
-const OPENED: [&str; 8] = [
-    "libstdc++.so.6",
-    "libLLVM-14.so.1",
-    "libQt5Widgets.so.5",
-    "libgtk-3.so.0",
-    "libavcodec.so.59",
-    "libpython3.11.so.1.0",
-    "libopenblas.so.0",
-    "libgomp.so.1",
+const OPENED: [&[&str]; 8] = [
+    &["libstdc++.so.*"],
+    LLVM,
+    &["libQt5Widgets.so.*"],
+    &["libgtk-3.so.*"],
+    AVCODEC,
+    PYTHON,
+    &["libopenblas.so.*"],
+    &["libgomp.so.*"],
 ];
 
 /// The files of which something is mapped.
@@ -450,6 +450,7 @@ fn print_what_stays() {
         _ => unsafe { libloading::os::unix::Library::open(Some(&name), 2) }.unwrap().close().unwrap(),
     }
     mapped_files().difference(&before).for_each(|file| println!("\nstays {file}"));
+    println!("\nclosed");
 }
 
 #[test]
@@ -460,10 +461,12 @@ fn closing_leaves_mapped_what_the_system_leaves() {
         let output = command.env("PRINT_STAYING_OF", loader).env("PRINT_STAYING_IN", name).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let (status, errors) = (output.status, String::from_utf8_lossy(&output.stderr));
-        assert!(status.success(), "{name} by {loader}: {status}\n{text}{errors}");
-        text.lines().filter_map(|line| line.strip_prefix("stays ").map(String::from)).collect::<BTreeSet<_>>()
+        assert!(text.contains("\nclosed"), "{name} by {loader}: {status}\n{text}{errors}");
+        let stays = text.lines().filter_map(|line| line.strip_prefix("stays ").map(String::from));
+        // libpython3.13 leaves a key destructor behind, and the end of the thread is the end of the process.
+        (stays.collect::<BTreeSet<_>>(), status)
     };
-    for name in OPENED.into_iter().filter(|name| library(name).is_some()) {
+    for name in OPENED.into_iter().filter_map(newest) {
         assert_eq!(what_stays("dlscope", name), what_stays("system", name), "left is ours, right the system's: {name}");
     }
 }

@@ -4,12 +4,15 @@ mod common;
 mod fixtures;
 
 use std::ffi::{CStr, c_char, c_int};
+use std::fs;
 use std::sync::Arc;
 
 use common::{in_own_process, in_own_process_with, library};
 use dlscope::event::Kind;
 use dlscope::{Bind, Loader, Recorder};
 use fixtures::unpack;
+use goblin::elf::Elf;
+use goblin::elf::dynamic::DF_1_NOW;
 
 fn first_calls(recorder: &Recorder) -> Vec<String> {
     let events = recorder.events();
@@ -47,7 +50,10 @@ fn ld_bind_now_binds_everything_at_once() {
 #[test]
 fn real_libraries_work() {
     in_own_process("real_libraries_work", || {
-        let Some(path) = library("libxml2.so.2") else { return };
+        let Some(path) = common::newest(&["libxml2.so.*"]).and_then(library) else { return };
+        let file = fs::read(&path).unwrap();
+        // Some distributions link everything so that it is bound at once.
+        let at_once = Elf::parse(&file).unwrap().dynamic.unwrap().info.flags_1 & DF_1_NOW != 0;
         type Parse = unsafe extern "C" fn(*const c_char, c_int, *const c_char, *const c_char, c_int) -> *mut ();
         let recorder = Arc::new(Recorder::default());
         let loader = Loader::new().bind(Bind::Lazy).probe(recorder.clone());
@@ -61,7 +67,7 @@ fn real_libraries_work() {
             let content = xml.get::<unsafe extern "C" fn(*mut ()) -> *const c_char>("xmlNodeGetContent").unwrap();
             assert_eq!(CStr::from_ptr(content(root)), c"42");
         }
-        assert!(!first_calls(&recorder).is_empty());
+        assert!(at_once || !first_calls(&recorder).is_empty());
     });
 }
 

@@ -197,22 +197,26 @@ fn the_time_of_a_constructor_is_its_own_objects_and_that_of_what_it_opens_is_not
 fn ld_so_counts_as_many_lookups_and_relative_relocations() {
     let Some(crypto) = library("libcrypto.so.3") else { return };
     let profile = profile(&crypto);
-    let counts = &list(&profile["objects"]).iter().find(|o| o["object"].is_string()).expect("libcrypto")["counts"];
-    let [lookups, reused] = ["lookups", "reused"].map(|key| counts[key].as_u64().unwrap());
+    // ld.so counts for all objects that it loads.
+    let count = |keys: &[&str]| -> u64 {
+        let counts = list(&profile["objects"]).iter().filter(|o| o["object"].is_string()).map(|o| &o["counts"]);
+        counts.map(|counts| keys.iter().fold(counts, |at, key| &at[key]).as_u64().unwrap_or(0)).sum()
+    };
+    let (lookups, reused) = (count(&["lookups"]), count(&["reused"]));
     let glibc = &profile["glibc"];
     // The process that asks ld.so looks up a few symbols itself.
     let theirs = glibc["lookups"].as_u64().expect("a number from ld.so");
     assert!(theirs.abs_diff(lookups) < 20, "ld.so looks up {theirs} symbols, dlscope {lookups}");
-    assert!(glibc["reused"].as_u64().unwrap().abs_diff(reused) < 20, "{glibc} {counts}");
-    assert_eq!(glibc["relative"], counts["relocations"]["R_X86_64_RELATIVE"], "{glibc}");
+    assert!(glibc["reused"].as_u64().unwrap().abs_diff(reused) < 20, "{glibc}, reused {reused}");
+    assert_eq!(glibc["relative"], count(&["relocations", "R_X86_64_RELATIVE"]), "{glibc}");
     assert!(number(&glibc["relocation"]) > 0.0 && number(&glibc["dlopen"]) > 0.0, "{glibc}");
 }
 
 #[test]
 fn the_picture_is_well_formed_and_names_every_object() {
-    let Some(xml) = library("libxml2.so.2") else { return };
+    let Some(xml) = common::newest(&["libxml2.so.*"]) else { return };
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("profile.svg");
-    let output = dlscope(&["profile", &xml, "--runs", "2", "--format", "json", "-o", file.to_str().unwrap()]);
+    let output = dlscope(&["profile", xml, "--runs", "2", "--format", "json", "-o", file.to_str().unwrap()]);
     assert!(output.status.success(), "{output:?}");
     let profile: Value = serde_json::from_slice(&output.stdout).unwrap();
     let text = fs::read_to_string(&file).unwrap();

@@ -1050,7 +1050,7 @@ fn a_class_without_its_key_function_and_runtimes_of_compilers_are_explained() {
         echo 'struct S { virtual ~S(); }; S::~S() {}' > s.cc; c++ -fno-rtti -fPIC -shared -Wl,-soname,libs.so -o libs.so s.cc
         echo 'struct S { virtual ~S(); }; struct T : S {}; S *mk() { return new T; }' > t.cc
         c++ -fPIC -shared -o t.so t.cc -L. -ls -Wl,-rpath,'$ORIGIN'
-        for s in __asan_init __tsan_func_entry __isoc23_strtol __muloti4 __gcov_init; do
+        for s in __asan_init __tsan_func_entry __isoc23_no_such __muloti4 __gcov_init; do
             echo "int $s(void); int f(void) { return $s(); }" > s.c; cc -fPIC -shared -nostdlib -o $s.so s.c
         done"#;
     let case = Case::new("families", script);
@@ -1067,7 +1067,7 @@ fn a_class_without_its_key_function_and_runtimes_of_compilers_are_explained() {
     for (symbol, said) in [
         ("__asan_init", "LD_PRELOAD=$(gcc -print-file-name=libasan.so)"),
         ("__tsan_func_entry", "-fsanitize=thread"),
-        ("__isoc23_strtol", "headers of glibc 2.38"),
+        ("__isoc23_no_such", "headers of glibc 2.38"),
         ("__muloti4", "--rtlib=compiler-rt"),
         ("__gcov_init", "--coverage"),
     ] {

@@ -62,7 +62,7 @@ pub(crate) struct Registered(Addr);
 impl Drop for Registered {
     fn drop(&mut self) {
         // SAFETY: registered by `register`, once.
-        unsafe { __deregister_frame(ptr::with_exposed_provenance(self.0.0 as usize)) };
+        without_fork(|| unsafe { __deregister_frame(ptr::with_exposed_provenance(self.0.0 as usize)) });
     }
 }
 
@@ -73,8 +73,9 @@ pub(crate) fn register(object: &Object, report: Report<'_>) -> Option<Registered
         return None;
     }
     let table = eh_frame(object)?;
+    // The unwinder's locks (since gcc 13) would stay locked in the child of a fork.
     // SAFETY: a table that was walked to its end; it stays mapped until `Registered` is dropped.
-    unsafe { __register_frame(ptr::with_exposed_provenance(table.0 as usize)) };
+    without_fork(|| unsafe { __register_frame(ptr::with_exposed_provenance(table.0 as usize)) });
     report.tell(|| Kind::RegisterFrames { address: table });
     Some(Registered(table))
 }

@@ -34,13 +34,40 @@ fn text(output: &Output) -> String {
 
 /// A library of the system that a test needs: where it lies. `.ci/run` installs them all.
 pub fn library(name: &str) -> Option<String> {
-    let here = ["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64"];
-    let found = here.iter().map(|dir| format!("{dir}/{name}")).find(|path| fs::exists(path).unwrap_or(false));
+    let found = FOLDERS.iter().map(|dir| format!("{dir}/{name}")).find(|path| fs::exists(path).unwrap_or(false));
+    required(name, found)
+}
+
+/// The same for a library whose name has a number that differs between systems (`libpython3.*.so.1.0`): the name of the
+/// newest one.
+pub fn newest(patterns: &[&str]) -> Option<&'static str> {
+    let number = |name: &str| {
+        patterns.iter().find_map(|pattern| {
+            let (start, end) = pattern.split_once('*').unwrap();
+            name.strip_prefix(start)?.strip_suffix(end)?.parse::<u32>().ok()
+        })
+    };
+    let names = FOLDERS.iter().filter_map(|dir| fs::read_dir(dir).ok()).flatten();
+    let names = names.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let name = names.filter_map(|name| Some((number(&name)?, name))).max();
+    required(patterns[0], name).map(|(_, name)| &*name.leak())
+}
+
+const FOLDERS: [&str; 4] = ["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64"];
+
+fn required<T>(name: &str, found: Option<T>) -> Option<T> {
     if found.is_none() {
         assert!(env::var_os("CI").is_none(), "{name} is not installed");
         eprintln!("skipped: {name} is not installed");
     }
     found
+}
+
+/// Whether this is glibc 2.`minor` or newer.
+pub fn glibc_is_at_least(minor: u32) -> bool {
+    // SAFETY: it returns a constant string, as "2.36".
+    let version = unsafe { std::ffi::CStr::from_ptr(nix::libc::gnu_get_libc_version()) }.to_str().unwrap();
+    version.split('.').nth(1).and_then(|text| text.parse::<u32>().ok()).unwrap() >= minor
 }
 
 /// `/proc/self/maps` without the addresses that an allocator moves: what a failed load must leave unchanged.

@@ -82,7 +82,7 @@ static void maps(char *text) {
 
 static int descriptors(void) {
     int count = 0;
-    for (int i = 0; i < 256; i++) count += fcntl(i, 1 /* F_GETFD */) >= 0;
+    for (int i = 0; i < 256; i++) count += fcntl(i, F_GETFD) >= 0;
     return count;
 }
 

@@ -208,6 +208,9 @@ impl LoaderWords {
                 let advice = format!("the file contradicts itself or the format; fetch or build it anew ({rule})");
                 (Some(at.to_string()), advice)
             }
+            ErrorKind::Policy { what, reason, .. } if what == "PT_GNU_STACK" => {
+                (None, format!("{reason}; this is dlscope's policy, and glibc's since 2.41"))
+            }
             ErrorKind::Policy { reason, .. } => (None, format!("{reason}; this is dlscope's policy")),
             ErrorKind::Relocation { rule, .. } => (None, format!("it cannot be loaded as it was linked: {rule}")),
             ErrorKind::System { .. } => (None, "the kernel refused it; see its manual page for this error".into()),
