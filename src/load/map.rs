@@ -23,7 +23,8 @@ pub(crate) fn map(
     probe: Option<&Arc<dyn Probe>>,
     report: Report<'_>,
 ) -> Result<Memory> {
+    let report = report.at(Stage::Map);
     let owned = Owned { tag: tag.clone(), probe: probe.cloned() };
-    let mapped = Memory::map(plan, &file.headers.image, file.fd.as_fd(), owned, report.at(Stage::Map));
+    let mapped = Memory::map(plan, &file.headers.image, file.fd.as_fd(), owned, report);
     mapped.map_err(|kind| kind.of(&*tag.name, Stage::Map))
 }
