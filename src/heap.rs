@@ -57,8 +57,8 @@ const fn is_large(layout: Layout) -> bool {
 /// ```
 /// #[global_allocator]
 /// static HEAP: dlscope::capi::Heap = dlscope::capi::Heap;
-/// # let numbers = (0..100_000).collect::<Vec<u32>>();
-/// # assert_eq!(numbers.iter().sum::<u32>(), 704_982_704);
+/// # let numbers = (0..100_000).collect::<Vec<u64>>();
+/// # assert_eq!(numbers.iter().sum::<u64>(), 4_999_950_000);
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Heap;
