@@ -301,7 +301,7 @@ impl<'p> Report<'p> {
     /// them.
     #[track_caller]
     #[inline(always)]
-    pub(crate) fn tell_each(self, kind: impl FnOnce() -> Kind) {
+    pub(crate) fn tell_each(&self, kind: impl FnOnce() -> Kind) {
         if self.closely() {
             self.build_and_emit(Location::caller(), kind);
         }
@@ -311,7 +311,7 @@ impl<'p> Report<'p> {
     /// event's source.
     #[track_caller]
     #[inline(always)]
-    pub(crate) fn tell(self, kind: impl FnOnce() -> Kind) {
+    pub(crate) fn tell(&self, kind: impl FnOnce() -> Kind) {
         if self.listening() {
             self.build_and_emit(Location::caller(), kind);
         }

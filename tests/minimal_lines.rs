@@ -25,7 +25,7 @@ use executed::{Lines, executed_lines, lines_around, under_watch};
 use proc_macro2::LineColumn;
 
 const MOST_LINES: usize = 2_400;
-const MOST_FILES: usize = 43;
+const MOST_FILES: usize = 42;
 
 /// In a process that a test starts, which runs just that test: the path of the library that it is to load.
 const LIBRARY: &str = "DLSCOPE_TEST_LIBRARY";

@@ -30,6 +30,8 @@ pub(crate) struct Scope<'a> {
     defined: &'a Defined,
     /// Functions of dlscope that stand in for some of the C library's.
     stand_ins: &'static [StandIn],
+    /// A bit for the hash of each of them, modulo 64: nearly every name is none of theirs.
+    stand_in_marks: u64,
     /// The objects in the order in which they are asked, each once: the global scope, then the local scope. With
     /// `RTLD_DEEPBIND` it is the other way round.
     asked: Vec<InScope<'a>>,
@@ -156,7 +158,18 @@ impl<'a> Scope<'a> {
             true => each_once(local.chain(everybodys)),
         };
         let Policy { defined, stand_ins, .. } = policy;
-        Scope { defined, stand_ins, asked, places, by_hash: false, first: None, host: unique.host, unique }
+        let stand_in_marks = stand_ins.iter().fold(0, |marks, stand_in| marks | 1 << (stand_in.hash % 64));
+        Scope {
+            defined,
+            stand_ins,
+            stand_in_marks,
+            asked,
+            places,
+            by_hash: false,
+            first: None,
+            host: unique.host,
+            unique,
+        }
     }
 
     /// Allows the short cuts that so many `references` pay for. The first `everybodys` objects are those of the global
@@ -250,15 +263,20 @@ impl<'a> ScopeOf<'_, 'a> {
 
     /// Asks the objects of the scope in order. If a probe wants to see it, no object is passed over, and each answer is
     /// kept.
-    #[inline(never)]
+    #[inline(always)]
     fn search(&self, index: u32, reference: Symbol<'a>, class: Class) -> Option<Definition<'a>> {
         let wanted = self.symbols.wanted(index, &reference, class);
-        let (own, mut candidates) = (definition(self.from, index, reference), None);
-        let found = match self.report.closely() {
-            true => self.find_for(own, &wanted, candidates.insert(Vec::new())),
-            false => self.find_for(own, &wanted, &mut ()),
-        };
-        self.report.tell_each(|| lookup_event(&wanted, candidates.unwrap_or_default(), found));
+        let own = definition(self.from, index, reference);
+        if self.report.closely() { self.find_in_view(own, &wanted) } else { self.find_for(own, &wanted, &mut ()) }
+    }
+
+    /// [`ScopeOf::find_for`] before a probe, which sees every object that was asked.
+    #[cold]
+    #[track_caller]
+    fn find_in_view(&self, own: Definition<'a>, wanted: &Wanted<'_>) -> Option<Definition<'a>> {
+        let mut candidates = Vec::new();
+        let found = self.find_for(own, wanted, &mut candidates);
+        self.report.tell_each(|| lookup_event(wanted, candidates, found));
         found
     }
 
@@ -288,6 +306,9 @@ impl<'a> ScopeOf<'_, 'a> {
             }
         }
         let found = found?;
+        if scope.stand_in_marks >> (wanted.hash % 64) & 1 == 0 {
+            return Some(found);
+        }
         let stand_in = found.object.and_then(|object| stand_in(scope.stand_ins, object, wanted.name, wanted.hash));
         Some(stand_in.map_or(found, |address| Definition { object: None, address, ..found }))
     }
