@@ -112,7 +112,7 @@ fn at_once(handle: *mut c_void, name: &[u8], version: Option<&[u8]>, from: Addr)
 
 /// Whether `from` lies in a library that we loaded, without `RTLD_DEEPBIND`.
 fn asks_everybody_first(from: Addr) -> bool {
-    let own = |each: &&Arc<Present>| each.object.memory.contains(from);
+    let own = |each: &&Present| each.object.memory.contains(from);
     present::now().is_some_and(|now| now.iter().find(own).is_some_and(|each| !each.deep))
 }
 

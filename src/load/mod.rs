@@ -181,7 +181,7 @@ fn request<R>(
             name: target.name().into(),
             caller: caller.as_ref().map(|o| o.tag.clone()),
         });
-        act(&Here { namespace, members: &namespace.members(lock), host: &host, caller, lock }, report)
+        act(&Here { namespace, host: &host, caller, lock }, report)
     });
     report.tell(|| {
         let noted = namespace.policy.faults.as_ref().and_then(|faults| faults.first());
@@ -202,7 +202,7 @@ pub(crate) fn is_here(
     lock: &Lock,
 ) -> Result<bool> {
     let caller = object_at(caller, namespace, host, lock);
-    needed::is_here(name, &Here { namespace, members: &namespace.members(lock), host, caller, lock })
+    needed::is_here(name, &Here { namespace, host, caller, lock })
 }
 
 /// The object whose memory holds `address`, which lies in the calling code. Callers from Rust give no address: for them

@@ -43,8 +43,6 @@ impl Target<'_> {
 /// Where a load takes place: its namespace, and the objects that are in the process already.
 pub(crate) struct Here<'a> {
     pub namespace: &'a Arc<Namespace>,
-    /// The namespace's members when the load began.
-    pub members: &'a Members,
     pub host: &'a Host,
     /// The object that asks for the load, on whose behalf files are searched for.
     pub caller: Option<Arc<Object>>,
@@ -52,6 +50,11 @@ pub(crate) struct Here<'a> {
 }
 
 impl Here<'_> {
+    /// The namespace's members at this moment. Whoever keeps them makes the next change of the namespace copy them all.
+    pub(crate) fn members(&self) -> Arc<Members> {
+        self.namespace.members(self.lock)
+    }
+
     pub(crate) fn policy(&self) -> &Policy {
         &self.namespace.policy
     }
@@ -288,7 +291,7 @@ impl<'a> Needed<'a> {
         if object.is_host() {
             return in_host(self.here.host, name).map(|(object, _)| object);
         }
-        let members = self.here.members;
+        let members = self.here.members();
         let needs = &members.get(object.tag.id)?.edges.needs;
         let place = object.wants().needed.iter().position(|n| **n == *name)?;
         let id = *needs.get(place)?;
@@ -356,7 +359,7 @@ pub(crate) fn is_here(name: &str, here: &Here<'_>) -> Result<bool> {
 
 /// The object of the namespace or of the host that goes by `name`.
 pub(crate) fn object_of_name(name: &str, here: &Here<'_>) -> Option<(Arc<Object>, SameBy)> {
-    if let Some(object) = here.members.by_name(name) {
+    if let Some(object) = here.members().by_name(name) {
         let by = if object.soname.as_deref() == Some(name) { SameBy::Soname } else { SameBy::Name };
         return Some((object, by));
     }
@@ -366,7 +369,7 @@ pub(crate) fn object_of_name(name: &str, here: &Here<'_>) -> Option<(Arc<Object>
 /// The object of the namespace or of the host that was mapped from this file.
 fn object_of_file(file: &OpenFile, here: &Here<'_>) -> Option<Arc<Object>> {
     let id = file.headers.id?;
-    let own = here.members.by_file(id);
+    let own = here.members().by_file(id);
     own.or_else(|| {
         // A `stat` of each host object would be slow. The program headers are in memory, and those of the same file are
         // equal.

@@ -34,7 +34,7 @@ pub(crate) fn publish(
     let root = batch.nodes[0].object.shared();
     let (ids, asked) = (batch.ids(), batch.asked_ids());
     let new = batch.order.len();
-    let order: Vec<u32> = batch.order_with_known(here.members).iter().map(|&at| ids[at]).collect();
+    let order: Vec<u32> = batch.order_with_known(&here.members()).iter().map(|&at| ids[at]).collect();
     here.namespace.change(here.lock, |members| {
         let Sealed(Links { nodes: links, unique }) = batch.stage;
         members.reserve(new);
@@ -75,8 +75,8 @@ fn install_tls(batch: &Batch<Sealed>, host: &Host, report: Report<'_>) -> Result
 /// As in glibc, there are none if the library was opened by itself before.
 pub(crate) fn already_here(batch: Batch<Mapped>, mode: Mode, here: &Here<'_>) -> (Arc<Object>, Vec<u32>) {
     let (ids, asked, root) = (batch.ids(), batch.asked_ids(), batch.nodes[0].object.shared());
-    let was_open = here.members.get(root.tag.id).is_some_and(|member| member.opens > 0);
-    let order = if was_open { Vec::new() } else { batch.order_with_known(here.members) };
+    let was_open = here.members().get(root.tag.id).is_some_and(|member| member.opens > 0);
+    let order = if was_open { Vec::new() } else { batch.order_with_known(&here.members()) };
     let order: Vec<u32> = order.into_iter().map(|at| ids[at]).collect();
     here.namespace.change(here.lock, |members| members.opened(root.tag.id, &asked, &order, mode));
     (root, fresh(order, here))

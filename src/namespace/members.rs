@@ -167,6 +167,11 @@ impl Members {
         self.list.len()
     }
 
+    /// The members whose tags are higher than `last`: those that came after it.
+    pub(crate) fn since(&self, last: Option<u32>) -> impl Iterator<Item = &Member> {
+        self.list.range(last.map_or(0, |last| last + 1)..).map(|(_, member)| member)
+    }
+
     pub(crate) fn get(&self, id: u32) -> Option<&Member> {
         self.list.get(&id)
     }

@@ -1,12 +1,13 @@
 //! The objects as they are at this moment, for whoever may not wait: signal handlers, allocators, unwinders.
 //!
 //! A list never changes once it is published; a change publishes another one. A reader takes no lock and allocates
-//! nothing. What it has seen stays mapped until it is done, so a list is given up when nobody reads it any more: by the
-//! next change if need be. Kept where the unwinder's
-//! questions come to us (`runtime/unwind.rs`).
+//! nothing. What it has seen stays mapped until it is done, so an object that left the list is given up when nobody reads
+//! an older list any more: by the next change if need be. Kept where the unwinder's questions come to us
+//! (`runtime/unwind.rs`).
+//!
+//! A list is copied at each load, so it has numbers and addresses alone: nothing of a thousand objects is touched for it.
 
 use std::any::Any;
-use std::ops::Deref;
 use std::ptr::{self, null_mut};
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -27,7 +28,20 @@ pub(crate) struct Present {
     pub meaning: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
-type List = Vec<Arc<Present>>;
+/// The tag of an object, and what is known of it: made by `Box::into_raw`.
+#[derive(Clone, Copy)]
+struct Entry {
+    id: u32,
+    present: *const Present,
+}
+
+// SAFETY: it leads to what any thread may look at, and only the lock's holder frees it.
+unsafe impl Send for Entry {}
+
+type List = Vec<Entry>;
+
+/// What left the current list, while an older list may still be read.
+static GONE: Guarded<List> = Guarded::new(Vec::new());
 
 /// A place for a list. There are as many as lists that were read at a time, and one more; they stay for good.
 struct Place {
@@ -57,13 +71,13 @@ pub(crate) fn now() -> Option<Reading> {
     }
 }
 
-impl Deref for Reading {
-    type Target = [Arc<Present>];
-
-    fn deref(&self) -> &[Arc<Present>] {
+impl Reading {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Present> {
         // SAFETY: the place was current while it was counted that this reads it, so it has a list, which stays until
         // nobody reads it.
-        unsafe { &*self.0.list.load(Ordering::SeqCst) }
+        let list = unsafe { &*self.0.list.load(Ordering::SeqCst) };
+        // SAFETY: what is in a list that is read stays (`unread`).
+        list.iter().map(|entry| unsafe { &*entry.present })
     }
 }
 
@@ -124,31 +138,39 @@ fn changed(gone: &[u32], lock: &Lock) -> List {
     // SAFETY: null or a place; its list stays while it is current, and only the lock's holder changes that.
     let current = unsafe { place.as_ref().and_then(|place| place.list.load(Ordering::SeqCst).as_ref()) };
     let current = current.map_or(&[][..], |list| list);
-    let mut list: List = current.iter().filter(|each| !gone.contains(&each.object.tag.id)).cloned().collect();
+    let (left, mut list): (List, List) = current.iter().partition(|entry| gone.contains(&entry.id));
+    GONE.borrow(lock).extend(left);
     // Tags ascend.
-    let last = current.iter().map(|each| each.object.tag.id).max();
+    let last = current.iter().map(|entry| entry.id).max();
     for namespace in namespaces(lock) {
         let members = namespace.members(lock);
-        let new = members.iter().filter(|member| last.is_none_or(|last| member.object.tag.id > last));
-        list.extend(new.filter(|member| !gone.contains(&member.object.tag.id)).map(|member| {
+        list.extend(members.since(last).filter(|member| !gone.contains(&member.object.tag.id)).map(|member| {
             let object = member.object.clone();
             let tls = object.tls_module.and_then(tls::Module::find);
-            Arc::new(Present { object, deep: member.deep, tls, meaning: OnceLock::new() })
+            let present = Present { object, deep: member.deep, tls, meaning: OnceLock::new() };
+            Entry { id: member.object.tag.id, present: Box::into_raw(Box::new(present)) }
         }));
     }
     list
 }
 
-/// Takes the lists that are not current and that nobody reads. To be dropped when nothing is borrowed.
-fn unread(lock: &Lock) -> Vec<List> {
+/// Takes the lists that are not current and that nobody reads, and what is in no other list. To be dropped when nothing is
+/// borrowed.
+fn unread(lock: &Lock) -> (Vec<List>, Vec<Present>) {
     let current = CURRENT.load(Ordering::SeqCst);
     let places = PLACES.borrow(lock);
-    let unread = places.iter().filter(|place| !ptr::eq(**place, current) && place.readers.load(Ordering::SeqCst) == 0);
+    let old = || places.iter().filter(|place| !ptr::eq(**place, current));
+    let is_unread = |place: &&&'static Place| place.readers.load(Ordering::SeqCst) == 0;
     // SAFETY: as in `publish`. The pointer is taken out, so the list is freed once.
-    let take = |place: &&Place| unsafe {
+    let take = |place: &&'static Place| unsafe {
         place.list.swap(null_mut(), Ordering::SeqCst).as_mut().map(|list| *Box::from_raw(list))
     };
-    unread.filter_map(take).collect()
+    let lists = old().filter(is_unread).filter_map(take).collect();
+    // A reader that comes now finds the current list, or looks again.
+    let gone = if old().all(|place| is_unread(&place)) { std::mem::take(&mut *GONE.borrow(lock)) } else { Vec::new() };
+    // SAFETY: made by `Box::into_raw`, once in `GONE`, and in no list that anybody reads.
+    let gone = gone.into_iter().map(|entry| unsafe { *Box::from_raw(entry.present.cast_mut()) });
+    (lists, gone.collect())
 }
 
 /// In the child of a fork only one thread is left to read.
