@@ -5,6 +5,7 @@
 //! Each constructor and destructor writes the number of its library.
 
 mod preloading;
+mod random;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -13,29 +14,18 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use preloading::{plain, preloaded, text};
+use random::Random;
 
 /// How many graphs are tried.
 const GRAPHS: u64 = 60;
 
-/// xorshift: the graphs are the same in every run.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % end
+/// So many of `0 .. count` but `except` as `percent` says, shuffled.
+fn some(random: &mut Random, count: usize, except: usize, percent: usize) -> Vec<usize> {
+    let mut all: Vec<usize> = (0..count).filter(|&one| one != except && random.below(100) < percent).collect();
+    for at in (1..all.len()).rev() {
+        all.swap(at, random.below(at + 1));
     }
-
-    /// So many of `0 .. count` but `except` as `percent` says, shuffled.
-    fn some(&mut self, count: usize, except: usize, percent: usize) -> Vec<usize> {
-        let mut all: Vec<usize> = (0..count).filter(|&one| one != except && self.below(100) < percent).collect();
-        for at in (1..all.len()).rev() {
-            all.swap(at, self.below(at + 1));
-        }
-        all
-    }
+    all
 }
 
 /// A library, and what the program does with all of them.
@@ -51,10 +41,10 @@ impl Graph {
         (0..9).for_each(|_| _ = random.below(2));
         let count = 3 + random.below(10);
         let density = [15, 25, 40][random.below(3)];
-        let needs = (0..count).map(|one| random.some(count, one, density)).collect();
-        let bound = (0..count).map(|one| random.some(count, one, 12)).collect();
+        let needs = (0..count).map(|one| some(random, count, one, density)).collect();
+        let bound = (0..count).map(|one| some(random, count, one, 12)).collect();
         let (mut acts, mut open) = (Vec::new(), Vec::new());
-        for one in random.some(count, count, 100).into_iter().take(1 + random.below(3)) {
+        for one in some(random, count, count, 100).into_iter().take(1 + random.below(3)) {
             acts.push(format!("{}{one}", ["o", "g"][random.below(2)]));
             open.push(one);
             if random.below(5) < 2 {

@@ -3,6 +3,7 @@
 mod common;
 mod fixtures;
 mod preloading;
+mod random;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use std::thread;
 
 use common::{descriptors, in_own_process, maps};
 use dlscope::{Library, Loader};
+use random::Random;
 
 dlscope::interpose!();
 
@@ -23,18 +25,6 @@ fn fixtures_that_load() -> Vec<(Loader, PathBuf)> {
     let paths = names.iter().map(|name| (Loader::new(), fixtures::unpack(name, "threads")));
     // SAFETY: fixtures, whose constructors do what their sources say.
     paths.filter(|(loader, path)| unsafe { loader.open(path) }.is_ok()).collect()
-}
-
-/// xorshift: every run and every thread has its own, and always the same.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 as usize % end
-    }
 }
 
 fn work(seed: u64, steps: usize, paths: &[(Loader, PathBuf)], pinned: &[bool]) {
