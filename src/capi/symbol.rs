@@ -14,7 +14,7 @@ use crate::elf::addr::Addr;
 use crate::event::Report;
 use crate::host::startup::{self, Answer};
 use crate::host::{self, Host};
-use crate::library::{address, no_such_symbol};
+use crate::library::{address, everybodys, no_such_symbol};
 use crate::lock::Lock;
 use crate::lookup::scope::c_name;
 use crate::memory::{NothingAround, Watch};
@@ -195,7 +195,7 @@ fn scope_of(handle: *mut c_void, from: Addr, lock: &Lock) -> Result<Asked, Strin
         return Ok(Asked::once(default_scope(&host, from, lock), whose));
     }
     if host.startup().first().is_some_and(|o| is(o, handle)) {
-        return Ok(Asked::once(everybodys(&host, process_wide(), lock), program_name()));
+        return Ok(Asked::once(everybodys(host.startup(), process_wide(), lock), program_name()));
     }
     if handle == libc::RTLD_NEXT {
         return next_scope(&host, from, lock)
@@ -257,17 +257,11 @@ fn caller(from: Addr, lock: &Lock) -> (Option<Arc<Object>>, Arc<Namespace>) {
     (own, namespace)
 }
 
-/// Start-up objects, then what was opened with `RTLD_GLOBAL`.
-fn everybodys(host: &Host, namespace: &Namespace, lock: &Lock) -> Vec<Arc<Object>> {
-    let members = namespace.members(lock);
-    host.startup().iter().chain(members.global()).cloned().collect()
-}
-
 /// `RTLD_DEFAULT`: everybody's scope, then that of the caller, or the other way round if the caller was opened with
 /// `RTLD_DEEPBIND`. glibc: `l_scope`.
 fn default_scope(host: &Host, from: Addr, lock: &Lock) -> Vec<Arc<Object>> {
     let (own, namespace) = caller(from, lock);
-    let mut scope = everybodys(host, &namespace, lock);
+    let mut scope = everybodys(host.startup(), &namespace, lock);
     if let Some(own) = own {
         let members = namespace.members(lock);
         let local = members.local_scope(&own, host);
@@ -285,7 +279,7 @@ fn next_scope(host: &Host, from: Addr, lock: &Lock) -> Option<(Vec<Arc<Object>>,
     let (own, namespace) = caller(from, lock);
     let (all, object) = match own {
         Some(own) => (namespace.members(lock).local_scope(&own, host), own),
-        None => (everybodys(host, &namespace, lock), host.owner(from)?.clone()),
+        None => (everybodys(host.startup(), &namespace, lock), host.owner(from)?.clone()),
     };
     let at = all.iter().position(|o| o.tag.id == object.tag.id)?;
     Some((all[at + 1..].to_vec(), object))
