@@ -174,17 +174,26 @@ pub(crate) fn look(lock: &Lock, report: Report<'_>) -> Result<Host> {
         let objects = || host.startup().iter().map(|o| o.tag.clone()).collect();
         report.at(Stage::Host).tell(|| Kind::Host { objects: objects() });
     }
-    let seen = known.as_ref().map_or(&[][..], |k| &k.objects);
+    tell_adopted(&host, known.as_ref(), report.at(Stage::Host));
+    Ok(host)
+}
+
+/// Tells probes of the objects that the last look did not see.
+#[track_caller]
+fn tell_adopted(host: &Host, known: Option<&Host>, report: Report<'_>) {
+    if !report.closely() {
+        return;
+    }
+    let seen = known.map_or(&[][..], |known| &known.objects);
     for object in host.objects.iter().filter(|o| !seen.iter().any(|s| s.tag == o.tag)) {
         let span = object.memory.span();
-        report.at(Stage::Host).about(&object.tag).tell_each(|| Kind::Adopt {
+        report.about(&object.tag).tell_each(|| Kind::Adopt {
             bias: object.bias(),
             address: object.bias() + span.start,
             length: span.end.0 - span.start.0,
             tls_offset: host.tls_offset(object),
         });
     }
-    Ok(host)
 }
 
 /// The same for those who only need to know, and have nobody to tell.

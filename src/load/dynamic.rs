@@ -58,7 +58,8 @@ pub(crate) fn object(
     Ok(Brought::New { object: Arc::new(object), kept })
 }
 
-/// The tags whose values glibc turns into addresses, in the order of its `ADJUST_DYN_INFO`s.
+/// The tags whose values glibc turns into addresses, in the order of its `ADJUST_DYN_INFO`s. Of two entries with the same
+/// tag, glibc changes the last alone, and nobody reads the first.
 const ADDRESSES: [u64; 9] =
     [DT_HASH, DT_PLTGOT, DT_STRTAB, DT_SYMTAB, DT_RELR, DT_JMPREL, DT_VERSYM, DT_GNU_HASH, DT_RELA];
 
@@ -67,17 +68,11 @@ const ADDRESSES: [u64; 9] =
 /// dlscope's own tables are made before, from the values in the file.
 fn make_addresses(object: &Object, report: Report<'_>) {
     let Some(segment) = object.image.dynamic().filter(|segment| segment.flags.writable()) else { return };
-    // Of two entries with the same tag, the last counts.
-    let mut places = [None; ADDRESSES.len()];
     for (index, entry) in dynamic_entries(&object.image, &object.memory).into_iter().flatten().enumerate() {
-        if let Some(tag) = ADDRESSES.iter().position(|&tag| tag == entry.tag) {
-            places[tag] = Some((Vaddr(segment.vaddr.0 + index as u64 * SIZEOF_DYN + SIZEOF_DYN / 2), entry.value));
-        }
-    }
-    for (place, value) in places.into_iter().flatten() {
         // Without a table of relocations, some linkers leave 0.
-        if value != 0 {
-            let _ = object.memory.store(place, object.bias().0.wrapping_add(value), report);
+        if ADDRESSES.contains(&entry.tag) && entry.value != 0 {
+            let d_un = Vaddr(segment.vaddr.0 + index as u64 * SIZEOF_DYN + SIZEOF_DYN / 2);
+            let _ = object.memory.store(d_un, object.bias().0.wrapping_add(entry.value), report);
         }
     }
 }
@@ -109,7 +104,11 @@ fn check_thread_locals(segment: &Segment, object: &Object) -> Result<(), ErrorKi
 }
 
 /// Tells probes of every entry of the dynamic section, and of the tables that the entries lead to.
+#[track_caller]
 fn tell_tables(object: &Object, report: Report<'_>) {
+    if !report.closely() {
+        return;
+    }
     let symbols = object.symbols();
     let section = object.image.dynamic().map_or(Vaddr(0), |segment| segment.vaddr);
     for (index, entry) in dynamic_entries(&object.image, &object.memory).into_iter().flatten().enumerate() {

@@ -4,6 +4,7 @@
 //! is the same as an object that is loaded already if it has the same name or the same `DT_SONAME`, or if it is the
 //! same file (device and inode). An object that the host has is adopted, and never mapped a second time.
 
+use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::sync::Arc;
 
@@ -60,7 +61,7 @@ impl Here<'_> {
     }
 }
 
-/// A name that no loaded object goes by, so that a file has to be found for it.
+/// A name that stands for one of the objects of a load.
 pub(crate) struct Wanted<'a> {
     name: Arc<str>,
     /// The contents of a library that is given as bytes.
@@ -106,16 +107,11 @@ pub(crate) enum Brought {
 /// The objects of a load as far as they are found, and the names that are still to be looked at.
 pub(crate) struct Needed<'a> {
     here: &'a Here<'a>,
-    /// What the user opens, until it is looked at.
-    target: Option<Target<'a>>,
     nodes: Vec<Node>,
-    /// The node whose names are being looked at. `next` is the one of its names that comes next.
-    at: usize,
-    next: usize,
+    /// The names that nobody has looked at yet, breadth first.
+    wanted: VecDeque<Wanted<'a>>,
     /// Every name and soname that means one of the nodes.
     names: Map<Arc<str>, u32>,
-    /// The new nodes by their files.
-    files: Map<FileId, u32>,
     /// The nodes of objects that were loaded before, by tag.
     known: Map<u32, usize>,
     absent: Absent,
@@ -123,24 +119,18 @@ pub(crate) struct Needed<'a> {
 
 impl<'a> Needed<'a> {
     pub(crate) fn new(target: Target<'a>, here: &'a Here<'a>) -> Needed<'a> {
-        Needed {
-            here,
-            target: Some(target),
-            nodes: Vec::new(),
-            at: 0,
-            next: 0,
-            names: Map::default(),
-            files: Map::default(),
-            known: Map::default(),
-            absent: Absent::default(),
-        }
+        let (names, known, absent) = (Map::default(), Map::default(), Absent::default());
+        let (Target::Name(name) | Target::Bytes(name, _)) = target;
+        let bytes = if let Target::Bytes(_, bytes) = target { Some(bytes) } else { None };
+        let wanted = VecDeque::from([Wanted { name: name.into(), bytes, why: Why::Opened }]);
+        Needed { here, nodes: Vec::new(), wanted, names, known, absent }
     }
 
     /// The next name for which a file has to be found. A name that a loaded object goes by is settled on the way.
     /// `None`: every name of every object is settled.
     #[inline(never)] // a stage: see docs/gdb.md
     pub(crate) fn next(&mut self, report: Report<'_>) -> Option<Wanted<'a>> {
-        while let Some(wanted) = self.next_name() {
+        while let Some(wanted) = self.wanted.pop_front() {
             if let Some(at) = wanted.why.node().filter(|&at| !self.nodes[at].is_new()) {
                 // An object of the namespace has its dependencies in the process. The host may have closed one of its
                 // own: then the scope goes without.
@@ -154,30 +144,6 @@ impl<'a> Needed<'a> {
                 Some(index) => self.settled(&wanted, index, false, report),
                 None => return Some(wanted),
             }
-        }
-        None
-    }
-
-    fn next_name(&mut self) -> Option<Wanted<'a>> {
-        match self.target.take() {
-            Some(Target::Name(name)) => return Some(Wanted { name: name.into(), bytes: None, why: Why::Opened }),
-            Some(Target::Bytes(name, bytes)) => {
-                return Some(Wanted { name: name.into(), bytes: Some(bytes), why: Why::Opened });
-            }
-            None => {}
-        }
-        while let Some(node) = self.nodes.get(self.at) {
-            let (wants, at, next) = (node.object.wants(), self.at, self.next);
-            self.next += 1;
-            if let Some(name) = wants.needed.get(next) {
-                return Some(Wanted { name: name.clone(), bytes: None, why: Why::Needed(at) });
-            }
-            if let Some((name, must_be_there)) = wants.filters.get(next - wants.needed.len()).filter(|_| node.is_new())
-            {
-                let why = if *must_be_there { Why::Filters(at) } else { Why::FiltersIfThere(at) };
-                return Some(Wanted { name: name.clone(), bytes: None, why });
-            }
-            (self.at, self.next) = (at + 1, 0);
         }
         None
     }
@@ -205,10 +171,11 @@ impl<'a> Needed<'a> {
 
     /// The loaded object or the node that was mapped from this file, if there is one.
     pub(crate) fn known_by_file(&self, wanted: &Wanted<'_>, file: &OpenFile, report: Report<'_>) -> Option<Brought> {
-        if let Some(&index) = file.headers.id.and_then(|id| self.files.get(&id)) {
-            return Some(Brought::Node(index as usize));
+        let id = file.headers.id?;
+        if let Some(index) = self.nodes.iter().position(|node| node.is_new() && node.object.file == Some(id)) {
+            return Some(Brought::Node(index));
         }
-        let object = object_of_file(file, self.here)?;
+        let object = object_of_file(id, file, self.here)?;
         tell_known(&wanted.name, SameBy::Inode, &object.tag, report.at(Stage::Find));
         Some(Brought::Known(object))
     }
@@ -318,9 +285,6 @@ impl<'a> Needed<'a> {
             _ if *path == **name => path.clone(),
             _ => name.clone(),
         };
-        if let Some(file) = object.file {
-            self.files.insert(file, self.nodes.len() as u32);
-        }
         let index = self.push(Held::New(object), kept);
         for alias in [Some(name), soname, Some(path)].into_iter().flatten() {
             if !self.nodes[index].names.contains(&alias) {
@@ -331,10 +295,17 @@ impl<'a> Needed<'a> {
         index
     }
 
+    /// Adds a node, and puts what its object wants behind what the others want.
     fn push(&mut self, object: Held, kept: Kept) -> usize {
-        let names = Vec::with_capacity(2);
-        self.nodes.push(Node { kept, object, names, needs: Vec::new(), filtees: Vec::new() });
-        self.nodes.len() - 1
+        let (at, wants) = (self.nodes.len(), object.wants());
+        let want = |name: &Arc<str>, why| Wanted { name: name.clone(), bytes: None, why };
+        self.wanted.extend(wants.needed.iter().map(|name| want(name, Why::Needed(at))));
+        if let Held::New(_) = object {
+            let why = |must_be_there| if must_be_there { Why::Filters(at) } else { Why::FiltersIfThere(at) };
+            self.wanted.extend(wants.filters.iter().map(|(name, must_be_there)| want(name, why(*must_be_there))));
+        }
+        self.nodes.push(Node { kept, object, names: Vec::new(), needs: Vec::new(), filtees: Vec::new() });
+        at
     }
 
     /// The nodes in the order of their discovery: the opened library first, then breadth first.
@@ -354,7 +325,8 @@ pub(crate) fn is_here(name: &str, here: &Here<'_>) -> Result<bool> {
     let needed = Needed::new(Target::Name(name), here);
     let wanted = Wanted { name: name.into(), bytes: None, why: Why::Opened };
     let file = needed.find(&wanted, headers, Report::silent())?;
-    Ok(object_of_file(&file, here).is_some_and(|object| !is_program(&object)))
+    let object = file.headers.id.and_then(|id| object_of_file(id, &file, here));
+    Ok(object.is_some_and(|object| !is_program(&object)))
 }
 
 /// The object of the namespace or of the host that goes by `name`.
@@ -367,8 +339,7 @@ pub(crate) fn object_of_name(name: &str, here: &Here<'_>) -> Option<(Arc<Object>
 }
 
 /// The object of the namespace or of the host that was mapped from this file.
-fn object_of_file(file: &OpenFile, here: &Here<'_>) -> Option<Arc<Object>> {
-    let id = file.headers.id?;
+fn object_of_file(id: FileId, file: &OpenFile, here: &Here<'_>) -> Option<Arc<Object>> {
     let own = here.members().by_file(id);
     own.or_else(|| {
         // A `stat` of each host object would be slow. The program headers are in memory, and those of the same file are

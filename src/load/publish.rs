@@ -44,7 +44,7 @@ pub(crate) fn publish(
             match node.object {
                 Held::New(object) => {
                     let edges = Edges { needs, filtees, bound: linked.bound, ..Edges::default() };
-                    let kept = [node.kept, linked.kept].concat();
+                    let kept = node.kept.into_iter().chain(linked.kept).collect();
                     members.insert(Member::new(object, kept, node.names, edges, mode.deep));
                 }
                 Held::Known(object) => members.add_names(object.tag.id, node.names),

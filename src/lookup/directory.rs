@@ -14,6 +14,9 @@ use crate::lookup::index::{Index, Known};
 use crate::lookup::scope::{Definition, ask_in_turn};
 use crate::object::Object;
 
+/// No index pays before so many objects were asked, however few exports the scope has.
+const FEW: usize = 8;
+
 /// There is one for each handle. Every call must pass the scope of that handle, which never changes.
 #[derive(Default)]
 pub(crate) struct Directory {
@@ -43,21 +46,21 @@ impl Directory {
             return ask_in_turn(scope.get(place..)?, wanted, &mut ()).1;
         }
         let (asked, found) = ask_in_turn(scope, wanted, &mut ());
-        if self.index.get().is_none() {
-            self.make_index_in_time(scope, asked);
+        let before = self.asked.fetch_add(asked, Ordering::Relaxed);
+        if before + asked >= FEW && self.index.get().is_none() {
+            self.make_index_in_time(scope, before, asked);
         }
         found
     }
 
-    /// Counts `asked` more objects, and makes the index when it is about to pay. To make it takes about as long as to
-    /// ask as many objects as the scope has exports. Once that time was spent on asking, the index will pay if lookups
-    /// go on as before. A handle that looks up few names never gets there.
-    fn make_index_in_time(&self, scope: &[Arc<Object>], asked: usize) {
-        let before = self.asked.fetch_add(asked, Ordering::Relaxed);
+    /// Makes the index when it is about to pay: `asked` more objects were asked after the `before` ones. To make it takes
+    /// about as long as to ask as many objects as the scope has exports. Once that time was spent on asking, the index
+    /// will pay if lookups go on as before. A handle that looks up few names never gets there.
+    fn make_index_in_time(&self, scope: &[Arc<Object>], before: usize, asked: usize) {
         // The exports are not counted, but estimated: linkers make a bucket of .gnu.hash for one or two symbols.
         let buckets =
             || scope.iter().filter_map(|o| o.symbols().gnu_hash()).map(|gnu| gnu.bucket_count()).sum::<usize>();
-        let enough = *made_once(&self.enough, || 2 * buckets());
+        let enough = *made_once(&self.enough, || FEW.max(2 * buckets()));
         // Only the thread that crosses the threshold makes the index. The others go on without.
         if before < enough && before + asked >= enough {
             let _ = self.index.set(Index::over(scope));

@@ -230,9 +230,9 @@ impl<'a> ScopeOf<'_, 'a> {
             return Answer::To(definition(self.from, index, reference));
         }
         if let Some(before) = &self.before
-            && !reference.is_plain()
-            && reference.is_exported()
             && reference.defines(class)
+            && reference.is_exported()
+            && !reference.is_plain()
             && self.is_first(before, index)
         {
             return Answer::To(self.scope.found(self.from, index, reference));
