@@ -134,7 +134,7 @@ impl Object {
     pub(crate) fn adopt(origin: Origin) -> Result<Object, ErrorKind> {
         let Origin { image, memory, .. } = &origin;
         let pointer = crate::elf::dynamic::host_pointer(memory.bias(), memory.span());
-        let dynamic = Dynamic::new(dynamic_entries(image, memory)?, section(image), &pointer)?;
+        let dynamic = Dynamic::new(&mut dynamic_entries(image, memory)?, section(image), &pointer)?;
         let tables = Tables::of_host(&dynamic, Segments::new(&dynamic, memory, image, None));
         let soname = dynamic.soname.and_then(|offset| tables::host_string(&dynamic, memory, image, offset));
         Ok(Object::of(origin, dynamic, tables, soname))
@@ -147,7 +147,7 @@ impl Object {
     pub(crate) fn new(origin: Origin, source: Source<'_>) -> Result<Object, ErrorKind> {
         let Origin { image, memory, .. } = &origin;
         let section = section(image);
-        let dynamic = Dynamic::new(dynamic_entries(image, memory)?, section, &Vaddr)?;
+        let dynamic = Dynamic::new(&mut dynamic_entries(image, memory)?, section, &Vaddr)?;
         if let Some(at) = dynamic.android {
             return Err(ErrorKind::Unsuitable {
                 field: "DT_ANDROID_REL, DT_ANDROID_RELA or DT_ANDROID_RELR".into(),

@@ -235,7 +235,7 @@ impl Dynamic {
     /// # Errors
     /// [`ErrorKind::Malformed`] for a value that no loader can work with.
     pub fn new(
-        entries: impl Iterator<Item = DynamicEntry>,
+        entries: &mut dyn Iterator<Item = DynamicEntry>,
         section: Vaddr,
         pointer: &dyn Fn(u64) -> Vaddr,
     ) -> Result<Dynamic, ErrorKind> {

@@ -142,9 +142,9 @@ impl Startup {
             // Some take memory.
             _ => false,
         };
-        let entries = (0..).map(entry).take_while(|entry| entry.tag != 0).filter(wanted);
+        let mut entries = (0..).map(entry).take_while(|entry| entry.tag != 0).filter(wanted);
         let pointer = host_pointer(segments.bias, segments.span());
-        let dynamic = Dynamic::new(entries, Vaddr(0), &pointer).ok()?;
+        let dynamic = Dynamic::new(&mut entries, Vaddr(0), &pointer).ok()?;
         let symbols = SymbolTable::without_versions(&dynamic, &segments).ok()?;
         let versions = [dynamic.verdef, dynamic.verneed];
         Some(Startup { map, bias: segments.bias, start: Addr(start), symbols, segments, versions })

@@ -6,8 +6,8 @@ use goblin::elf64::dynamic::{
 };
 
 fn parse(entries: &[(u64, u64)]) -> Result<Dynamic, ErrorKind> {
-    let entries = entries.iter().map(|&(tag, value)| DynamicEntry { tag, value });
-    Dynamic::new(entries, Vaddr(0x3000), &Vaddr)
+    let mut entries = entries.iter().map(|&(tag, value)| DynamicEntry { tag, value });
+    Dynamic::new(&mut entries, Vaddr(0x3000), &Vaddr)
 }
 
 #[test]

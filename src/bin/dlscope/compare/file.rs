@@ -68,8 +68,8 @@ impl ElfFile {
         let section = image.dynamic()?;
         let entries = bytes.get(section.offset.0 as usize..(section.offset.0 + section.filesz) as usize)?;
         let words: Vec<u64> = words(entries).collect();
-        let entries = words.chunks_exact(2).map(|e| DynamicEntry { tag: e[0], value: e[1] });
-        let dynamic = Dynamic::new(entries, section.vaddr, &Vaddr).ok()?;
+        let mut entries = words.chunks_exact(2).map(|e| DynamicEntry { tag: e[0], value: e[1] });
+        let dynamic = Dynamic::new(&mut entries, section.vaddr, &Vaddr).ok()?;
         Some(ElfFile { bytes, image, dynamic })
     }
 
