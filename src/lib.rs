@@ -39,7 +39,7 @@
 //! | – | close | `load/close.rs` | destructors, unmapping | | `_dl_close_worker` |
 //!
 //! To read the minimal loader, follow [`Library::open`] through `load/`: every chapter of `runtime/` hangs off one named
-//! call that can be stepped over. A silent load of the smallest library, a lookup in it and the call execute 2,400 lines
+//! call that can be stepped over. A silent load of the smallest library, a lookup in it and the call execute 2,350 lines
 //! in 42 files at most, and a test keeps count (`tests/minimal_lines.rs`).
 //!
 //! # The floors
