@@ -154,6 +154,60 @@ fn a_load_that_fails_is_told_as_far_as_it_went() {
     assert!(err.starts_with("error: ") && err.contains("undefined symbol: nowhere"), "{err}");
 }
 
+/// A library whose constructor does that, in a folder of its own.
+fn library_that(does: &str) -> Option<(tempfile::TempDir, String)> {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("ends.c");
+    let code = format!(
+        "#include <stdlib.h>\n#include <unistd.h>\n__attribute__((constructor)) static void begin(void)\n{{ {does}; }}\n"
+    );
+    fs::write(&source, code).unwrap();
+    let library = folder.path().join("ends.so");
+    let mut cc = Command::new("cc");
+    let output = cc.args(["-g", "-shared", "-fPIC", "-o"]).arg(&library).arg(&source).output();
+    if output.is_err() {
+        assert!(std::env::var_os("CI").is_none(), "cc is not installed");
+        eprintln!("skipped: cc is not installed");
+        return None;
+    }
+    assert!(output.unwrap().status.success());
+    let library = library.to_str().unwrap().to_string();
+    Some((folder, library))
+}
+
+#[test]
+fn code_that_ends_the_process_does_not_take_the_story_with_it() {
+    let crashed = "the library's code crashed: SIGSEGV at ends.so+0x";
+    let still = "the library's code still runs after 1 s, at ";
+    for (does, said, line) in [
+        ("*(volatile int *)8 = 1", crashed, ", in begin, ends.c:4; it touched the address 0x8"),
+        ("abort()", "the library's code crashed: SIGABRT at libc.so.6+0x", ""),
+        ("exit(3)", "the library's code called exit(3)", ""),
+        ("for (;;) pause()", still, ""),
+        ("for (;;);", still, ", in begin, ends.c:4"),
+    ] {
+        let Some((folder, library)) = library_that(does) else { return };
+        let limit: &[&str] = if said == still { &["--timeout", "1"] } else { &[] };
+        let output = dlscope(&[&["trace", &library], limit].concat());
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(1), "{does}: {out}{err}");
+        assert!(err.contains(said) && err.contains(line), "{does}: {err}");
+        assert!(out.contains("came to no end after"), "{does}: {out}");
+        let begun = out.lines().last().unwrap_or_default();
+        let last = out.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or(begun);
+        assert!(last.contains("DT_INIT_ARRAY["), "{does}: {out}");
+
+        let page = folder.path().join("ends.html");
+        let output = dlscope(&[&["report", &library, "-o", page.to_str().unwrap()], limit].concat());
+        assert_eq!(output.status.code(), Some(1), "{does}: {output:?}");
+        assert!(text(&output.stderr).contains(said) && page.exists(), "{does}: {output:?}");
+
+        let output = dlscope(&[&["trace", "--format", "json", &library], limit].concat());
+        let last: Value = serde_json::from_str(text(&output.stdout).lines().last().unwrap()).unwrap();
+        assert_eq!((output.status.code(), &last["event"]), (Some(1), &"call".into()), "{does}: {last}");
+    }
+}
+
 #[test]
 fn what_is_in_the_process_already_is_not_loaded_again() {
     let out = stdout_of(&["trace", "libc.so.6"], 0);

@@ -16,6 +16,7 @@ mod demangle;
 mod exec;
 mod fixture_call;
 mod fixtures;
+mod foreign;
 mod host;
 mod invoke;
 mod narrate;
@@ -88,6 +89,8 @@ pub enum Failure {
     Load(Box<dlscope::Error>),
     /// The command line is wrong in a way that clap cannot see.
     Usage(String),
+    /// The library's code ended the process.
+    Ended(foreign::Ended),
     /// The request makes no sense for this library, or a child process failed.
     Refused(String),
     /// A system call failed that is not part of a load.
@@ -111,6 +114,7 @@ impl fmt::Display for Failure {
         match self {
             Failure::Load(error) => error.fmt(f),
             Failure::Io(error) => error.fmt(f),
+            Failure::Ended(ended) => ended.fmt(f),
             Failure::Usage(message) | Failure::Refused(message) => f.write_str(message),
         }
     }

@@ -18,6 +18,7 @@ use crate::call::invoke;
 use crate::capture::Capture;
 use crate::fixture_call::FixtureCall;
 use crate::fixtures::{Fixture, Unpacked};
+use crate::foreign;
 
 /// The library to load, and how.
 #[derive(clap::Args)]
@@ -34,6 +35,9 @@ pub struct Subject {
     /// Bind a function of another library when it is called for the first time, as RTLD_LAZY does
     #[arg(long)]
     pub lazy: bool,
+    /// Stop waiting for the library's code after N seconds
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub timeout: Option<u32>,
     #[command(flatten)]
     pub search: SearchDirs,
 }
@@ -77,6 +81,15 @@ pub enum Target {
     Fixture(&'static Fixture, Unpacked),
 }
 
+/// What is made of a run.
+pub trait Story {
+    /// A phase is over, with these events. `printed`: what the loaded code wrote to standard output meanwhile.
+    fn part(&mut self, phase: Phase<'_>, events: Vec<Event>, printed: &str) -> io::Result<()>;
+
+    /// The run is over, with this result. The answer is that of the command.
+    fn over(&mut self, result: Result<(), Failure>) -> Result<(), Failure>;
+}
+
 /// A phase of the run. It is told when it is over.
 pub enum Phase<'p> {
     /// The library was opened, or the load failed.
@@ -93,47 +106,81 @@ impl Subject {
         Target::of(self.library.as_deref(), self.fixture.as_deref())
     }
 
-    /// Loads the library, makes the calls of a fixture, and closes it. `told` gets each phase with its events and what
-    /// the loaded code printed meanwhile.
-    pub fn run(
-        &self,
-        target: &Target,
-        mut told: impl FnMut(Phase<'_>, Vec<Event>, &str) -> io::Result<()>,
-    ) -> Result<(), Failure> {
+    /// Loads the library, makes the calls of a fixture, and closes it. The story is told to its end in any case: if the
+    /// library's code crashes, ends the process or runs for too long, that is the result, and the process ends behind it.
+    pub fn run(&self, target: &Target, story: &mut dyn Story) -> Result<(), Failure> {
+        let result = self.run_all(target, story);
+        story.over(result)
+    }
+
+    fn run_all(&self, target: &Target, story: &mut dyn Story) -> Result<(), Failure> {
         let recorder = Arc::new(Recorder::with_capacity(1 << 16));
         let bind = if self.lazy { Bind::Lazy } else { Bind::Now };
         let loader = self.search.loader().bind(bind).probe(recorder.clone());
+        let mut run = Run { recorder, limit: self.timeout, story };
 
-        let capture = Capture::begin()?;
         let start = Instant::now();
-        let opened = if self.no_run {
-            loader.prepare(target.name()).map(Loaded::Prepared)
-        } else {
-            // SAFETY: the user asks for this library's code to run.
-            unsafe { loader.open(target.name()) }.map(Loaded::Open)
+        let load = |story: &mut dyn Story, _: &_, events, printed: &_| {
+            story.part(Phase::Load { took: start.elapsed() }, events, printed)
         };
-        let took = start.elapsed();
-        let printed = capture.end()?;
-        told(Phase::Load { took }, recorder.take(), &printed)?;
-
-        let loaded = opened?;
+        let loaded = run.phase(load, || {
+            if self.no_run {
+                return loader.prepare(target.name()).map(Loaded::Prepared).map_err(Failure::from);
+            }
+            // SAFETY: the user asks for this library's code to run.
+            unsafe { loader.open(target.name()) }.map(Loaded::Open).map_err(Failure::from)
+        })??;
         let mut others = Others { loader: &loader, open: Vec::new() };
         let mut failed = None;
         if let (Loaded::Open(library), Target::Fixture(fixture, files)) = (&loaded, target) {
             for text in fixture.calls {
-                let capture = Capture::begin()?;
-                let result = others.make(text, library, files);
-                let printed = capture.end()?;
-                told(Phase::Call { text, result: &result }, recorder.take(), &printed)?;
+                let call = |story: &mut dyn Story, result: &_, events, printed: &_| {
+                    story.part(Phase::Call { text, result }, events, printed)
+                };
+                let result = run.phase(call, || others.make(text, library, files))?;
                 failed = failed.or(result.err());
             }
         }
-        let capture = Capture::begin()?;
-        drop(others);
-        drop(loaded);
-        let printed = capture.end()?;
-        told(Phase::Close, recorder.take(), &printed)?;
+        run.phase(
+            |story, _, events, printed| story.part(Phase::Close, events, printed),
+            || {
+                drop(others);
+                drop(loaded);
+                Ok(())
+            },
+        )??;
         failed.map_or(Ok(()), Err)
+    }
+}
+
+/// A run, and what is made of it.
+struct Run<'s> {
+    recorder: Arc<Recorder>,
+    limit: Option<u32>,
+    story: &'s mut dyn Story,
+}
+
+impl Run<'_> {
+    /// Runs a phase, in which foreign code may run, and tells it by `part`.
+    fn phase<R>(
+        &mut self,
+        part: impl Fn(&mut dyn Story, &Result<R, Failure>, Vec<Event>, &str) -> io::Result<()>,
+        act: impl FnOnce() -> Result<R, Failure>,
+    ) -> Result<Result<R, Failure>, Failure> {
+        let mut capture = Some(Capture::begin()?);
+        let mut tell = |story: &mut dyn Story, result: &Result<R, Failure>| {
+            let printed = capture.take().map_or(Ok(String::new()), Capture::end)?;
+            part(story, result, self.recorder.take(), &printed)
+        };
+        let mut ended = |ended| {
+            let result = Err(Failure::Ended(ended));
+            let told = tell(self.story, &result).map_err(Failure::Io);
+            let result = told.and(result.map(drop));
+            let _ = crate::end(self.story.over(result).map(|()| true));
+        };
+        let result = foreign::watch(self.limit, &mut ended, act)?;
+        tell(self.story, &result)?;
+        Ok(result)
     }
 }
 

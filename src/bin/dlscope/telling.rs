@@ -137,9 +137,14 @@ impl TextTelling {
         let mut parts = vec![heading(name)];
         parts.extend(file_length.map(|length| format!("{} bytes", thousands(length))));
         parts.extend(Some(objects(events)).filter(|text| !text.is_empty()));
-        let failed = events.iter().any(|event| matches!(event.kind, Kind::End { error: Some(_) }));
-        let verb = if failed {
+        let end = events.iter().rev().find_map(|event| match &event.kind {
+            Kind::End { error } if event.parent.is_none() => Some(error.is_some()),
+            _ => None,
+        });
+        let verb = if end == Some(true) {
             "failed after"
+        } else if end.is_none() {
+            "came to no end after"
         } else if self.ran {
             "loaded in"
         } else {

@@ -2,11 +2,13 @@
 
 use std::io;
 
+use dlscope::Event;
+
 use crate::Failure;
 use crate::compare;
 use crate::fixtures::FIXTURES;
 use crate::page::{Page, Table, dim, symbol};
-use crate::subject::{Format, Phase, Subject};
+use crate::subject::{Format, Phase, Story, Subject, Target};
 use crate::telling::Telling;
 
 /// Load a library and tell every step: paths tried, bytes mapped, words patched, code run
@@ -47,18 +49,34 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     }
     let subject = &args.subject;
     let target = subject.target()?;
-    let mut telling = Telling::begin(args, &target)?;
-    let mut closed = false;
-    let result = subject.run(&target, |part, events, printed| {
-        closed = matches!(part, Phase::Close);
-        telling.part(&part, &events, printed)
-    });
-    // A comparison would not be fair: the system's loader does not search the directories of -L.
-    if closed && !subject.no_run && subject.search.dirs.is_empty() {
-        telling.verdict(|| compare::one_line(&target.name()));
+    let telling = Some(Telling::begin(args, &target)?);
+    subject.run(&target, &mut Trace { subject, target: &target, telling, closed: false })
+}
+
+/// A run that is told on standard output.
+struct Trace<'t> {
+    subject: &'t Subject,
+    target: &'t Target,
+    /// `None` once it is finished.
+    telling: Option<Telling>,
+    closed: bool,
+}
+
+impl Story for Trace<'_> {
+    fn part(&mut self, phase: Phase<'_>, events: Vec<Event>, printed: &str) -> io::Result<()> {
+        self.closed = matches!(phase, Phase::Close);
+        self.telling.as_mut().map_or(Ok(()), |telling| telling.part(&phase, &events, printed))
     }
-    telling.finish(result.is_ok())?;
-    result
+
+    fn over(&mut self, result: Result<(), Failure>) -> Result<(), Failure> {
+        let Some(mut telling) = self.telling.take() else { return result };
+        // A comparison would not be fair: the system's loader does not search the directories of -L.
+        if self.closed && !self.subject.no_run && self.subject.search.dirs.is_empty() {
+            telling.verdict(|| compare::one_line(&self.target.name()));
+        }
+        telling.finish(result.is_ok())?;
+        result
+    }
 }
 
 fn list_fixtures() -> io::Result<()> {

@@ -49,7 +49,10 @@ pub struct Args {
 
 /// Runs the subcommand.
 pub fn run(args: &Args) -> Result<(), Failure> {
-    let mut walk = Walk::record(&args.subject)?;
+    Walk::record(&args.subject, &mut |walk| write(args, walk))
+}
+
+fn write(args: &Args, mut walk: Walk) -> Result<(), Failure> {
     let most = if args.all { usize::MAX } else { args.most };
     let (model, bytes) = builder::model(&mut walk, most);
     let html = document::html(&walk.title, &model, &bytes)?;

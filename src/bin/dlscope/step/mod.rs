@@ -62,7 +62,10 @@ pub fn run(args: &Args) -> Result<(), Failure> {
             "step needs a terminal\n       `dlscope trace` tells the same as text, `dlscope report` as a page";
         return Err(Failure::Usage(message.into()));
     }
-    let mut walk = Walk::record(&args.subject)?;
+    Walk::record(&args.subject, &mut |walk| walk_through(args, walk))
+}
+
+fn walk_through(args: &Args, mut walk: Walk) -> Result<(), Failure> {
     walk.go(usize::try_from(args.event - 1).unwrap_or(usize::MAX));
     end_on_signals()?;
     // This also sets a panic hook that restores the terminal.

@@ -16,7 +16,7 @@ use crate::atlas::Atlas;
 use crate::bytes::path_of;
 use crate::fixture_call::FixtureCall;
 use crate::page::short;
-use crate::subject::{Phase, Subject, Target};
+use crate::subject::{Phase, Story, Subject, Target};
 
 mod describe;
 mod fields;
@@ -41,6 +41,37 @@ type Files = fn(&str) -> io::Result<Vec<u8>>;
 /// The memory of all objects, as [`Replay`] rebuilds it.
 pub type Memory = Replay<Files>;
 
+/// A run that is recorded first, and shown when it is over.
+struct Recording<'r> {
+    target: &'r Target,
+    show: &'r mut dyn FnMut(Walk) -> Result<(), Failure>,
+    events: Vec<Event>,
+    remarks: BTreeMap<usize, Vec<String>>,
+}
+
+impl Story for Recording<'_> {
+    fn part(&mut self, phase: Phase<'_>, mut events: Vec<Event>, printed: &str) -> io::Result<()> {
+        self.events.append(&mut events);
+        let after = self.remarks.entry(self.events.len().saturating_sub(1)).or_default();
+        if let Phase::Call { text, result } = phase {
+            after.extend(call_remark(text, result));
+        }
+        after.extend(printed.lines().map(|line| format!("it prints: {line}")));
+        Ok(())
+    }
+
+    fn over(&mut self, result: Result<(), Failure>) -> Result<(), Failure> {
+        let (events, mut remarks) = (std::mem::take(&mut self.events), std::mem::take(&mut self.remarks));
+        if events.is_empty() {
+            return result;
+        }
+        if let Err(Failure::Ended(ended)) = &result {
+            remarks.entry(events.len() - 1).or_default().push(ended.to_string());
+        }
+        (self.show)(Walk::over(self.target, events, remarks, result.err())?)
+    }
+}
+
 /// The record of a load, and the current event in it.
 pub struct Walk {
     /// The name of the library.
@@ -61,27 +92,13 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// Loads the library and records everything, from the search to the unmapping.
+    /// Loads the library and records everything, from the search to the unmapping, and shows the record by `show`.
     ///
     /// # Errors
-    /// If there are no events: the command line was wrong, or a file could not be written.
-    pub fn record(subject: &Subject) -> Result<Walk, Failure> {
+    /// If there are no events: the command line was wrong, or a file could not be written. Or the error of `show`.
+    pub fn record(subject: &Subject, show: &mut dyn FnMut(Walk) -> Result<(), Failure>) -> Result<(), Failure> {
         let target = subject.target()?;
-        let mut events = Vec::new();
-        let mut remarks: BTreeMap<usize, Vec<String>> = BTreeMap::new();
-        let result = subject.run(&target, |part, mut more, printed| {
-            events.append(&mut more);
-            let after = remarks.entry(events.len().saturating_sub(1)).or_default();
-            if let Phase::Call { text, result } = part {
-                after.extend(call_remark(text, result));
-            }
-            after.extend(printed.lines().map(|line| format!("it prints: {line}")));
-            Ok(())
-        });
-        match result {
-            Err(error) if events.is_empty() => Err(error),
-            result => Walk::over(&target, events, remarks, result.err()),
-        }
+        subject.run(&target, &mut Recording { target: &target, show, events: Vec::new(), remarks: BTreeMap::new() })
     }
 
     fn over(
