@@ -156,6 +156,13 @@ impl Memory {
         self.span.clone()
     }
 
+    /// The addresses from the first page of the object to the last byte of its last segment, with the gaps between segments:
+    /// glibc's `l_map_start` and `l_map_end`.
+    pub(crate) fn extent(&self) -> Range<Addr> {
+        let end = self.regions.last().map_or(self.span.end, |last| last.range.end);
+        self.bias + self.span.start..self.bias + end
+    }
+
     /// Whether `address` lies in one of its segments.
     pub(crate) fn contains(&self, address: Addr) -> bool {
         self.region(self.bias.vaddr(address)).is_some()

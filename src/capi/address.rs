@@ -42,7 +42,7 @@ pub unsafe extern "C" fn dladdr1(
     let address = Addr(address as u64);
     // An allocator that asks for its caller must not wait for anything, and allocates nothing.
     let now = present::now();
-    let own = |object: &Arc<Object>| object.memory.contains(address).then(|| object.clone());
+    let own = |object: &Arc<Object>| object.memory.extent().contains(&address).then(|| object.clone());
     let own = match &now {
         Some(now) => now.iter().find_map(|each| own(&each.object)),
         None if is_borrowing() => None,
@@ -127,9 +127,12 @@ fn nearest(symbols: &SymbolTable<'_>, bias: Bias, address: Addr) -> Option<(*con
     let at = bias.vaddr(address);
     let holds = |value: u64, size: u64| value == at.0 || value < at.0 && at.0 - value < size;
     let mut best: Option<(u64, u32)> = None;
-    for (index, symbol, _) in symbols.exports().filter(|(_, s, _)| !s.is_tls()) {
+    for (index, symbol) in symbols.hashed().filter(|(_, symbol)| !symbol.is_tls() && !symbol.is_absolute()) {
         let value = symbol.value().0;
-        if holds(value, symbol.size()) && best.is_none_or(|(highest, _)| highest < value) {
+        // An undefined symbol has the address of the PLT entry by which a program at a fixed address knows a function.
+        let size = if symbol.is_undefined() { 0 } else { symbol.size() };
+        let stands = !symbol.is_undefined() || value != 0;
+        if stands && holds(value, size) && best.is_none_or(|(highest, _)| highest < value) {
             best = Some((value, index));
         }
     }

@@ -1,8 +1,8 @@
 //! `dlsym` and `dlvsym`: addresses by name, in the scope that a handle means.
 
 use std::ffi::{c_char, c_void};
-use std::ptr;
 use std::sync::Arc;
+use std::{ptr, slice};
 
 use nix::libc;
 
@@ -91,8 +91,14 @@ fn at_once(handle: *mut c_void, name: &[u8], version: Option<&[u8]>, from: Addr)
             (&all[at..=at], &all[at])
         }
     };
+    // A library that prefers its own definitions is the first that it asks (glibc: `l_symbolic_searchlist`).
+    let own = if handle == libc::RTLD_DEFAULT && whose.is_symbolic { slice::from_ref(whose) } else { &[] };
     let is_whole = [libc::RTLD_DEFAULT, libc::RTLD_NEXT].contains(&handle) || ptr::eq(handle.cast(), program.map);
-    match startup::find(name, version, scope) {
+    let answer = match startup::find(name, version, own) {
+        Answer::Missing => startup::find(name, version, scope),
+        answer => answer,
+    };
+    match answer {
         Answer::At { address, is_ifunc, object } => {
             let ours = replacement_of(name, startup::is_c_library(object.map));
             let report = Report::silent();
@@ -110,10 +116,11 @@ fn at_once(handle: *mut c_void, name: &[u8], version: Option<&[u8]>, from: Addr)
     }
 }
 
-/// Whether `from` lies in a library that we loaded, without `RTLD_DEEPBIND`.
+/// Whether `from` lies in a library that we loaded, without `RTLD_DEEPBIND`, and that does not ask itself first.
 fn asks_everybody_first(from: Addr) -> bool {
     let own = |each: &&Present| each.object.memory.contains(from);
-    present::now().is_some_and(|now| now.iter().find(own).is_some_and(|each| !each.deep))
+    present::now()
+        .is_some_and(|now| now.iter().find(own).is_some_and(|each| !each.deep && !each.object.dynamic.symbolic))
 }
 
 /// A `dlsym` that takes the long way, while it lives.
@@ -258,16 +265,18 @@ fn caller(from: Addr, lock: &Lock) -> (Option<Arc<Object>>, Arc<Namespace>) {
 }
 
 /// `RTLD_DEFAULT`: everybody's scope, then that of the caller, or the other way round if the caller was opened with
-/// `RTLD_DEEPBIND`. glibc: `l_scope`.
+/// `RTLD_DEEPBIND`. A caller that was linked with `-Bsymbolic` comes before both. glibc: `l_scope`.
 fn default_scope(host: &Host, from: Addr, lock: &Lock) -> Vec<Arc<Object>> {
     let (own, namespace) = caller(from, lock);
     let mut scope = everybodys(host.startup(), &namespace, lock);
-    if let Some(own) = own {
+    if let Some(own) = &own {
         let members = namespace.members(lock);
-        let local = members.local_scope(&own, host);
+        let local = members.local_scope(own, host);
         let deep = members.get(own.tag.id).is_some_and(|m| m.deep);
         scope = if deep { [local, scope].concat() } else { [scope, local].concat() };
     }
+    let caller = own.as_ref().or_else(|| host.owner(from));
+    scope.splice(0..0, caller.filter(|caller| caller.dynamic.symbolic).cloned());
     let mut seen = Set::default();
     scope.retain(|o| seen.insert(o.tag.id));
     scope

@@ -8,8 +8,8 @@ use std::ffi::CStr;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use goblin::elf64::dynamic::{
-    DT_GNU_HASH, DT_HASH, DT_STRSZ, DT_STRTAB, DT_SYMTAB, DT_VERDEF, DT_VERDEFNUM, DT_VERNEED, DT_VERNEEDNUM,
-    DT_VERSYM, Dyn,
+    DT_FLAGS, DT_GNU_HASH, DT_HASH, DT_STRSZ, DT_STRTAB, DT_SYMBOLIC, DT_SYMTAB, DT_VERDEF, DT_VERDEFNUM, DT_VERNEED,
+    DT_VERNEEDNUM, DT_VERSYM, Dyn,
 };
 use goblin::elf64::program_header::{PT_LOAD, ProgramHeader};
 
@@ -119,6 +119,8 @@ pub(crate) struct Startup {
     pub bias: Bias,
     /// The address of its first segment.
     pub start: Addr,
+    /// It was linked with `-Bsymbolic`.
+    pub is_symbolic: bool,
     /// Without versions: they take memory.
     pub symbols: SymbolTable<'static>,
     segments: Segments,
@@ -138,7 +140,7 @@ impl Startup {
         };
         let wanted = |entry: &DynamicEntry| match entry.tag {
             DT_SYMTAB | DT_STRTAB | DT_STRSZ | DT_GNU_HASH | DT_HASH => true,
-            DT_VERSYM | DT_VERDEF | DT_VERDEFNUM | DT_VERNEED | DT_VERNEEDNUM => true,
+            DT_VERSYM | DT_VERDEF | DT_VERDEFNUM | DT_VERNEED | DT_VERNEEDNUM | DT_SYMBOLIC | DT_FLAGS => true,
             // Some take memory.
             _ => false,
         };
@@ -147,7 +149,8 @@ impl Startup {
         let dynamic = Dynamic::new(&mut entries, Vaddr(0), &pointer).ok()?;
         let symbols = SymbolTable::without_versions(&dynamic, &segments).ok()?;
         let versions = [dynamic.verdef, dynamic.verneed];
-        Some(Startup { map, bias: segments.bias, start: Addr(start), symbols, segments, versions })
+        let (bias, is_symbolic) = (segments.bias, dynamic.symbolic);
+        Some(Startup { map, bias, start: Addr(start), is_symbolic, symbols, segments, versions })
     }
 
     /// The definition that an unversioned `dlsym`, or `dlvsym` with a version, gets of this object.

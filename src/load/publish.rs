@@ -86,9 +86,12 @@ pub(crate) fn already_here(batch: Batch<Mapped>, mode: Mode, here: &Here<'_>) ->
 fn fresh(mut order: Vec<u32>, here: &Here<'_>) -> Vec<u32> {
     let members = here.namespace.members(here.lock);
     order.retain(|&id| members.get(id).is_some_and(|member| member.life == Life::Fresh));
-    // Constructors of an object with DF_1_INITFIRST run before all others. The sort is stable, so the others keep their
-    // order.
+    // Constructors of an object with DF_1_INITFIRST run before all others. Of several, glibc prefers the one that was mapped
+    // last, which has the highest tag.
     let first = |id| members.get(id).is_some_and(|member| member.object.dynamic.flags_1 & DF_1_INITFIRST != 0);
-    order.sort_by_key(|&id| !first(id));
+    if let Some(first) = order.iter().copied().filter(|&id| first(id)).max() {
+        order.retain(|&id| id != first);
+        order.insert(0, first);
+    }
     order
 }

@@ -154,10 +154,10 @@ pub(crate) fn publish(new: usize, lock: &Lock) {
         sorted.reserve_exact(namespace.members(lock).len());
         for member in namespace.members(lock).iter() {
             let object = &member.object;
-            let span = object.memory.span();
             let table = |p_type| object.image.segment(p_type).map_or(0, |s| (object.bias() + s.vaddr).0);
             let [header, sframe] = [PT_GNU_EH_FRAME, PT_GNU_SFRAME].map(table);
-            let (start, end) = ((object.bias() + span.start).0, (object.bias() + span.end).0);
+            let extent = object.memory.extent();
+            let (start, end) = (extent.start.0, extent.end.0);
             sorted.push([start, end, header, sframe, object.handle() as u64]);
         }
     }

@@ -1,6 +1,6 @@
 //! What is asked of a symbol table beside "which symbol has this name?", and the search in the older hash table.
 
-use goblin::elf64::sym::Sym;
+use goblin::elf64::sym::{STB_GLOBAL, STB_WEAK, Sym};
 
 use super::{Class, Defaults, Symbol, SymbolTable, Wanted};
 use crate::elf::trail::Trail;
@@ -65,6 +65,17 @@ impl<'a> SymbolTable<'a> {
         let symbol = self.get(index).filter(|symbol| symbol.defines(Class::Address) && symbol.is_exported())?;
         let fits = self.version_index(index).is_none_or(|own| own & HIDDEN == 0 || own & !HIDDEN <= 1);
         fits.then_some(symbol)
+    }
+
+    /// Every symbol that the hash table leads to, with its index. In `DT_HASH`, which has all symbols, these are the global
+    /// and weak ones, as for glibc's `determine_info`.
+    pub(crate) fn hashed(&self) -> impl Iterator<Item = (u32, Symbol<'a>)> + '_ {
+        let is_hashed = |index, symbol: &Symbol<'_>| match &self.gnu {
+            Some(gnu) => gnu.is_hashed(index),
+            None => matches!(symbol.bind(), STB_GLOBAL | STB_WEAK),
+        };
+        let all = (1..self.count()).filter_map(|index| Some((index, self.get(index)?)));
+        all.filter(move |(index, symbol)| is_hashed(*index, symbol))
     }
 
     /// Every symbol that other objects may bind to: its index, the symbol, and whether it has the default

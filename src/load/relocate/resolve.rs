@@ -67,7 +67,10 @@ unsafe fn second_pass(
     report: Report<'_>,
 ) -> Result<()> {
     let wrap = |kind: ErrorKind| -> Error { kind.of(object.label(), Stage::Relocate) };
-    for d in deferred {
+    // The resolvers of IRELATIVE entries come last, as in glibc: they may call other functions of the object through its
+    // slots, among them IFUNCs that are found by name.
+    let (last, first): (Vec<&Deferred>, _) = deferred.iter().partition(|d| d.kind == RelocKind::IRelative);
+    for d in first.into_iter().chain(last) {
         // SAFETY: the caller says that whatever the resolver may use is relocated far enough.
         let answer = unsafe { ifunc::resolve(d.resolver, around, watch, report) };
         let value = Value { address: answer.0, ..Value::default() };
