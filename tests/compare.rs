@@ -45,6 +45,23 @@ fn build(name: &str, source: &str) -> String {
 }
 
 #[test]
+fn a_block_is_found_by_the_slots_of_another_library_that_uses_it() {
+    // The library that has the variables refers to none of them itself.
+    let owner = build("owner", "__thread int first = 5, second;");
+    let user = "extern __thread int first, second; int answer(void) { second = 7; return first * 10 + second; }";
+    for (name, flag) in [("described", "-mtls-dialect=gnu2"), ("fixed", "-ftls-model=initial-exec")] {
+        let folder = Path::new(&owner).parent().unwrap();
+        let (from, to) = (folder.join(format!("{name}.c")), folder.join(format!("lib{name}.so")));
+        fs::write(&from, user).unwrap();
+        let mut cc = Command::new("cc");
+        let status = cc.args(["-shared", "-fPIC", flag, "-o"]).arg(&to).arg(&from).arg(&owner).status().unwrap();
+        assert!(status.success());
+        let (result, content) = compare_one(&[to.to_str().unwrap()]);
+        assert!(content && result["verdict"] == "agree", "{flag}: {result:#}");
+    }
+}
+
+#[test]
 fn it_is_the_same_library_whether_or_not_somebody_watches_its_relocation() {
     let names = ["libz.so.1", "libsqlite3.so.0", "libcrypto.so.3", "libstdc++.so.6"];
     for way in [&[][..], &["--watched"]] {

@@ -1,8 +1,10 @@
 //! Finds the thread-local blocks of loaded objects.
 //!
 //! The C library tells the module ids and blocks of its own objects only, and a block only after its first use. So both
-//! are read from slots whose meaning is sure: those that refer to the object's own variables. The meaning of every
-//! other slot is then found from these.
+//! are read from slots whose meaning is sure: those that refer to the object's own variables, or to a variable that no
+//! other object has. The meaning of every other slot is then found from these.
+
+use std::collections::HashMap;
 
 use dlscope::elf::reloc::RelocKind;
 
@@ -47,14 +49,37 @@ impl Slots<'_> {
     }
 
     fn start(&self) -> Option<u64> {
-        let fixed = self.own(RelocKind::TpOff64).first().map(|&(_, offset, word)| word.wrapping_sub(offset));
-        let described = || {
-            let &(slot, offset, _) = self.own(RelocKind::TlsDesc).first()?;
+        let of = |kind| self.own(kind).first().and_then(|&(slot, offset, word)| self.start_by(&slot, offset, word));
+        of(RelocKind::TpOff64).or_else(|| of(RelocKind::TlsDesc))
+    }
+
+    /// Where the calling thread's block begins in which the variable of a slot has this `offset`. `word` is what stands in
+    /// the slot. Only for slots that give a distance from the thread pointer.
+    fn start_by(&self, slot: &Slot, offset: u64, word: u64) -> Option<u64> {
+        let distance = match slot.kind {
+            RelocKind::TpOff64 => word,
             // SAFETY: the slot is relocated: its object is loaded.
-            let distance = unsafe { through_descriptor(self.bias.wrapping_add(slot.place.0)) };
-            Some(distance.wrapping_sub(offset))
+            RelocKind::TlsDesc => unsafe { through_descriptor(self.bias.wrapping_add(slot.place.0)) },
+            _ => return None,
         };
-        fixed.or_else(described).map(|distance| thread_pointer().wrapping_add(distance))
+        Some(thread_pointer().wrapping_add(distance).wrapping_sub(offset))
+    }
+
+    /// The exported thread-local variables, and their offsets in the block.
+    fn variables(&self) -> HashMap<Vec<u8>, u64> {
+        let Some(symbols) = self.file.symbols() else { return HashMap::new() };
+        let exports = symbols.exports().filter(|(_, symbol, _)| symbol.is_tls());
+        exports.map(|(_, symbol, _)| (symbols.name(&symbol).to_vec(), symbol.value().0)).collect()
+    }
+
+    /// Where the block begins that has these variables, if a slot of this object refers to one of them.
+    fn start_of(&self, variables: &HashMap<Vec<u8>, u64>) -> Option<u64> {
+        let symbols = self.file.symbols()?;
+        self.slots.iter().zip(&self.words).find_map(|(slot, word)| {
+            let symbol = symbols.get(slot.symbol).filter(|symbol| symbol.is_tls() && symbol.is_undefined())?;
+            let value = variables.get(symbols.name(&symbol))?;
+            self.start_by(slot, value.wrapping_add_signed(slot.addend), (*word)?)
+        })
     }
 
     /// The address of the `__tls_get_addr` that this object calls.
@@ -68,16 +93,22 @@ impl Slots<'_> {
 
 /// Fills in the blocks of those objects that have thread-local variables. `slots` has the slots of each object that was
 /// loaded.
-pub fn find_blocks(objects: &mut [(Present, Role)], slots: &[Option<Slots<'_>>]) {
-    let get_addr = slots.iter().flatten().find_map(Slots::get_addr);
-    for ((object, _), slots) in objects.iter_mut().zip(slots) {
+pub fn find_blocks(objects: &mut [(Present, Role)], all: &[Option<Slots<'_>>]) {
+    let get_addr = all.iter().flatten().find_map(Slots::get_addr);
+    for ((object, _), slots) in objects.iter_mut().zip(all) {
         let Some(slots) = slots else { continue };
         let Some(tls) = slots.file.image.tls() else { continue };
         let told = object.block;
         let module = told.map(|block| block.module).or_else(|| slots.module());
         // SAFETY: the function and the id come from slots of loaded objects.
         let asked = || Some(unsafe { call_get_addr(get_addr?, module?) });
-        let start = slots.start().or_else(asked).or(told.and_then(|block| block.start));
+        let users = || {
+            let mut variables = slots.variables();
+            let others = all.iter().flatten().filter(|other| other.bias != slots.bias);
+            others.clone().for_each(|other| variables.retain(|name, _| !other.variables().contains_key(name)));
+            others.clone().find_map(|other| other.start_of(&variables))
+        };
+        let start = slots.start().or_else(asked).or(told.and_then(|block| block.start)).or_else(users);
         object.block = Some(Block { module: module.unwrap_or(0), start, size: tls.memsz });
     }
 }
