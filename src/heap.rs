@@ -19,7 +19,7 @@
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::UnsafeCell;
 use std::ptr::{self, null_mut};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use nix::libc;
 
@@ -329,25 +329,22 @@ fn is_of_reserve(block: *mut u8) -> bool {
 
 // ── fork ─────────────────────────────────────────────────────────────────────────────────────────────────
 
-/// Whether the thread that forks was at work already: it forks in a signal handler. Only it looks.
-static WAS_OWNER: AtomicBool = AtomicBool::new(false);
-
 /// Waits until nobody is at work: a forked child would find it half done, and wait for a thread that it does not have.
-pub(crate) fn before_fork() {
+/// `false`: this thread itself is at work, and forks in a signal handler. Otherwise [`after_fork`] must follow, in the parent
+/// and in the child.
+pub(crate) fn before_fork() -> bool {
     let me = pointer() as usize;
     let mut owner = OWNER.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed);
     while owner.is_err_and(|owner| owner != me) {
         std::thread::yield_now();
         owner = OWNER.compare_exchange(0, me, Ordering::Acquire, Ordering::Relaxed);
     }
-    WAS_OWNER.store(owner.is_err(), Ordering::Relaxed);
+    owner.is_ok()
 }
 
-/// In the parent and in the child.
+/// Lets others go to work again.
 pub(crate) fn after_fork() {
-    if !WAS_OWNER.load(Ordering::Relaxed) {
-        OWNER.store(0, Ordering::Release);
-    }
+    OWNER.store(0, Ordering::Release);
 }
 
 #[cfg(test)]

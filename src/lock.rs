@@ -99,7 +99,7 @@ fn futex(operation: i32, value: u32) {
 // |---|---|---|---|
 // | 0 | begins | begins | begins |
 // | another thread | waits for 0 | begins: the fork waits for its end | waits for 0 |
-// | this thread | begins: only its own handlers run | begins | goes on when no other thread has a borrow |
+// | this thread | begins: only its own handlers run | begins | goes on when no other thread has a borrow; so does one that a signal handler makes meanwhile |
 //
 // New borrows of other threads wait, so the ones that a fork has to wait for only become fewer. A thread that begins
 // one counts itself in `BORROWS` first and looks at `FORKING` then; a fork sets `FORKING` first and looks at `BORROWS`
@@ -155,24 +155,42 @@ pub(crate) fn in_child(mend: Mend) {
     });
 }
 
+/// A signal handler may fork in the middle of a fork of the same thread. So each fork notes whether it is the one that took
+/// `FORKING`, and the heap: that one gives it back.
 extern "C" fn before_fork() {
-    while FORKING.compare_exchange(0, me(), Ordering::SeqCst, Ordering::SeqCst).is_err() {
+    let taken = FORKING.load(Ordering::SeqCst) != me();
+    while taken && FORKING.compare_exchange(0, me(), Ordering::SeqCst, Ordering::SeqCst).is_err() {
         std::thread::yield_now();
     }
     // This thread has one itself if it forks in a signal handler.
     while BORROWS.load(Ordering::SeqCst) > own_share() {
         std::thread::yield_now();
     }
-    heap::before_fork();
+    let heap_taken = heap::before_fork();
+    words(|words| words.forks.set(words.forks.get() << 2 | u64::from(heap_taken) << 1 | u64::from(taken)));
 }
 
 extern "C" fn after_fork_in_parent() {
-    heap::after_fork();
-    FORKING.store(0, Ordering::SeqCst);
+    after_fork(|| {});
+}
+
+/// What the innermost fork of this thread took is given back, after `mend`.
+fn after_fork(mend: impl FnOnce()) {
+    let forks = words(|words| words.forks.replace(words.forks.get() >> 2));
+    if forks & 2 != 0 {
+        heap::after_fork();
+    }
+    mend();
+    if forks & 1 != 0 {
+        FORKING.store(0, Ordering::SeqCst);
+    }
 }
 
 extern "C" fn after_fork_in_child() {
-    heap::after_fork();
+    after_fork(mend_child);
+}
+
+fn mend_child() {
     thread::forget_others();
     WAITERS.store(0, Ordering::SeqCst);
     BORROWS.store(own_share(), Ordering::SeqCst);
@@ -182,7 +200,6 @@ extern "C" fn after_fork_in_child() {
     }
     let mend = IN_CHILD.with(|all| *all);
     mend.into_iter().flatten().for_each(|mend| mend());
-    FORKING.store(0, Ordering::SeqCst);
 }
 
 /// State that only the holder of the lock can reach.

@@ -79,6 +79,8 @@ pub(crate) struct HostPart {
     pub program: bool,
     /// The address of glibc's own `link_map` of the object.
     pub link_map: usize,
+    /// The address of its program headers.
+    pub headers: usize,
     /// The content of its `PT_NOTE`s, if it can be closed: what tells two builds of one file apart.
     pub build_id: Box<[u8]>,
 }
@@ -266,8 +268,8 @@ impl Object {
         }
     }
 
-    /// The object's program headers in memory, for C code that asks for them. Empty if no read-only segment
-    /// holds them.
+    /// The program headers of a file that we mapped, in its memory, for C code that asks for them. Empty if no read-only
+    /// segment holds them.
     pub(crate) fn program_headers(&self) -> &[ProgramHeader] {
         let length = usize::from(self.image.e_phnum) * size_of::<ProgramHeader>();
         let holds = |s: &&Segment| {

@@ -45,6 +45,8 @@ pub(crate) struct Words {
     pub asking: Cell<u32>,
     /// `runtime/tls/creating.rs`: how deep this thread is in `pthread_create`.
     pub creating: Cell<u32>,
+    /// `lock.rs`: two bits for each fork that this thread is in the middle of, the innermost lowest.
+    pub forks: Cell<u64>,
     /// `event.rs`: a probe is handling an event.
     pub in_probe: Cell<bool>,
     /// `capi/errors.rs`: there is an error that `dlerror` did not give out yet.

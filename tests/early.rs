@@ -227,6 +227,41 @@ fn a_program_that_brings_a_part_of_mallocs_family_gets_back_what_is_its_own() {
 }
 
 #[test]
+fn a_program_that_ld_so_is_asked_to_run_finds_its_folder_and_its_libraries() {
+    let Some(built) = Built::of("command.c") else { return };
+    for folder in ["elsewhere", "run"] {
+        fs::create_dir(built.path(folder)).unwrap();
+    }
+    built.cc("-DPLUGIN -shared -o elsewhere/libelsewhere.so").cc("-DPLUGIN -shared -o run/librunpath.so");
+    // The interpreter by another name, which says nothing of what it is.
+    let interpreter = fs::canonicalize("/lib64/ld-linux-x86-64.so.2").unwrap();
+    std::os::unix::fs::symlink(&interpreter, built.path("loader")).unwrap();
+    let named = format!("-o named -Wl,-rpath,$ORIGIN/run -Wl,--dynamic-linker={}", built.path("loader"));
+    built.cc("-DPLUGIN -shared -o here.so").cc("-o program -Wl,-rpath,$ORIGIN/run").cc(&named);
+    let elsewhere = built.path("elsewhere");
+    let option = ["--library-path", &elsewhere];
+    let interpreter = interpreter.to_str().unwrap();
+    let commands: [&[&str]; 5] = [
+        &[&[interpreter], &option[..], &["./program"]].concat(),
+        &[&["./loader", "--inhibit-cache"], &option[..], &["./program"]].concat(),
+        &["./loader", "./program"],
+        &["./named"],
+        &["./program"],
+    ];
+    for command in commands {
+        let run = |run: fn(&[&str], &mut dyn FnMut(&mut Command)) -> Output| {
+            text(&run(command, &mut |command| built.set(command, &[("LD_LIBRARY_PATH", "/nowhere")])))
+        };
+        let expected = run(|command, set| plain(command, |command| set(command)));
+        assert!(
+            expected.contains("$ORIGIN/here.so: 42") && expected.contains("librunpath.so: 42"),
+            "{command:?}: {expected}"
+        );
+        assert_eq!(run(|command, set| preloaded(command, |command| set(command))), expected, "{command:?}");
+    }
+}
+
+#[test]
 fn it_starts_where_static_thread_local_storage_is_short() {
     let Some(built) = Built::of("audit.c") else { return };
     built.cc("-DPLUGIN -shared -o libplugin.so").cc("-DINITIAL_EXEC -shared -o libinitial.so");

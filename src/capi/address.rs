@@ -70,7 +70,8 @@ pub unsafe extern "C" fn dladdr1(
     }
     // What glibc opened later.
     let lock = Lock::acquire();
-    let Some(object) = host::look_silently(&lock).ok().and_then(|host| host.owner(address).cloned()) else { return 0 };
+    let has_it = |object: &Object| object.memory.extent().contains(&address);
+    let Some(object) = host::look_silently(&lock).ok().and_then(|host| host.find(has_it, &lock)) else { return 0 };
     // SAFETY: the caller keeps what this function's `# Safety` section asks for.
     unsafe { tell(Place::of(&object), object.symbols(), address, info, extra, flags) };
     1

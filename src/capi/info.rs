@@ -68,7 +68,7 @@ unsafe fn info(handle: *mut c_void, request: c_int, argument: *mut c_void, lock:
     if own.is_none() {
         number = 0;
     }
-    let object = own.or_else(|| host.objects.iter().find(|o| is(o, handle)).cloned()).ok_or("invalid handle")?;
+    let object = own.or_else(|| host.find(|o| is(o, handle), lock)).ok_or("invalid handle")?;
     // SAFETY: the caller passes what the request wants: a place for the answer.
     unsafe {
         match request {
@@ -83,9 +83,12 @@ unsafe fn info(handle: *mut c_void, request: c_int, argument: *mut c_void, lock:
             TLS_MODID => argument.cast::<usize>().write(module(&object, &host).unwrap_or(0) as usize),
             TLS_DATA => argument.cast::<*mut c_void>().write(block(&object, &host)),
             PHDR => {
-                let headers = object.program_headers();
-                argument.cast::<*const c_void>().write(headers.as_ptr().cast());
-                return Ok(headers.len() as c_int);
+                let (at, count) = match &object.host {
+                    Some(host) => (ptr::with_exposed_provenance(host.headers), usize::from(object.image.e_phnum)),
+                    None => (object.program_headers().as_ptr().cast(), object.program_headers().len()),
+                };
+                argument.cast::<*const c_void>().write(at);
+                return Ok(count as c_int);
             }
             _ => return Err("unsupported dlinfo request".into()),
         }

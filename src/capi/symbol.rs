@@ -215,9 +215,9 @@ fn scope_of(handle: *mut c_void, from: Addr, lock: &Lock) -> Result<Asked, Strin
             return Ok(Asked { meaning: meaning_of(&object, handle, &namespace, &host, lock), whose: object.label() });
         }
     }
-    let object = host.objects.iter().find(|o| is(o, handle)).ok_or("invalid handle")?;
-    let scope = process_wide().members(lock).closure(object, &host);
-    Ok(Asked::once(scope, whose(Some(object))))
+    let object = host.find(|o| is(o, handle), lock).ok_or("invalid handle")?;
+    let scope = process_wide().members(lock).closure(&object, &host);
+    Ok(Asked::once(scope, whose(Some(&object))))
 }
 
 /// Finds out what the handle of a library that was just opened means, before a signal handler asks.

@@ -30,7 +30,7 @@ pub(crate) mod real;
 mod start;
 pub(crate) mod startup;
 pub(crate) use start::{arguments, last_name_at_start, ld_bind_now, ld_library_path, program_name};
-use start::{last_at_start, list_head};
+use start::{is_run_by_loader, last_at_start, list_head};
 
 /// The host's objects as they were when its list was last walked. Cheap to clone.
 #[derive(Clone)]
@@ -122,6 +122,15 @@ impl Host {
     pub(crate) fn owner(&self, address: Addr) -> Option<&Arc<Object>> {
         self.objects.iter().find(|o| o.memory.contains(address))
     }
+
+    /// The object for which `wanted` is true. If there is none, the vDSO is adopted, too, and asked.
+    pub(crate) fn find(&self, wanted: impl Fn(&Object) -> bool, lock: &Lock) -> Option<Arc<Object>> {
+        let among = |host: &Host| host.objects.iter().find(|object| wanted(object)).cloned();
+        among(self).or_else(|| {
+            ask_for_kernels(lock);
+            among(&look_silently(lock).ok()?)
+        })
+    }
 }
 
 /// The lists in which glibc keeps its threads: circles of `list_t`, which has the addresses of the next and of the one
@@ -144,8 +153,13 @@ static KERNELS_ASKED_FOR: AtomicBool = AtomicBool::new(false);
 
 /// Makes the next [`look`] adopt the vDSO, too, if `name` means it.
 pub(crate) fn ask_for(name: &str, lock: &Lock) {
-    if name.starts_with(KERNELS)
-        && !KERNELS_ASKED_FOR.swap(true, Ordering::Relaxed)
+    if name.starts_with(KERNELS) {
+        ask_for_kernels(lock);
+    }
+}
+
+fn ask_for_kernels(lock: &Lock) {
+    if !KERNELS_ASKED_FOR.swap(true, Ordering::Relaxed)
         && let Some(host) = HOST.borrow(lock).as_mut()
     {
         // No list is at that count, so the list is walked again.
@@ -376,6 +390,11 @@ pub(crate) fn program_path(exactly: bool) -> OsString {
     let told = unsafe { libc::getauxval(libc::AT_EXECFN) } as *const c_char;
     // SAFETY: the kernel put a C string there, for good.
     let told = if told.is_null() { &[][..] } else { unsafe { CStr::from_ptr(told) }.to_bytes() };
+    if is_run_by_loader() {
+        // The executable is ld.so, and ld.so has put the path of the program there.
+        let folder = std::env::current_dir().unwrap_or_default();
+        return folder.join(OsStr::from_bytes(told)).into_os_string();
+    }
     if exactly || !told.starts_with(b"/") {
         return std::env::current_exe().map(OsString::from).unwrap_or_default();
     }
@@ -392,7 +411,8 @@ fn adopt(map: *mut LinkMap, shown: &Shown<'_>, startup: bool, exactly: bool) -> 
     // The file's length is unknown and does not matter: nothing of it will be mapped.
     let image = Image::new(table, FileOffset(0), u64::MAX).map_err(|kind| kind.of(&*tag.name, Stage::Host))?;
     let build_id = if startup { Box::default() } else { shown.notes().into() };
-    let host = HostPart { startup, program: name.is_empty(), link_map: map as usize, build_id };
+    let (link_map, headers) = (map as usize, headers.as_ptr() as usize);
+    let host = HostPart { startup, program: name.is_empty(), link_map, headers, build_id };
     let name = tag.name.clone();
     let memory = Memory::of_host(bias, &image);
     Object::adopt(Origin { tag, path, file: None, host: Some(host), image, memory })
@@ -417,7 +437,8 @@ fn link_map_word(object: &Object, field: Option<usize>) -> Option<u64> {
     Some(unsafe { (at as *const u64).read() })
 }
 
-/// The sonames of the C library's own objects that have to do with loading.
+/// The sonames of the C library's own objects that have to do with loading. ld.so's file may have another name
+/// (`startup::is_c_library`).
 const C_LIBRARY: [&str; 3] = ["libc.so.6", "ld-linux-x86-64.so.2", "libdl.so.2"];
 
 /// Whether an object is part of the C library itself, which implements `dlopen` and its kin.

@@ -78,13 +78,17 @@ impl Real {
         found
     }
 
-    /// The same for a function without which nothing goes on.
-    ///
-    /// # Panics
-    /// If this glibc has none.
+    /// The same for a function without which nothing goes on. If this glibc has none, the process ends: a panic would use
+    /// thread-local variables, for which such a function may be wanted.
     pub(crate) fn must_be_there(&self) -> *mut () {
         let found = self.get();
-        assert!(!found.is_null(), "glibc has no {}", String::from_utf8_lossy(self.name));
+        if found.is_null() {
+            for part in [b"dlscope: glibc has no ", self.name, b"\n"] {
+                // SAFETY: so many bytes are there.
+                unsafe { libc::write(2, part.as_ptr().cast(), part.len()) };
+            }
+            std::process::abort();
+        }
         found
     }
 

@@ -19,6 +19,9 @@ use crate::text::escape;
 struct RDebug {
     r_version: c_int,
     r_map: *mut LinkMap,
+    r_brk: usize,
+    r_state: c_int,
+    r_ldbase: u64,
 }
 
 unsafe extern "C" {
@@ -99,6 +102,37 @@ fn ensure_noted() {
     }
 }
 
+/// Keeps the argument of `ld.so --library-path PATH PROGRAM`, which takes the place of `LD_LIBRARY_PATH`. ld.so has taken its
+/// own arguments out of `argv`, but the kernel still shows them. Nothing can be allocated.
+fn note_option_of_loader() {
+    static ARGUMENTS: Copied<{ 32 * PAGE as usize }> = Copied::new();
+    let room = std::ptr::slice_from_raw_parts_mut(ARGUMENTS.bytes.get().cast::<u8>(), 32 * PAGE as usize);
+    // SAFETY: only one thread gets here, once; the system calls write into the room that they are told of.
+    let arguments = unsafe {
+        let fd = libc::open(c"/proc/self/cmdline".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+        let got = libc::read(fd, room.cast(), room.len());
+        libc::close(fd);
+        std::slice::from_raw_parts(room.cast::<u8>(), usize::try_from(got).unwrap_or(0))
+    };
+    let mut words = arguments.split(|&byte| byte == 0).skip(1);
+    // The first word that is no option is the program.
+    while let Some(option) = words.next().filter(|word| word.starts_with(b"-")) {
+        let with_value: [&[u8]; 7] = [
+            b"--library-path",
+            b"--inhibit-rpath",
+            b"--audit",
+            b"--preload",
+            b"--argv0",
+            b"--glibc-hwcaps-prepend",
+            b"--glibc-hwcaps-mask",
+        ];
+        let value = if with_value.contains(&option) { words.next() } else { None };
+        if let (b"--library-path", Some(value)) = (option, value) {
+            LD_LIBRARY_PATH.set(value);
+        }
+    }
+}
+
 /// Keeps what is as it was at the start.
 ///
 /// # Safety
@@ -127,6 +161,9 @@ unsafe fn note(argc: usize, argv: *mut *const c_char, envp: *const *const c_char
             at = at.add(1);
         }
     }
+    if is_run_by_loader() {
+        note_option_of_loader();
+    }
     // SAFETY: nothing but start-up objects is there yet, and nobody changes the list.
     let last = unsafe { list_head() };
     let mut last = last.unwrap_or(std::ptr::null_mut());
@@ -137,6 +174,18 @@ unsafe fn note(argc: usize, argv: *mut *const c_char, envp: *const *const c_char
     }
     LAST_AT_START.store(last, Ordering::Relaxed);
     NOTED.store(true, Ordering::Release);
+}
+
+/// The load bias of ld.so.
+pub(super) fn loader_base() -> u64 {
+    // SAFETY: ld.so fills this in before any constructor runs, and does not change it.
+    unsafe { (&raw const _r_debug.r_ldbase).read() }
+}
+
+/// Whether ld.so was the command: `ld.so PROGRAM`. Then the kernel mapped no interpreter.
+pub(super) fn is_run_by_loader() -> bool {
+    // SAFETY: `getauxval` has no preconditions.
+    unsafe { libc::getauxval(libc::AT_BASE) == 0 }
 }
 
 /// The last start-up object; null if that is not known.

@@ -14,7 +14,7 @@ use goblin::elf64::dynamic::{
 use goblin::elf64::program_header::{PT_LOAD, ProgramHeader};
 
 use super::real::{self, DlFindObject};
-use super::start::{last_at_start, list_head};
+use super::start::{last_at_start, list_head, loader_base};
 use super::{C_LIBRARY, KERNELS};
 use crate::elf::addr::{Addr, Bias, PAGE, Vaddr};
 use crate::elf::dynamic::{Dynamic, DynamicEntry, host_pointer};
@@ -49,7 +49,8 @@ pub(crate) fn name(map: &LinkMap) -> &'static [u8] {
 /// Whether it is a part of the C library itself.
 pub(crate) fn is_c_library(map: &LinkMap) -> bool {
     let file = name(map).rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-    C_LIBRARY.iter().any(|soname| soname.as_bytes() == file)
+    // A program can name its interpreter as it likes, and `/usr/bin/ld.so PROGRAM` runs by a link to it.
+    C_LIBRARY.iter().any(|soname| soname.as_bytes() == file) || map.l_addr == loader_base()
 }
 
 /// The start-up objects with their tables, the executable first. Found out once, into pages of their own. None are known

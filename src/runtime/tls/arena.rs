@@ -37,6 +37,9 @@ const SIZE: usize = match option_env!("DLSCOPE_TLS_ARENA") {
     Some(text) => parse(text),
 };
 
+/// What dlscope's own thread-local variables take at the end of each thread's stack, in whole pages.
+pub(crate) const ROOM: usize = (SIZE + HEADER + 64).next_multiple_of(PAGE as usize);
+
 /// The alignment of the arena, so the largest `p_align` it can serve.
 const ALIGN: u64 = 64;
 /// TLS descriptors work without the arena, too; they get no more than this part of it.

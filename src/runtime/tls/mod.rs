@@ -29,7 +29,7 @@ use crate::event::{Kind, Report};
 use crate::lock::Shared;
 use crate::thread::pointer as thread_pointer;
 
-pub(crate) use arena::install;
+pub(crate) use arena::{ROOM, install};
 pub(crate) use creating::creating;
 pub(crate) use descriptor::{descriptor, host_descriptor, undefined_descriptor};
 pub(crate) use dynamic::{existing, get_addr, keep_for_thread, variable};
