@@ -124,6 +124,20 @@ fn calls_that_are_left_for_their_first_time_are_counted_and_named() {
 }
 
 #[test]
+fn thread_local_variables_are_told_in_words_and_distances_with_their_sign() {
+    let out = stdout_of(&["trace", "--fixture", "tls-initial-exec", "--all"], 0);
+    assert!(out.contains("in every thread its thread-local variables lie at thread pointer - 0x"), "{out}");
+    assert!(out.contains("get their first values: 128 bytes at thread pointer - 0x"), "{out}");
+    assert!(!out.contains("0xffffffffffff"), "{out}");
+    // No event is told by the name of its kind.
+    for fixture in ["tls-initial-exec", "tls-descriptor", "tls-dynamic", "ifunc"] {
+        let out = stdout_of(&["trace", "--fixture", fixture], 0);
+        let raw = |line: &&str| ["static_tls:", "install_tls:", "relocated:"].iter().any(|kind| line.contains(kind));
+        assert_eq!(out.lines().find(raw), None, "{fixture}");
+    }
+}
+
+#[test]
 fn every_fixture_is_told_and_each_of_its_calls_gives_what_it_should() {
     let list = stdout_of(&["trace", "--list-fixtures"], 0);
     let names: Vec<_> = list.lines().filter_map(|line| line.split_whitespace().next()).collect();

@@ -174,6 +174,23 @@ fn listed(t: &Teller, tags: &[Tag]) -> String {
     if tags.is_empty() { "nobody".into() } else { few(tags.iter().map(|tag| tag.short().into()), t.limit(8)) }
 }
 
+/// Whether the word that a relocation stores is no address, but a distance, which may be negative.
+fn is_distance(kind: &str) -> bool {
+    ["R_X86_64_TPOFF64", "R_X86_64_DTPOFF64"].contains(&kind)
+}
+
+/// `-0x2280`: not the bits of a negative number, `0xffffffffffffdd80`.
+fn distance(bytes: i64) -> String {
+    let sign = if bytes < 0 { "-" } else { "" };
+    format!("{sign}{:#x}", bytes.unsigned_abs())
+}
+
+/// `thread pointer - 0x2280`.
+pub fn from_thread_pointer(offset: i64) -> String {
+    let sign = if offset < 0 { '-' } else { '+' };
+    format!("thread pointer {sign} {:#x}", offset.unsigned_abs())
+}
+
 /// A relocation type without its prefix: `RELATIVE`.
 fn short(kind: &str) -> &str {
     kind.strip_prefix("R_X86_64_").unwrap_or(kind)
@@ -210,6 +227,9 @@ fn row(t: &Teller, fix: &Fix<'_>, room: usize) -> Vec<String> {
     let Kind::Relocation { place, name, .. } = &fix.event.kind else { return Vec::new() };
     let name = name.as_ref().map_or(String::new(), |name| symbol(&shortened(name, room)));
     let (before, after) = match (fix.store, fix.deferred) {
+        (Some((before, after)), _) if is_distance(fix.kind()) => {
+            (before.to_string(), format!("→ {}", distance(after.0 as i64)))
+        }
         (Some((before, after)), _) => (before.to_string(), format!("→ {after}")),
         (None, Some(_)) => (String::new(), "→ in pass 2".into()),
         (None, None) => (String::new(), "→ nothing stored".into()),
@@ -261,7 +281,17 @@ fn second_pass(t: &mut Teller, section: &Section<'_>, events: &[&Event]) {
     let limit = if t.is_brief(section) { 1 } else { t.limit(5) };
     for event in events {
         match &event.kind {
-            Kind::Call { .. } => {}
+            // What it has done is told.
+            Kind::Call { .. } | Kind::Relocated { .. } => {}
+            Kind::StaticTls { offset, length, align, left } => {
+                let place = from_thread_pointer(*offset);
+                let size = format!("{}, aligned to {align}", count(*length, "byte"));
+                t.page.line(t.named(section, &format!("in every thread its thread-local variables lie at {place}")));
+                t.page.prose(
+                    &format!("{size}; {} of the room that dlscope keeps for this are left", count(*left, "byte")),
+                    4,
+                );
+            }
             // No relocation follows this lookup, because the load failed there.
             Kind::Lookup { name, candidates, found, .. } => {
                 t.page.line(format!("{}  {}", symbol(name), lookup::bound_to(&t.atlas, found.as_ref())));

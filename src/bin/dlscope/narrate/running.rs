@@ -2,6 +2,7 @@
 
 use dlscope::event::{Event, Kind, ProtectReason};
 
+use super::relocate::from_thread_pointer;
 use super::{Teller, names};
 use crate::page::{Table, bad, count, dim, heading, thousands, width_of};
 use crate::story::Section;
@@ -37,6 +38,18 @@ fn sealed(t: &Teller, section: &Section<'_>) -> String {
 pub fn publish(t: &mut Teller, section: &Section<'_>) {
     for event in &section.events {
         match &event.kind {
+            Kind::InstallTls { offset, length, template, threads } => {
+                let others = match threads {
+                    0 => "no other thread is there yet".to_string(),
+                    n => format!("{} had it written", count(*n as u64, "other thread")),
+                };
+                let place = from_thread_pointer(*offset);
+                t.page.line(format!(
+                    "thread-local variables get their first values: {} at {place}",
+                    count(*length, "byte")
+                ));
+                t.page.prose(&format!("{others}; threads to come copy it from {template}"), 4);
+            }
             Kind::Publish { objects } => t.page.prose(&format!("new in the namespace: {}", names(objects)), 2),
             _ => t.other(event),
         }
