@@ -124,6 +124,19 @@ fn calls_that_are_left_for_their_first_time_are_counted_and_named() {
 }
 
 #[test]
+fn a_library_that_stays_after_its_last_use_is_told_with_the_reason() {
+    let end = |fixture| stdout_of(&["trace", "--fixture", fixture], 0);
+    assert!(end("nodelete").contains("it stays: it was linked with -z nodelete"));
+    let unique = end("unique");
+    assert!(unique.contains("it stays: its definition of shared_counter (STB_GNU_UNIQUE) is the one"), "{unique}");
+    assert!(!end("diamond").contains("it stays"));
+
+    let (_, events) = stream(&["--fixture", "unique"], 0);
+    let stays: Vec<_> = events.iter().filter(|event| event["event"] == "stays").map(|event| &event["why"]).collect();
+    assert_eq!(stays, [&serde_json::json!({ "unique": "shared_counter" })]);
+}
+
+#[test]
 fn thread_local_variables_are_told_in_words_and_distances_with_their_sign() {
     let out = stdout_of(&["trace", "--fixture", "tls-initial-exec", "--all"], 0);
     assert!(out.contains("in every thread its thread-local variables lie at thread pointer - 0x"), "{out}");

@@ -249,15 +249,11 @@ fn a_program_that_ld_so_is_asked_to_run_finds_its_folder_and_its_libraries() {
         &["./program"],
     ];
     for command in commands {
-        let run = |run: fn(&[&str], &mut dyn FnMut(&mut Command)) -> Output| {
-            text(&run(command, &mut |command| built.set(command, &[("LD_LIBRARY_PATH", "/nowhere")])))
-        };
-        let expected = run(|command, set| plain(command, |command| set(command)));
-        assert!(
-            expected.contains("$ORIGIN/here.so: 42") && expected.contains("librunpath.so: 42"),
-            "{command:?}: {expected}"
-        );
-        assert_eq!(run(|command, set| preloaded(command, |command| set(command))), expected, "{command:?}");
+        let set = |command: &mut Command| built.set(command, &[("LD_LIBRARY_PATH", "/nowhere")]);
+        let expected = text(&plain(command, set));
+        let finds = |name: &str| expected.contains(&format!("{name}: 42"));
+        assert!(finds("$ORIGIN/here.so") && finds("librunpath.so"), "{command:?}: {expected}");
+        assert_eq!(text(&preloaded(command, set)), expected, "{command:?}");
     }
 }
 

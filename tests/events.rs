@@ -36,9 +36,17 @@ fn every_kind_of_event_appears() {
             let libz = one.open("libz.so.1").unwrap();
             let _again = one.open("/lib/x86_64-linux-gnu/libz.so.1").or_else(|_| one.open("libz.so.1")).unwrap();
             assert!(libz.get::<*const ()>("zlibVersion").is_ok());
-            for name in
-                ["add", "bss", "diamond", "ifunc", "text-relocations", "tls-initial-exec", "versions", "aligned-2m"]
-            {
+            for name in [
+                "add",
+                "bss",
+                "diamond",
+                "ifunc",
+                "text-relocations",
+                "tls-initial-exec",
+                "versions",
+                "aligned-2m",
+                "unique",
+            ] {
                 loader().open(unpack(name)).unwrap_or_else(|e| panic!("{name}: {e}")).close().unwrap();
             }
             let bytes = fs::read(unpack("add")).unwrap();

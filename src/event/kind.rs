@@ -482,6 +482,11 @@ pub enum Kind {
         /// How many uses of it are left.
         opens: usize,
     },
+    /// The last use of a library ended, and it stays nevertheless.
+    Stays {
+        /// Why.
+        why: Stay,
+    },
     /// Nothing needs these objects any more.
     Unneeded {
         /// The objects, in the order of their destructors.

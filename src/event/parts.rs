@@ -174,6 +174,38 @@ impl serde::Serialize for Hex {
     }
 }
 
+/// Why a library stays whose last use has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]
+pub enum Stay {
+    /// It says so itself: `DF_1_NODELETE`.
+    Nodelete,
+    /// It has the definition of this `STB_GNU_UNIQUE` symbol that counts in the whole namespace.
+    Unique(String),
+    /// Somebody asked for that: `RTLD_NODELETE`, or a `dlsym(RTLD_DEFAULT, …)` of a host object that found a symbol in it.
+    Pinned,
+    /// One of its constructors is still running.
+    Constructing,
+    /// A thread has not yet called so many destructors of the library's thread-local variables.
+    Destructors(usize),
+    /// This object needs it: it is a `DT_NEEDED`, or references are bound to it.
+    Needed(Tag),
+}
+
+impl fmt::Display for Stay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stay::Nodelete => f.pad("it was linked with -z nodelete"),
+            Stay::Unique(name) => write!(f, "its definition of {name} (STB_GNU_UNIQUE) is the one for everybody"),
+            Stay::Pinned => f.pad("somebody asked that it stay for good"),
+            Stay::Constructing => f.pad("its constructors are running"),
+            Stay::Destructors(1) => f.pad("a thread has one destructor of its thread-local variables to call"),
+            Stay::Destructors(n) => write!(f, "threads have {n} destructors of its thread-local variables to call"),
+            Stay::Needed(by) => write!(f, "{by} needs it"),
+        }
+    }
+}
+
 /// Why foreign code is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "snake_case"))]

@@ -53,6 +53,7 @@ impl Kind {
             Kind::Return { .. } => "return",
             Kind::Changed { .. } => "changed",
             Kind::Release { .. } => "release",
+            Kind::Stays { .. } => "stays",
             Kind::Unneeded { .. } => "unneeded",
             Kind::Unmap { .. } => "unmap",
             Kind::Host { .. } => "host",

@@ -67,8 +67,22 @@ unsafe fn sweep(namespace: &Namespace, root: u32, lock: &Lock, report: Report<'_
         unsafe { unload(namespace, &unneeded, lock, report) };
     }
     namespace.change(lock, |members| members.sweeping = None);
+    if report.listening() {
+        tell_why_it_stays(namespace, root, lock, report);
+    }
     if namespace.members(lock).is_empty() {
         namespace::forget(namespace, lock);
+    }
+}
+
+/// Tells probes why the library `root` is still there after the end of its last use.
+#[cold]
+fn tell_why_it_stays(namespace: &Namespace, root: u32, lock: &Lock, report: Report<'_>) {
+    let members = namespace.members(lock);
+    let (object, why) = (members.object(root), members.why_it_stays(root));
+    drop(members);
+    if let (Some(object), Some(why)) = (object, why) {
+        report.about(&object.tag).tell(|| Kind::Stays { why });
     }
 }
 

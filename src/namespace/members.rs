@@ -148,7 +148,7 @@ pub(crate) struct Members {
     /// The members by the files that they were mapped from.
     files: Map<FileId, u32>,
     /// `STB_GNU_UNIQUE` definitions in use: name → object, symbol index.
-    unique: Map<Box<[u8]>, (u32, u32)>,
+    pub(super) unique: Map<Box<[u8]>, (u32, u32)>,
     /// The hold of the lock in which unneeded members are being unloaded: that is under way further up on the stack of
     /// the lock's owner.
     pub sweeping: Option<u32>,

@@ -17,7 +17,10 @@ use nix::libc;
 
 use super::order::{Ties, users_first};
 use super::{Life, Member, Members};
+use crate::elf::dynamic::DF_1_NODELETE;
+use crate::event::Stay;
 use crate::object::Object;
+use crate::text::escape;
 use rustc_hash::FxHashMap as Map;
 
 /// How often each member is used by others, and the suspects.
@@ -99,6 +102,24 @@ impl Members {
             self.list.get_mut(id).into_iter().for_each(|member| member.doomed = true);
         }
         self.fini_order(unneeded, closed)
+    }
+
+    /// Why a member that nobody has open stays; `None` if somebody has it open, or if it is gone.
+    pub(crate) fn why_it_stays(&self, id: u32) -> Option<Stay> {
+        let member = self.list.get(&id).filter(|member| member.opens == 0 && !member.doomed)?;
+        let unique = self.unique.iter().find(|(_, (object, _))| *object == id);
+        let destructors = member.object.thread_destructors.load(Ordering::SeqCst);
+        Some(match unique {
+            _ if member.object.dynamic.flags_1 & DF_1_NODELETE != 0 => Stay::Nodelete,
+            Some((name, _)) => Stay::Unique(escape(name).into_owned()),
+            None if member.pinned => Stay::Pinned,
+            None if destructors > 0 => Stay::Destructors(destructors),
+            None if member.life != Life::Ready => Stay::Constructing,
+            None => {
+                let mut others = self.list.values().filter(|other| other.object.tag.id != id && !other.doomed);
+                Stay::Needed(others.find(|other| uses(other).any(|used| used == id))?.object.tag.clone())
+            }
+        })
     }
 
     /// The object of a member whose destructors are due, for whoever runs them: each time but the first is `None`.

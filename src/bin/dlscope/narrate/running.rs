@@ -119,6 +119,10 @@ pub fn close(t: &mut Teller, section: &Section<'_>) {
                 let line = t.named(section, &format!("one use has ended, {opens} left: it stays"));
                 t.page.line(line);
             }
+            Kind::Stays { why } => {
+                let line = t.named(section, &format!("it stays: {why}"));
+                t.page.line(line);
+            }
             Kind::Unneeded { objects } => {
                 t.page.prose(&format!("nothing needs {} any more", names(objects)), 2);
             }

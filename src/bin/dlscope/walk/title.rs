@@ -71,6 +71,7 @@ impl Walk {
             }
             Kind::Return { address, value: None } => format!("{} returns.", self.named(*address)),
             Kind::Release { opens } => format!("One use of {object} ends; {opens} are left."),
+            Kind::Stays { why } => format!("{object} stays: {why}."),
             Kind::Unneeded { objects } => format!("Nothing needs {} any more.", names(objects)),
             Kind::Host { objects } => format!("{} were in the process before.", count(objects.len() as u64, "object")),
             Kind::Adopt { address, .. } => format!("Adopt {object} at {address}: dlscope uses it as it is."),

@@ -41,7 +41,7 @@ fn stream() -> Vec<Event> {
         let library = unsafe { loader(bind).open(files.path(fixture.main)) }.unwrap_or_else(|e| panic!("{name}: {e}"));
         (library, files)
     };
-    for name in ["add", "diamond", "ifunc", "tls-initial-exec", "aligned-2m"] {
+    for name in ["add", "diamond", "ifunc", "tls-initial-exec", "aligned-2m", "unique"] {
         open(name, Bind::Now).0.close().unwrap();
     }
     let (plt, files) = open("plt", Bind::Lazy);
