@@ -116,6 +116,30 @@ fn explain_says_what_each_kind_of_event_means_once() {
 }
 
 #[test]
+fn a_word_is_explained_with_a_command_that_shows_it() {
+    let got = stdout_of(&["explain", "got"], 0);
+    assert!(got.starts_with("GOT") && got.contains("at a distance") || got.contains("the linker knew"), "{got}");
+    assert!(got.contains("see it   dlscope trace --fixture pointers"), "{got}");
+    assert!(got.contains("read on  dlscope explain 08-relocate  \"The formula\""), "{got}");
+    // A word of several parts needs no quotes, and one list has them all.
+    assert!(stdout_of(&["explain", "load", "bias"], 0).starts_with("load bias"));
+    let all = stdout_of(&["explain"], 0);
+    assert!(all.contains("bloom filter") && all.contains("09-seal"), "{all}");
+    let complaint = complaint_of(&["explain", "bloom", "filtre"], 2);
+    assert!(complaint.contains("close to it: bloom filter"), "{complaint}");
+}
+
+#[test]
+fn a_chapter_is_shown_as_text() {
+    let chapter = stdout_of(&["explain", "09-seal"], 0);
+    assert!(chapter.contains("9 seal: what needs no writing any more"), "{chapter}");
+    assert!(chapter.contains("$ dlscope trace") && !chapter.contains("```") && !chapter.contains("## "), "{chapter}");
+    for name in ["README", "tls.md", "lazy", "why", "events", "gdb"] {
+        assert!(stdout_of(&["explain", name], 0).lines().count() > 30, "{name}");
+    }
+}
+
+#[test]
 fn calls_that_are_left_for_their_first_time_are_counted_and_named() {
     let out = stdout_of(&["trace", "--fixture", "plt", "--lazy"], 0);
     let line = "2 functions left for the first call, each slot points back into the PLT: labs, strlen";

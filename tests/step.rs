@@ -44,6 +44,25 @@ fn walking_to_the_end_and_back_shows_every_screen_twice() {
 }
 
 #[test]
+fn a_key_explains_the_words_of_an_event() {
+    let mut terminal = Terminal::start(&["step"], 100, 30);
+    terminal.wait_for("event 1 of ");
+    terminal.press("/GLOB_DAT\r");
+    terminal.wait_for("R_X86_64_GLOB_DAT: the slot");
+    terminal.press("w");
+    let words = terminal.wait_for("The slot gets S, the address of a function or variable.");
+    assert!(words.contains("load bias") && words.contains("GOT"), "{words}");
+    // Another event has other words, and the same key leads back.
+    terminal.press(LEFT);
+    terminal.wait_for("The objects that are asked for a symbol, in order");
+    terminal.press("w");
+    terminal.wait_for("gnu hash");
+    terminal.press("q");
+    let (status, _, restored) = terminal.end();
+    assert!(status.success() && restored, "{status:?}, restored: {restored}");
+}
+
+#[test]
 fn keys_lead_to_a_symbol_a_type_a_stage_an_address_and_an_event() {
     let mut terminal = Terminal::start(&["step"], 110, 40);
     terminal.wait_for("event 1 of ");

@@ -14,6 +14,7 @@ mod child;
 mod compare;
 mod demangle;
 mod exec;
+mod explain;
 mod fixture_call;
 mod fixtures;
 mod foreign;
@@ -51,6 +52,7 @@ Examples:
   dlscope trace libz.so.1                      every step of loading this library
   dlscope step libz.so.1                       walk through the load, forwards and backwards
   dlscope report libz.so.1                     the same walk as one file for a browser
+  dlscope explain GOT                          what a word of dynamic linking means
   dlscope why ./libmine.so                     why a library does not load, and what would help
   dlscope call libm.so.6 'cos(f64) -> f64' 0   load, call, print the result: 1
 
@@ -67,6 +69,7 @@ enum Command {
     Trace(trace::Args),
     Step(step::Args),
     Report(report::Args),
+    Explain(explain::Args),
     Why(why::Args),
     Call(call::Args),
     Compare(compare::Args),
@@ -126,6 +129,7 @@ fn main() -> ExitCode {
         Command::Step(args) => step::run(&args),
         Command::Call(args) => call::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Exec(args) => exec::run(&args),
         Command::Profile(args) => profile::run(&args),
         Command::Compare(args) => return end(compare::run(&args)),

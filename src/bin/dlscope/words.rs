@@ -6,6 +6,8 @@ use std::sync::LazyLock;
 
 use dlscope::event::{Asked, Kind, Stage};
 
+pub mod glossary;
+
 /// One sentence about a stage.
 pub fn of_stage(stage: Stage) -> &'static str {
     match stage {

@@ -26,6 +26,8 @@ pub enum Mode {
     Memory(u64),
     /// Shows everything about one event, from this line on.
     Details(u16),
+    /// Explains the words of one event, from this line on.
+    Words(u16),
 }
 
 /// The state of the program.
@@ -72,7 +74,8 @@ impl App {
             Mode::Search | Mode::Go => self.write(key),
             Mode::Help => self.mode = Mode::Walk,
             Mode::Memory(top) => self.look(key.code, top),
-            Mode::Details(top) => self.read(key.code, top),
+            Mode::Details(top) => self.read(key.code, top, Mode::Details),
+            Mode::Words(top) => self.read(key.code, top, Mode::Words),
             Mode::Walk => self.step(key.code),
         }
     }
@@ -109,6 +112,7 @@ impl App {
             KeyCode::Char('g') => self.ask(Mode::Go),
             KeyCode::Char('m') => self.open_memory(),
             KeyCode::Enter => self.mode = Mode::Details(0),
+            KeyCode::Char('w') => self.mode = Mode::Words(0),
             KeyCode::Char('?') => self.mode = Mode::Help,
             KeyCode::Char('q') | KeyCode::Esc => self.quit = true,
             _ => {}
@@ -188,14 +192,14 @@ impl App {
         number(text)
     }
 
-    /// Carries out a key on the page about one event. Another event is shown from its first line on.
-    fn read(&mut self, code: KeyCode, top: u16) {
-        self.mode = Mode::Details(match code {
+    /// Carries out a key on a page about one event. Another event is shown from its first line on.
+    fn read(&mut self, code: KeyCode, top: u16, page: fn(u16) -> Mode) {
+        self.mode = page(match code {
             KeyCode::Right | KeyCode::Left | KeyCode::Char(']' | '[' | 'n' | 'N') => {
                 self.step(code);
                 0
             }
-            KeyCode::Enter | KeyCode::Esc | KeyCode::Char('q') => return self.mode = Mode::Walk,
+            KeyCode::Enter | KeyCode::Esc | KeyCode::Char('q' | 'w') => return self.mode = Mode::Walk,
             _ => top.saturating_add_signed(self.scroll(code)),
         });
     }

@@ -30,7 +30,7 @@ use app::App;
 dlscope loads the library once, closes it, and then walks through the record, so a step back is exact.
 Without LIB it takes a small C library that is built into this command.
 
-Keys: → ← event, ] [ stage, n N next of this type, / search, g go to an event or address, m memory, ? all keys, q quit
+Keys: → ← event, ] [ stage, n N next of this type, / search, g go to an event or address, w words, m memory, ? all keys
 
 Examples:
   dlscope step                          a first look

@@ -10,6 +10,7 @@ use super::colours::{BAD, HERE, QUIET, STRONG};
 use super::help::KEYS;
 use super::{hex, panes};
 use crate::walk::Scene;
+use crate::words::glossary::Word;
 
 /// On a smaller screen nothing would be readable.
 const SMALLEST: (u16, u16) = (40, 10);
@@ -29,6 +30,7 @@ pub fn draw(app: &mut App, frame: &mut Frame<'_>) {
     match app.mode {
         Mode::Memory(top) => memory(app, frame, body, top),
         Mode::Details(top) => details(app, frame, body, top),
+        Mode::Words(top) => words(app, frame, body, top),
         _ => walk(app, frame, body),
     }
     footer(app, frame, foot);
@@ -127,13 +129,35 @@ fn details(app: &mut App, frame: &mut Frame<'_>, area: Rect, top: u16) {
     section("how it was found", panes::trail(&scene));
     let source = app.walk.event().source;
     section(&format!("{}:{}", source.file, source.line), panes::source(app.walk.event(), 20));
+    let top = text_page(app, frame, area, top, lines);
+    app.mode = Mode::Details(top);
+}
+
+/// What the words of the current event mean, on one page.
+fn words(app: &mut App, frame: &mut Frame<'_>, area: Rect, top: u16) {
+    let mut lines = Vec::new();
+    for word in Word::of_event(&app.walk.event().kind) {
+        lines.push(Line::styled(word.names[0], STRONG));
+        lines.push(Line::from(word.text));
+        lines.extend(word.picture.iter().map(|line| Line::styled(format!("    {line}"), QUIET)));
+        lines.push(Line::default());
+    }
+    if lines.is_empty() {
+        lines.push(Line::from("No word of this event needs an explanation. `dlscope explain` lists all words."));
+    }
+    let top = text_page(app, frame, area, top, lines);
+    app.mode = Mode::Words(top);
+}
+
+/// A page of text about the current event, from the line `top` on. Returns where it begins, if the text is not so long.
+fn text_page(app: &mut App, frame: &mut Frame<'_>, area: Rect, top: u16, lines: Vec<Line<'static>>) -> u16 {
     app.rows = area.height.saturating_sub(1);
     let last = (wrapped(&lines, area.width) as u16).saturating_sub(app.rows);
     let top = top.min(last);
-    app.mode = Mode::Details(top);
     let block = titled(&event_title(app));
     let paragraph = Paragraph::new(lines).block(block).wrap(Wrap { trim: false }).scroll((top, 0));
     frame.render_widget(paragraph, area);
+    top
 }
 
 fn event_title(app: &App) -> String {
@@ -174,11 +198,11 @@ fn footer(app: &App, frame: &mut Frame<'_>, area: Rect) {
 fn keys(app: &App, width: u16) -> &'static str {
     match app.mode {
         Mode::Memory(_) => "↑ ↓ scroll · ← → event · m what was touched · Esc back to the event",
-        Mode::Details(_) => "↑ ↓ scroll · ← → event · Esc back",
+        Mode::Details(_) | Mode::Words(_) => "↑ ↓ scroll · ← → event · Esc back",
         _ if width >= 104 => {
-            "← → event · [ ] stage · n N of this type · / search · g go to · Enter all · m memory · ? help · q quit"
+            "← → event · [ ] stage · n N of this type · / search · g go to · Enter all · w words · m memory · ? help"
         }
-        _ => "← → event · [ ] stage · n type · / find · g go · Enter all · m memory · ? help",
+        _ => "← → event · [ ] stage · n type · / find · g go · Enter all · w words · ? help",
     }
 }
 

@@ -10,7 +10,9 @@ use dlscope::elf::image::Prot;
 use dlscope::event::{Asked, Event, Kind, ProtectReason, Rule, Stage};
 use dlscope::{Bind, Loader, Recorder};
 
+use super::glossary::{GLOSSARY, Word};
 use super::{EVENTS, EventWords, Reference, of_event, of_relocation, of_stage};
+use crate::explain::anchor_of;
 use crate::fixtures::{FIXTURES, Fixture};
 
 #[path = "../../../../tests/common/mod.rs"]
@@ -121,12 +123,46 @@ fn check_reference(name: &str, reference: &Reference) {
     let (page, anchor) = chapter.split_once('#').unwrap_or_else(|| panic!("{name}: {chapter} names no section"));
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
     let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{name}: {page}: {e}"));
-    let heading = |line: &str| {
-        let words = line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
-        words.chars().filter(|&c| c.is_alphanumeric() || matches!(c, '-' | '_')).collect::<String>()
-    };
-    let found = text.lines().any(|line| line.starts_with('#') && heading(line) == anchor);
-    assert!(found, "{name}: {page} has no section {anchor:?}");
+    let is_it = |line: &str| line.starts_with('#') && anchor_of(line.trim_start_matches('#').trim()) == anchor;
+    assert!(text.lines().any(is_it), "{name}: {page} has no section {anchor:?}");
     let in_chapters = page.starts_with("docs/chapters/");
     assert!(!in_chapters || text.contains(&format!("`{name}`")), "{page} does not name its event {name}");
+}
+
+#[test]
+fn every_word_is_explained_once_in_a_few_sentences_with_a_command_and_a_section() {
+    let mut names = HashSet::new();
+    assert!(GLOSSARY.len() >= 60, "{}", GLOSSARY.len());
+    for word in GLOSSARY.iter() {
+        let name = word.names[0];
+        for name in &word.names {
+            assert!(names.insert(name.to_lowercase()), "{name} is explained twice");
+        }
+        let sentences = word.text.matches(". ").count() + 1;
+        assert!((1..=4).contains(&sentences) && word.text.ends_with('.'), "{name}: {:?}", word.text);
+        assert!((80..620).contains(&word.text.len()), "{name}: {:?}", word.text);
+        assert!(word.picture.iter().all(|line| line.chars().count() <= 100), "{name}: {:?}", word.picture);
+        assert!(word.see.starts_with("dlscope trace"), "{name}: {:?}", word.see);
+        if let Some(fixture) = word.see.split("--fixture ").nth(1) {
+            let fixture = fixture.split(' ').next().unwrap();
+            assert!(Fixture::named(fixture).is_ok(), "{name}: there is no fixture {fixture}");
+        }
+        let (page, anchor) = word.read.split_once('#').unwrap_or((word.read, ""));
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page));
+        let text = text.unwrap_or_else(|e| panic!("{name}: {page}: {e}"));
+        let is_it = |line: &str| line.starts_with('#') && anchor_of(line.trim_start_matches('#').trim()) == anchor;
+        assert!(anchor.is_empty() || text.lines().any(is_it), "{name}: {page} has no section {anchor:?}");
+    }
+    // A kind of event that has words exists.
+    for word in GLOSSARY.iter() {
+        for kind in &word.on {
+            let kind = kind.split(':').next().unwrap();
+            let known = EVENTS.keys().any(|name| name.split(' ').next() == Some(kind));
+            assert!(known, "{}: there is no event {kind}", word.names[0]);
+        }
+    }
+    // The names of what relocations, and most stages, are about.
+    for name in ["R_X86_64_RELATIVE", "R_X86_64_64", "R_X86_64_GLOB_DAT", "R_X86_64_JUMP_SLOT", "R_X86_64_TPOFF64"] {
+        assert!(Word::find(&name.to_lowercase()).is_some(), "{name}");
+    }
 }
