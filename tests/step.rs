@@ -4,6 +4,7 @@ mod fixtures;
 mod terminal;
 
 use std::path::Path;
+use std::process::Command;
 use std::{env, fs};
 
 use nix::sys::signal::{Signal, kill};
@@ -60,6 +61,26 @@ fn a_key_explains_the_words_of_an_event() {
     terminal.press("q");
     let (status, _, restored) = terminal.end();
     assert!(status.success() && restored, "{status:?}, restored: {restored}");
+}
+
+#[test]
+fn a_constructor_that_crashes_is_the_last_event() {
+    let folder = tempfile::tempdir().unwrap();
+    let (source, library) = (folder.path().join("crash.c"), folder.path().join("crash.so"));
+    fs::write(&source, "__attribute__((constructor)) static void begin(void) { *(volatile int *)8 = 1; }\n").unwrap();
+    let cc = Command::new("cc").args(["-g", "-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
+    if cc.is_err() {
+        assert!(env::var_os("CI").is_none(), "cc is not installed");
+        return eprintln!("skipped: cc is not installed");
+    }
+    let mut terminal = Terminal::start(&["step", library.to_str().unwrap()], 120, 40);
+    terminal.wait_for("event 1 of ");
+    terminal.press(END);
+    terminal.wait_for("the library's code crashed: SIGSEGV at crash.so+0x");
+    terminal.press("q");
+    let (status, after, restored) = terminal.end();
+    assert!(status.exit_code() == 1 && restored, "{status:?}, restored: {restored}");
+    assert!(after.contains("in begin, crash.c:1"), "{after}");
 }
 
 #[test]

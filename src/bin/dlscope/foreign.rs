@@ -139,6 +139,11 @@ fn finish(ended: impl FnOnce() -> Ended) {
     unsafe { libc::_exit(1) };
 }
 
+/// What follows waits for the user, who may take any time: no alarm ends it.
+pub fn may_take_long() {
+    alarm::cancel();
+}
+
 impl Place {
     fn of(address: u64) -> Place {
         let mut place = Place { address, library: None, symbol: None, line: None };

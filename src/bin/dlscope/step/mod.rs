@@ -12,6 +12,7 @@ use ratatui::crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdat
 use ratatui::layout::Size;
 
 use crate::Failure;
+use crate::foreign;
 use crate::subject::Subject;
 use crate::walk::Walk;
 
@@ -66,6 +67,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 fn walk_through(args: &Args, mut walk: Walk) -> Result<(), Failure> {
+    foreign::may_take_long();
     walk.go(usize::try_from(args.event - 1).unwrap_or(usize::MAX));
     end_on_signals()?;
     // This also sets a panic hook that restores the terminal.
