@@ -35,7 +35,7 @@ unsafe extern "C" fn dlopen(file: *const c_char, mode: c_int) -> *mut c_void {
     naked_asm!(".cfi_startproc", "mov rdx, [rsp]", "jmp {inner}", ".cfi_endproc", inner = sym open)
 }
 
-unsafe extern "C" fn open(file: *const c_char, mode: c_int, from: *const c_void) -> *mut c_void {
+unsafe extern "C-unwind" fn open(file: *const c_char, mode: c_int, from: *const c_void) -> *mut c_void {
     capi::before_first_use(start_trace);
     // SAFETY: the caller's.
     unsafe { capi::dlopen_from(file, mode, from) }
@@ -48,7 +48,12 @@ unsafe extern "C" fn dlmopen(namespace: c_long, file: *const c_char, mode: c_int
     naked_asm!(".cfi_startproc", "mov rcx, [rsp]", "jmp {inner}", ".cfi_endproc", inner = sym open_in)
 }
 
-unsafe extern "C" fn open_in(space: c_long, file: *const c_char, mode: c_int, from: *const c_void) -> *mut c_void {
+unsafe extern "C-unwind" fn open_in(
+    space: c_long,
+    file: *const c_char,
+    mode: c_int,
+    from: *const c_void,
+) -> *mut c_void {
     capi::before_first_use(start_trace);
     // SAFETY: the caller's.
     unsafe { capi::dlmopen_from(space, file, mode, from) }
@@ -98,6 +103,8 @@ c_name! {
     dlerror() -> *const c_char = capi::dlerror;
     dladdr(address: *const c_void, info: *mut libc::Dl_info) -> c_int = capi::dladdr;
     dladdr1(address: *const c_void, info: *mut libc::Dl_info, extra: *mut *mut c_void, flags: c_int) -> c_int = capi::dladdr1;
+    backtrace_symbols(addresses: *const *mut c_void, size: c_int) -> *mut *mut c_char = capi::backtrace_symbols;
+    backtrace_symbols_fd(addresses: *const *mut c_void, size: c_int, fd: c_int) -> () = capi::backtrace_symbols_fd;
     dlinfo(handle: *mut c_void, request: c_int, argument: *mut c_void) -> c_int = capi::dlinfo;
     __cxa_thread_atexit(destructor: Destructor, argument: *mut c_void, dso: *const c_void) -> c_int = capi::thread_atexit;
     __cxa_thread_atexit_impl(destructor: Destructor, argument: *mut c_void, dso: *const c_void) -> c_int = capi::thread_atexit_impl;

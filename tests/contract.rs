@@ -138,6 +138,8 @@ programs! {
     opens_that_glibc_refuses_or_finishes: "opens.c";
     what_the_tests_of_other_loaders_ask_for: "survey.c";
     what_the_hosts_objects_say_and_forks_in_forks: "host_objects.c";
+    what_a_call_leaves_alone_and_text_for_crash_handlers: "more.c";
+    constructors_that_throw: "throws.cc";
     a_thread_that_ends_keeps_its_library: "thread_keys.c";
     trap_2_living_beside_glibc: "trap02_beside_glibc.c";
     trap_3_descriptors_keep_every_register: "trap03_descriptors.c";

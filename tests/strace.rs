@@ -77,6 +77,13 @@ fn compare(library: &Path) -> usize {
     let text = fs::read_to_string(&trace).unwrap();
     let between =
         text.lines().skip_while(|l| !l.contains("/marker-begin")).skip(1).take_while(|l| !l.contains("/marker-end"));
+    // Whether a folder is there, whether the cache has changed, and how long it is, are no events of their own.
+    let mut is_cache = false;
+    let between = between.filter(|l| {
+        let asked = l.contains("newfstatat(AT_FDCWD") || is_cache && l.contains("newfstatat(");
+        is_cache = l.contains("/etc/ld.so.cache");
+        !asked
+    });
     // Each line begins with the thread's number.
     let calls = between.map(|l| normal(l.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' '))).collect();
     let calls = without_the_allocators(calls);

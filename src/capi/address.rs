@@ -18,7 +18,7 @@ use crate::runtime::present;
 
 /// `RTLD_DL_SYMENT` and `RTLD_DL_LINKMAP` of `<dlfcn.h>`.
 const SYMENT: c_int = 1;
-const LINKMAP: c_int = 2;
+pub(super) const LINKMAP: c_int = 2;
 
 /// `dladdr`: 0 if no object has the address.
 ///

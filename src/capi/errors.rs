@@ -1,9 +1,10 @@
 //! `dlerror`: the last error of each thread, in the words of glibc, which programs match on.
 
-use std::ffi::{c_char, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
 use std::sync::OnceLock;
 
+use nix::errno::Errno;
 use nix::libc;
 
 use crate::elf::plan::UNALIGNED;
@@ -103,9 +104,9 @@ pub(super) fn wording(error: &Error) -> String {
         format!("undefined symbol: {symbol}{version}")
     };
     let words = match &error.kind {
-        ErrorKind::NotFound { errno, .. } => format!("cannot open shared object file: {}", errno.desc()),
+        ErrorKind::NotFound { errno, .. } => format!("cannot open shared object file: {}", strerror(*errno)),
         ErrorKind::System { call, errno } if call.starts_with("pread64") => {
-            format!("cannot read file data: {}", errno.desc())
+            format!("cannot read file data: {}", strerror(*errno))
         }
         ErrorKind::UndefinedSymbol { symbol, version, .. } | ErrorKind::NoSuchSymbol { symbol, version, .. } => {
             undefined(symbol, version)
@@ -157,6 +158,16 @@ pub(super) fn wording(error: &Error) -> String {
         kind => first_line(kind),
     };
     format!("{object}: {words}")
+}
+
+/// The words of strerror(3), which are not those of every library.
+fn strerror(errno: Errno) -> String {
+    let mut text = [0; 128];
+    // SAFETY: room for so many bytes; the function writes a C string there.
+    unsafe {
+        libc::strerror_r(errno as c_int, text.as_mut_ptr(), text.len());
+        CStr::from_ptr(text.as_ptr()).to_string_lossy().into_owned()
+    }
 }
 
 fn first_line(kind: &ErrorKind) -> String {

@@ -1,6 +1,7 @@
 //! `dlinfo`: what the loader knows of an object. glibc `dlfcn/dlinfo.c`.
 
-use std::ffi::{CString, c_char, c_int, c_long, c_uint, c_void};
+use std::ffi::{CString, OsString, c_char, c_int, c_long, c_uint, c_void};
+use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use crate::lock::{Lock, without_fork};
 use crate::namespace::namespaces;
 use crate::object::{LinkMap, Object};
 use crate::runtime::tls;
+use crate::text::unescape;
 
 /// The requests `RTLD_DI_…` of `<dlfcn.h>`.
 const LMID: c_int = 1;
@@ -75,7 +77,7 @@ unsafe fn info(handle: *mut c_void, request: c_int, argument: *mut c_void, lock:
             LMID => argument.cast::<c_long>().write(number),
             LINKMAP => argument.cast::<*const LinkMap>().write(object.handle()),
             ORIGIN => {
-                let origin = CString::new(search_paths(&object).origin()).unwrap_or_default();
+                let origin = CString::new(unescape(search_paths(&object).origin()).as_bytes()).unwrap_or_default();
                 let bytes = origin.as_bytes_with_nul();
                 ptr::copy_nonoverlapping(bytes.as_ptr(), argument.cast(), bytes.len());
             }
@@ -130,7 +132,7 @@ fn block_of_glibc(module: usize) -> *mut c_void {
 }
 
 /// The directories in which files that the object needs are searched for, in order. glibc `_dl_rtld_di_serinfo`.
-fn search_path(object: &Arc<Object>, host: &Host) -> Vec<String> {
+fn search_path(object: &Arc<Object>, host: &Host) -> Vec<OsString> {
     let paths = search_paths(object);
     let executable = host.startup().first().map(|o| search_paths(o));
     let mut found = Vec::new();
@@ -155,14 +157,14 @@ fn search_path(object: &Arc<Object>, host: &Host) -> Vec<String> {
     if !paths.no_default_dirs {
         add(&mut default_dirs().iter().map(|dir| dir.to_string()));
     }
-    found
+    found.iter().map(|dir| unescape(dir).into_owned()).collect()
 }
 
 /// Writes a `Dl_serinfo`: only its size and its count, or with `all` the paths as well.
 ///
 /// # Safety
 /// `info` has room for the head of a `Dl_serinfo`; with `all`, for as many bytes as the size that was written before.
-unsafe fn search_info(paths: &[String], all: bool, info: *mut SerInfo) {
+unsafe fn search_info(paths: &[OsString], all: bool, info: *mut SerInfo) {
     let strings: usize = paths.iter().map(|p| p.len() + 1).sum();
     let size = size_of::<SerInfo>() + paths.len() * size_of::<SerPath>() + strings;
     if !all {
@@ -176,7 +178,7 @@ unsafe fn search_info(paths: &[String], all: bool, info: *mut SerInfo) {
         let mut text = entry.add(paths.len()).cast::<u8>();
         for path in paths {
             entry.write(SerPath { name: text.cast(), flags: 0 });
-            ptr::copy_nonoverlapping(path.as_ptr(), text, path.len());
+            ptr::copy_nonoverlapping(path.as_bytes().as_ptr(), text, path.len());
             text.add(path.len()).write(0);
             text = text.add(path.len() + 1);
             entry = entry.add(1);

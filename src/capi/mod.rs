@@ -25,6 +25,7 @@ use crate::policy::{StandIn, Whose};
 use crate::runtime::{tls, unwind};
 
 mod address;
+mod backtrace;
 mod caller;
 mod errors;
 mod handles;
@@ -37,6 +38,7 @@ mod threads;
 pub use crate::heap::Heap;
 pub use crate::runtime::unwind::{find_object, iterate_phdr};
 pub use address::{dladdr, dladdr1};
+pub use backtrace::{backtrace_symbols, backtrace_symbols_fd};
 pub use caller::{dlmopen, dlopen, dlsym, dlvsym};
 pub use errors::dlerror;
 pub use info::dlinfo;
@@ -59,6 +61,8 @@ pub(crate) static STAND_INS: &[StandIn] = &[
     stand_in(b"dladdr", || Some(dladdr as *const ())),
     stand_in(b"dladdr1", || Some(dladdr1 as *const ())),
     stand_in(b"dlinfo", || Some(dlinfo as *const ())),
+    stand_in(b"backtrace_symbols", || Some(backtrace_symbols as *const ())),
+    stand_in(b"backtrace_symbols_fd", || Some(backtrace_symbols_fd as *const ())),
     stand_in(b"dl_iterate_phdr", || Some(iterate_phdr as *const ())),
     stand_in(b"_dl_find_object", || unwind::is_interposed().then_some(find_object as *const ())),
     StandIn { whose: Whose::Host, ..stand_in(b"__cxa_thread_atexit", || Some(thread_atexit as *const ())) },

@@ -5,6 +5,7 @@ use std::ffi::{c_char, c_int, c_long, c_void};
 use std::ptr;
 use std::sync::{Arc, Weak};
 
+use nix::errno::Errno;
 use nix::libc;
 
 use super::errors::{fail, forget, wording};
@@ -33,8 +34,9 @@ const MODES: c_int = libc::RTLD_LAZY
     | libc::RTLD_NODELETE
     | 0x4000_0000;
 
-/// The namespaces that `dlmopen` made. The first has the number 1, because 0 is `LM_ID_BASE`.
-static MORE: Guarded<Vec<Arc<Namespace>>> = Guarded::new(Vec::new());
+/// The namespaces that `dlmopen` made. The first has the number 1, because 0 is `LM_ID_BASE`. The number of one whose last
+/// library is gone is free, and the next one gets it.
+static MORE: Guarded<Vec<Option<Arc<Namespace>>>> = Guarded::new(Vec::new());
 
 /// The handles that were given out: the namespaces and tags of their libraries. A close finds its library here. Handles of
 /// libraries that are gone may still be here.
@@ -43,12 +45,13 @@ static HANDLES: Guarded<BTreeMap<usize, (Weak<Namespace>, u32)>> = Guarded::new(
 /// How often each of the host's objects was opened through dlscope and not closed, by handle.
 static USES_OF_HOST: Guarded<BTreeMap<usize, usize>> = Guarded::new(BTreeMap::new());
 
-/// `dlopen`. `from` is the return address of the call: it tells which library is calling. Null is an error, with a
+/// `dlopen`. An exception that a constructor throws passes through. `from` is the return address of the call: it tells which library is calling. Null is an error, with a
 /// message for `dlerror`. With `RTLD_NOLOAD`, null without a message is a library that is not loaded.
 ///
 /// # Safety
 /// As `dlopen`: `file` is null or a C string, and the library's constructors may run.
-pub unsafe extern "C" fn dlopen_from(file: *const c_char, mode: c_int, from: *const c_void) -> *mut c_void {
+pub unsafe extern "C-unwind" fn dlopen_from(file: *const c_char, mode: c_int, from: *const c_void) -> *mut c_void {
+    let _apart = Apart::begin();
     // SAFETY: the caller passes null or a C string.
     let name = unsafe { c_name(file) }.map(escape);
     forget();
@@ -68,12 +71,13 @@ pub unsafe extern "C" fn dlopen_from(file: *const c_char, mode: c_int, from: *co
 ///
 /// # Safety
 /// As [`dlopen_from`].
-pub unsafe extern "C" fn dlmopen_from(
+pub unsafe extern "C-unwind" fn dlmopen_from(
     space: c_long,
     file: *const c_char,
     mode: c_int,
     from: *const c_void,
 ) -> *mut c_void {
+    let _apart = Apart::begin();
     // SAFETY: the caller passes null or a C string.
     let name = unsafe { c_name(file) }.map(escape);
     forget();
@@ -82,6 +86,36 @@ pub unsafe extern "C" fn dlmopen_from(
     }
     let lock = Lock::acquire();
     answer(open_in(space, name.as_deref().unwrap_or_default(), mode, Addr(from as u64), &lock))
+}
+
+/// While this lives, the thread is not cancelled: the loader's own system calls are cancellation points, and glibc's `dlopen`
+/// has none. At its end `errno` is as it was. It ends, too, if a constructor throws an exception.
+struct Apart {
+    errno: i32,
+    state: c_int,
+}
+
+unsafe extern "C" {
+    /// pthread_setcancelstate(3).
+    fn pthread_setcancelstate(state: c_int, before: *mut c_int) -> c_int;
+}
+
+impl Apart {
+    fn begin() -> Apart {
+        const DISABLE: c_int = 1;
+        let mut apart = Apart { errno: Errno::last_raw(), state: 0 };
+        // SAFETY: room for the state before.
+        unsafe { pthread_setcancelstate(DISABLE, &mut apart.state) };
+        apart
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        // SAFETY: the state that it had.
+        unsafe { pthread_setcancelstate(self.state, ptr::null_mut()) };
+        Errno::set_raw(self.errno);
+    }
 }
 
 fn answer(opened: Result<*const LinkMap, Option<String>>) -> *mut c_void {
@@ -110,20 +144,33 @@ fn open_in(space: c_long, name: &str, mode: c_int, from: Addr, lock: &Lock) -> R
         let (policy, probe) = (process_wide().policy.clone(), process_wide().probe.clone());
         let namespace = Arc::new(Namespace::new(policy, probe));
         // The namespace is noted before constructors run, which may ask for its number.
-        MORE.borrow(lock).push(namespace.clone());
-        return open(&namespace, name, mode, from, lock).inspect_err(|_| {
-            MORE.borrow(lock).retain(|n| !Arc::ptr_eq(n, &namespace));
-        });
+        let mut more = MORE.borrow(lock);
+        match more.iter_mut().find(|place| place.is_none()) {
+            Some(free) => *free = Some(namespace.clone()),
+            None => more.push(Some(namespace.clone())),
+        }
+        drop(more);
+        return open(&namespace, name, mode, from, lock).inspect_err(|_| forget_if_empty(&namespace, lock));
     }
-    let known = usize::try_from(space - 1).ok().and_then(|at| MORE.borrow(lock).get(at).cloned());
+    let known = usize::try_from(space - 1).ok().and_then(|at| MORE.borrow(lock).get(at).cloned().flatten());
     let namespace = known.ok_or_else(|| format!("{name}: invalid target namespace in dlmopen(): Invalid argument"))?;
     open(&namespace, name, mode, from, lock)
 }
 
 /// The number of a namespace, as `RTLD_DI_LMID` gives it.
 pub(super) fn number_of(namespace: &Arc<Namespace>, lock: &Lock) -> c_long {
-    let at = MORE.borrow(lock).iter().position(|n| Arc::ptr_eq(n, namespace));
+    let is_it = |place: &Option<Arc<Namespace>>| place.as_ref().is_some_and(|n| Arc::ptr_eq(n, namespace));
+    let at = MORE.borrow(lock).iter().position(is_it);
     at.map_or(BASE, |at| at as c_long + 1)
+}
+
+/// Gives up the number of a namespace of `dlmopen` in which no library is left.
+fn forget_if_empty(namespace: &Arc<Namespace>, lock: &Lock) {
+    let number = number_of(namespace, lock);
+    if number != BASE && namespace.members(lock).is_empty() {
+        let gone = MORE.borrow(lock)[number as usize - 1].take();
+        drop(gone);
+    }
 }
 
 /// `dlopen` into `namespace`. `Err(None)`: the library is not loaded, and with `RTLD_NOLOAD` that is no error.
@@ -221,6 +268,7 @@ fn close(handle: *mut c_void, lock: &Lock) -> Result<(), String> {
                 unsafe { load::close::close(&namespace, id) };
                 if namespace.members(lock).get(id).is_none() {
                     HANDLES.borrow(lock).remove(&handle.addr());
+                    forget_if_empty(&namespace, lock);
                 }
                 Ok(())
             }

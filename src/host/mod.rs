@@ -30,7 +30,7 @@ pub(crate) mod real;
 mod start;
 pub(crate) mod startup;
 pub(crate) use start::{arguments, last_name_at_start, ld_bind_now, ld_library_path, program_name};
-use start::{is_run_by_loader, last_at_start, list_head};
+use start::{auxiliary, is_run_by_loader, last_at_start, list_head};
 
 /// The host's objects as they were when its list was last walked. Cheap to clone.
 #[derive(Clone)]
@@ -386,8 +386,7 @@ pub(crate) fn while_mapped<R, F: FnOnce() -> R>(object: &Object, act: F) -> Opti
 /// Where the executable is: `exactly`, or as the kernel was told, which may be a link to it or a script that names it.
 /// The exact answer is a file of `/proc`, and takes as long as all other system calls for a small library together.
 pub(crate) fn program_path(exactly: bool) -> OsString {
-    // SAFETY: `getauxval` has no preconditions.
-    let told = unsafe { libc::getauxval(libc::AT_EXECFN) } as *const c_char;
+    let told = auxiliary(libc::AT_EXECFN) as *const c_char;
     // SAFETY: the kernel put a C string there, for good.
     let told = if told.is_null() { &[][..] } else { unsafe { CStr::from_ptr(told) }.to_bytes() };
     if is_run_by_loader() {

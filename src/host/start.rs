@@ -2,7 +2,7 @@
 
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_char, c_int};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use goblin::elf64::dynamic::{DT_DEBUG, Dyn};
 use goblin::elf64::program_header::{PT_DYNAMIC, PT_PHDR, ProgramHeader};
@@ -40,6 +40,8 @@ static ARGV: AtomicPtr<*const c_char> = AtomicPtr::new(std::ptr::null_mut());
 /// `LD_LIBRARY_PATH`, copied: programs overwrite their environment's strings to change what `ps` shows of them. Nothing
 /// can be allocated before `main`; execve(2) takes no string of more than 32 pages.
 static LD_LIBRARY_PATH: Copied<{ 32 * PAGE as usize }> = Copied::new();
+/// The entries of the auxiliary vector, by their types; those with a larger type are not needed.
+static AUXILIARY: [AtomicU64; 32] = [const { AtomicU64::new(0) }; 32];
 /// `LD_BIND_NOW` is set, and not empty.
 static LD_BIND_NOW: AtomicBool = AtomicBool::new(false);
 /// The last object of the list when our start-up code ran: it and those before form the global scope.
@@ -161,6 +163,23 @@ unsafe fn note(argc: usize, argv: *mut *const c_char, envp: *const *const c_char
             at = at.add(1);
         }
     }
+    // SAFETY: the kernel put the environment behind the arguments, and the auxiliary vector behind the null at its end (psABI,
+    // "Process Initialization"). ld.so moves them together if it takes arguments away.
+    unsafe {
+        let mut at = argv.add(argc + 1);
+        while !(*at).is_null() {
+            at = at.add(1);
+        }
+        let mut pair = at.add(1).cast::<[u64; 2]>();
+        while let [kind, value] = *pair
+            && kind != 0
+        {
+            if let Some(known) = AUXILIARY.get(kind as usize) {
+                known.store(value, Ordering::Relaxed);
+            }
+            pair = pair.add(1);
+        }
+    }
     if is_run_by_loader() {
         note_option_of_loader();
     }
@@ -176,6 +195,13 @@ unsafe fn note(argc: usize, argv: *mut *const c_char, envp: *const *const c_char
     NOTED.store(true, Ordering::Release);
 }
 
+/// What the kernel says of the process under `AT_…`; 0 where it says nothing. The same as getauxval(3), which may be a
+/// function of the program: its name is not one of those that POSIX reserves.
+pub(super) fn auxiliary(kind: libc::c_ulong) -> u64 {
+    ensure_noted();
+    AUXILIARY.get(kind as usize).map_or(0, |value| value.load(Ordering::Relaxed))
+}
+
 /// The load bias of ld.so.
 pub(super) fn loader_base() -> u64 {
     // SAFETY: ld.so fills this in before any constructor runs, and does not change it.
@@ -184,8 +210,7 @@ pub(super) fn loader_base() -> u64 {
 
 /// Whether ld.so was the command: `ld.so PROGRAM`. Then the kernel mapped no interpreter.
 pub(super) fn is_run_by_loader() -> bool {
-    // SAFETY: `getauxval` has no preconditions.
-    unsafe { libc::getauxval(libc::AT_BASE) == 0 }
+    auxiliary(libc::AT_BASE) == 0
 }
 
 /// The last start-up object; null if that is not known.
@@ -226,8 +251,7 @@ pub(crate) fn program_name() -> String {
 /// `LD_LIBRARY_PATH` as it was when the program started; a set-user-ID program has none (`AT_SECURE`).
 pub(crate) fn ld_library_path() -> Option<String> {
     ensure_noted();
-    // SAFETY: `getauxval` has no preconditions.
-    if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
+    if auxiliary(libc::AT_SECURE) != 0 {
         return None;
     }
     // Empty is as good as none, as to glibc; an empty *element* would be the current directory.
@@ -252,11 +276,10 @@ pub(super) unsafe fn list_head() -> Option<*mut LinkMap> {
         return Some(map);
     }
     // Some debuggers' tricks leave `_r_debug` empty; the executable's own DT_DEBUG points to it as well.
-    // SAFETY: `getauxval` has no preconditions; the kernel's AT_PHDR and AT_PHNUM describe the executable's
-    // program headers, which are mapped.
+    // SAFETY: the kernel's AT_PHDR and AT_PHNUM describe the executable's program headers, which are mapped.
     unsafe {
-        let table = libc::getauxval(libc::AT_PHDR) as *const ProgramHeader;
-        let count = libc::getauxval(libc::AT_PHNUM) as usize;
+        let table = auxiliary(libc::AT_PHDR) as *const ProgramHeader;
+        let count = auxiliary(libc::AT_PHNUM) as usize;
         if table.is_null() {
             return None;
         }

@@ -12,8 +12,7 @@ use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
-use nix::unistd::{AccessFlags, access};
+use nix::sys::stat::{Mode, stat};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Kind, Outcome, Report, Rule, Stage};
@@ -41,7 +40,7 @@ pub(crate) type Read = fn(OsString, OwnedFd, Report<'_>) -> Result<OpenFile>;
 pub(crate) fn default_dirs() -> &'static [&'static str] {
     static DIRS: OnceLock<&[&str]> = OnceLock::new();
     made_once::<&[&str]>(&DIRS, || {
-        if Path::new("/lib/x86_64-linux-gnu").is_dir() {
+        if stat("/lib/x86_64-linux-gnu").is_ok() {
             &["/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib", "/usr/lib"]
         } else {
             &["/lib64", "/usr/lib64"]
@@ -145,7 +144,7 @@ impl Search<'_> {
 
     fn note_absent(&self, dir: &str, rule: &Rule, report: Report<'_>) {
         let path = format!("{dir}/glibc-hwcaps");
-        if let Err(errno) = access(&*unescape(&path), AccessFlags::F_OK) {
+        if let Err(errno) = stat(&*unescape(&path)) {
             report.tell(|| Kind::Try { path, rule: rule.clone(), outcome: Outcome::Missing(name_of(errno)) });
             self.absent.borrow_mut().insert(dir.into());
         }

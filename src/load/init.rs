@@ -31,9 +31,23 @@ pub(crate) unsafe fn run(namespace: &Namespace, order: &[u32], lock: &Lock, repo
         if let Some(frames) = unwind::register(&object, report.about(&object.tag)) {
             keep(namespace, lock, id, Arc::new(frames));
         }
+        // A constructor may throw: then the object counts as constructed all the same, as in glibc.
+        let _constructed = Constructed { namespace, lock, id };
         // SAFETY: the caller promises that the members are relocated, and that dependencies come first.
         unsafe { construct(&object, &(namespace, lock), &mut watch, report.about(&object.tag)) };
-        advance(namespace, lock, id, Life::Initialising, Life::Ready);
+    }
+}
+
+/// The end of an object's constructors, when it is dropped.
+struct Constructed<'a> {
+    namespace: &'a Namespace,
+    lock: &'a Lock,
+    id: u32,
+}
+
+impl Drop for Constructed<'_> {
+    fn drop(&mut self) {
+        advance(self.namespace, self.lock, self.id, Life::Initialising, Life::Ready);
     }
 }
 

@@ -3,15 +3,15 @@
 //! mmap(2); glibc `_dl_map_segments`, musl `map_library`. Every effect on memory is in [`Memory`].
 
 use std::os::fd::AsFd;
-use std::sync::Arc;
 
 use crate::elf::plan::Plan;
 use crate::error::Result;
-use crate::event::{Probe, Report, Stage, Tag};
+use crate::event::{Report, Stage, Tag};
 use crate::load::read::OpenFile;
 use crate::memory::{Memory, Owned};
+use crate::namespace::Namespace;
 
-/// Maps the file as the plan says. The memory keeps `probe`, to tell it when the object is unmapped.
+/// Maps the file as the plan says. The memory keeps the namespace's probe, to tell it when the object is unmapped.
 ///
 /// # Errors
 /// The first call that the kernel refuses. Nothing stays mapped then.
@@ -20,11 +20,11 @@ pub(crate) fn map(
     plan: &Plan,
     file: &OpenFile,
     tag: &Tag,
-    probe: Option<&Arc<dyn Probe>>,
+    namespace: &Namespace,
     report: Report<'_>,
 ) -> Result<Memory> {
     let report = report.at(Stage::Map);
-    let owned = Owned { tag: tag.clone(), probe: probe.cloned() };
+    let owned = Owned { tag: tag.clone(), probe: namespace.probe.clone() };
     let mapped = Memory::map(plan, &file.headers.image, file.fd.as_fd(), owned, report);
     mapped.map_err(|kind| kind.of(&*tag.name, Stage::Map))
 }

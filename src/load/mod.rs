@@ -116,7 +116,7 @@ fn gather(target: Target<'_>, here: &Here<'_>, report: Report<'_>) -> Result<Bat
         let brought = bring(&wanted, &needed, report); // 1 to 5
         needed.settle(wanted, brought, report)?;
     }
-    let batch = Batch::new(needed.into_nodes());
+    let batch = Batch::new(needed.nodes);
     needed::refuse_unfit(target, &batch.nodes)?;
     Ok(batch)
 }
@@ -132,7 +132,7 @@ fn bring(wanted: &Wanted<'_>, needed: &Needed<'_>, report: Report<'_>) -> Result
     let tag = Tag::new(&escape_path(&file.headers.path));
     let report = report.about(&tag);
     let plan = plan::plan(&file.headers.image, &tag, report); // 3 plan
-    let memory = plan.and_then(|plan| map::map(&plan, &file, &tag, needed.probe(), report)); // 4 map
+    let memory = plan.and_then(|plan| map::map(&plan, &file, &tag, needed.here.namespace, report)); // 4 map
     let OpenFile { fd, headers } = file;
     // 5 dynamic
     let object =
@@ -209,9 +209,11 @@ pub(crate) fn is_here(
 /// it is the object that dlscope is linked into.
 fn object_at(address: Option<Addr>, namespace: &Namespace, host: &Host, lock: &Lock) -> Option<Arc<Object>> {
     let here = Addr(open as *const () as u64);
+    // Code that belongs to no object counts as the program's, as in glibc.
+    let unknown = || host.startup().first().filter(|_| address.is_some()).cloned();
     let address = address.unwrap_or(here);
     // At most one object holds the address. The host's objects are few, so they are asked first.
     let of = |namespace: &Namespace| namespace.members(lock).objects().find(|o| o.memory.contains(address));
     let own = || of(namespace).or_else(|| namespaces(lock).iter().find_map(|other| of(other)));
-    host.owner(address).cloned().or_else(own)
+    host.owner(address).cloned().or_else(own).or_else(unknown)
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::elf::dynamic::DF_1_NOOPEN;
 use crate::elf::image::DF_1_PIE;
 use crate::error::{Error, Result};
-use crate::event::{Arrival, Kind, Probe, Report, SameBy, Stage, Tag};
+use crate::event::{Arrival, Kind, Report, SameBy, Stage, Tag};
 use crate::host::Host;
 use crate::load::batch::{Held, Node};
 use crate::load::find::{Absent, Read, Search};
@@ -106,8 +106,9 @@ pub(crate) enum Brought {
 
 /// The objects of a load as far as they are found, and the names that are still to be looked at.
 pub(crate) struct Needed<'a> {
-    here: &'a Here<'a>,
-    nodes: Vec<Node>,
+    pub here: &'a Here<'a>,
+    /// In the order of their discovery: the opened library first, then breadth first.
+    pub nodes: Vec<Node>,
     /// The names that nobody has looked at yet, breadth first.
     wanted: VecDeque<Wanted<'a>>,
     /// Every name and soname that means one of the nodes.
@@ -185,10 +186,6 @@ impl<'a> Needed<'a> {
         wanted.why.node().map(|at| &*self.nodes[at].object).or(self.here.caller.as_deref())
     }
 
-    pub(crate) fn probe(&self) -> Option<&'a Arc<dyn Probe>> {
-        self.here.namespace.probe.as_ref()
-    }
-
     /// Notes the object that a wanted name means, or does without it.
     ///
     /// # Errors
@@ -196,7 +193,12 @@ impl<'a> Needed<'a> {
     pub(crate) fn settle(&mut self, wanted: Wanted<'_>, brought: Result<Brought>, report: Report<'_>) -> Result<()> {
         let (index, is_new) = match brought {
             Ok(Brought::New { object, kept }) => (self.push_new(&wanted.name, object, kept), true),
-            Ok(Brought::Known(object)) => (self.hold(object, &wanted.name), false),
+            Ok(Brought::Known(object)) => {
+                let index = self.hold(object, &wanted.name);
+                // The next load finds the object by this name, wherever the file is then.
+                self.nodes[index].names.push(wanted.name.clone());
+                (index, false)
+            }
             Ok(Brought::Node(index)) => {
                 self.names.insert(wanted.name.clone(), index as u32);
                 self.nodes[index].names.push(wanted.name.clone());
@@ -306,11 +308,6 @@ impl<'a> Needed<'a> {
         }
         self.nodes.push(Node { kept, object, names: Vec::new(), needs: Vec::new(), filtees: Vec::new() });
         at
-    }
-
-    /// The nodes in the order of their discovery: the opened library first, then breadth first.
-    pub(crate) fn into_nodes(self) -> Vec<Node> {
-        self.nodes
     }
 }
 

@@ -78,7 +78,12 @@ pub(crate) fn already_here(batch: Batch<Mapped>, mode: Mode, here: &Here<'_>) ->
     let was_open = here.members().get(root.tag.id).is_some_and(|member| member.opens > 0);
     let order = if was_open { Vec::new() } else { batch.order_with_known(&here.members()) };
     let order: Vec<u32> = order.into_iter().map(|at| ids[at]).collect();
-    here.namespace.change(here.lock, |members| members.opened(root.tag.id, &asked, &order, mode));
+    here.namespace.change(here.lock, |members| {
+        for node in batch.nodes.into_iter().filter(|node| !node.names.is_empty()) {
+            members.add_names(node.object.tag.id, node.names);
+        }
+        members.opened(root.tag.id, &asked, &order, mode);
+    });
     (root, fresh(order, here))
 }
 

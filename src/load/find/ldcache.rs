@@ -6,11 +6,10 @@
 use std::cmp::Ordering;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapOptions};
 use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fstat, stat};
 
 use crate::elf::addr::{Addr, FileOffset, c_str_at, u32_at};
 use crate::event::{Kind, LoadId, Report};
@@ -53,7 +52,7 @@ static CACHE: Guarded<Cache> = Guarded::new(Cache { view: None, stamp: None, che
 pub(crate) fn lookup(lock: &Lock, name: &str, report: Report<'_>) -> Vec<String> {
     // The file's state is looked at once a load, not once a name: a library has many dependencies.
     let checked = CACHE.borrow(lock).checked.replace(report.load()) == Some(report.load());
-    let stamp = || std::fs::metadata(PATH).ok().map(|m| (m.dev(), m.ino(), m.mtime(), m.mtime_nsec()));
+    let stamp = || stat(PATH).ok().map(|s| (s.st_dev, s.st_ino, s.st_mtime, s.st_mtime_nsec));
     let stamp = if checked { None } else { Some(stamp()) };
     if let Some(stamp) = stamp.filter(|stamp| CACHE.borrow(lock).stamp != *stamp) {
         let view = view(report);
@@ -77,8 +76,9 @@ fn view(report: Report<'_>) -> Option<Mmap> {
         fd: opened.as_ref().map(AsRawFd::as_raw_fd).map_err(|&errno| name_of(errno)),
     });
     let fd = opened.ok()?;
+    let length = fstat(&fd).map_or(0, |stat| stat.st_size as usize);
     // SAFETY: the view stays valid as long as nobody truncates the file in place; nobody but root could.
-    let view = unsafe { Mmap::map(&fd) }.ok();
+    let view = unsafe { MmapOptions::new().len(length).map(&fd) }.ok();
     if let Some(view) = &view {
         let (address, length) = (Addr(view.as_ptr() as u64), view.len() as u64);
         report.tell(|| Kind::View { address, length, fd: fd.as_raw_fd(), offset: FileOffset(0) });
