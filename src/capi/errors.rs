@@ -142,6 +142,7 @@ pub(super) fn wording(error: &Error) -> String {
         },
         ErrorKind::Malformed { field, .. } => match field.as_str() {
             "ELF header" => "file too short".into(),
+            "program header table" => "cannot read file data".into(),
             "e_version" => "ELF file version does not match current one".into(),
             "e_phentsize" => "ELF file's phentsize not the expected size".into(),
             "e_phnum" | "PT_LOAD" => "object file has no loadable segments".into(),
