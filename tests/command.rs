@@ -161,6 +161,15 @@ fn a_library_that_stays_after_its_last_use_is_told_with_the_reason() {
 }
 
 #[test]
+fn what_every_library_has_is_folded_and_a_slot_for_its_own_function_is_explained() {
+    let out = stdout_of(&["trace"], 0);
+    assert!(!out.contains("_ITM_") && out.contains("3 weak names of the compiler's start-up files"), "{out}");
+    assert!(out.contains("a slot for a function of its own: another object's may come first"), "{out}");
+    assert!(stdout_of(&["trace", "--all"], 0).contains("_ITM_registerTMCloneTable"));
+    assert!(!stdout_of(&["trace", "--fixture", "plt"], 0).contains("a function of its own"));
+}
+
+#[test]
 fn thread_local_variables_are_told_in_words_and_distances_with_their_sign() {
     let out = stdout_of(&["trace", "--fixture", "tls-initial-exec", "--all"], 0);
     assert!(out.contains("in every thread its thread-local variables lie at thread pointer - 0x"), "{out}");

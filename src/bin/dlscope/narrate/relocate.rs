@@ -74,6 +74,19 @@ impl<'e> Fix<'e> {
         }
     }
 
+    /// Whether the object's reference is bound to its own definition.
+    fn is_bound_to_itself(&self) -> bool {
+        let found = self.search().and_then(|(_, found)| found?.object.as_ref());
+        found.is_some_and(|found| self.event.object.as_ref() == Some(found))
+    }
+
+    /// Whether it is for one of the weak names that the compiler's start-up files refer to, and nobody defines it.
+    fn is_left_by_start_up_files(&self) -> bool {
+        const NAMES: [&str; 3] = ["_ITM_deregisterTMCloneTable", "_ITM_registerTMCloneTable", "__gmon_start__"];
+        let Kind::Relocation { name: Some(name), .. } = &self.event.kind else { return false };
+        NAMES.contains(&name.as_str()) && matches!(self.search(), Some((_, None)))
+    }
+
     fn kind(&self) -> &'e str {
         match &self.event.kind {
             Kind::Relocation { kind, .. } => kind,
@@ -205,6 +218,10 @@ fn one_kind(t: &mut Teller, kind: &str, n: usize, fixes: &[&Fix<'_>]) {
     let purpose = words::of_relocation(kind);
     t.page.gap();
     t.page.sub(format!("{}  {formula}  {}", heading(kind), dim(&format!("{purpose:?} × {n}"))));
+    // Nearly every library has these, and they are never what the reader looks for.
+    let (of_start_up, fixes): (Vec<&Fix<'_>>, Vec<&Fix<'_>>) =
+        fixes.iter().copied().partition(|fix| !t.view.all && fix.is_left_by_start_up_files());
+    let n = n - of_start_up.len();
     let limit = t.limit(3);
     let mut table = Table::whole(t.view.all);
     for fix in fixes.iter().take(limit) {
@@ -219,6 +236,17 @@ fn one_kind(t: &mut Teller, kind: &str, n: usize, fixes: &[&Fix<'_>]) {
     );
     if n > limit {
         t.page.sub(format!("  {}", dim(&format!("… {} more (--all)", n - limit))));
+    }
+    if kind == "R_X86_64_JUMP_SLOT" && fixes.iter().take(limit).any(|fix| fix.is_bound_to_itself()) {
+        let line = "a slot for a function of its own: another object's may come first (dlscope explain interposition)";
+        t.page.sub(format!("  {}", dim(line)));
+    }
+    if !of_start_up.is_empty() {
+        let names = count(of_start_up.len() as u64, "weak name");
+        let line = format!(
+            "{names} of the compiler's start-up files, which nobody defines: 0 (dlscope explain __gmon_start__)"
+        );
+        t.page.sub(format!("  {}", dim(&line)));
     }
 }
 
