@@ -161,6 +161,22 @@ fn a_library_that_stays_after_its_last_use_is_told_with_the_reason() {
 }
 
 #[test]
+fn the_way_from_a_line_of_c_to_a_slot_is_told() {
+    // The line, the call, the entry of the PLT, and the slot.
+    let plt = stdout_of(&["trace", "--fixture", "plt"], 0);
+    assert!(plt.contains(" call in positive (plt.c:") && plt.contains(" → PLT entry 0x"), "{plt}");
+    assert!(plt.contains(": jmp [slot]") && plt.contains("return labs(number);"), "{plt}");
+    // A slot that code loads itself.
+    let pointers = stdout_of(&["trace", "--fixture", "pointers"], 0);
+    assert!(pointers.contains(" mov … [slot] in "), "{pointers}");
+    let tls = stdout_of(&["trace", "--fixture", "tls-initial-exec"], 0);
+    assert!(tls.contains(" mov … [slot] in bump_local (tls-initial-exec.c:"), "{tls}");
+    // A library without lines and without names has addresses.
+    let libz = stdout_of(&["trace", "libz.so.1", "--no-run"], 0);
+    assert!(libz.contains(" call") && libz.contains(" → PLT entry 0x"), "{libz}");
+}
+
+#[test]
 fn what_every_library_has_is_folded_and_a_slot_for_its_own_function_is_explained() {
     let out = stdout_of(&["trace"], 0);
     assert!(!out.contains("_ITM_") && out.contains("3 weak names of the compiler's start-up files"), "{out}");

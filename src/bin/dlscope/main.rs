@@ -30,6 +30,7 @@ mod story;
 mod subject;
 mod telling;
 mod trace;
+mod uses;
 mod walk;
 mod why;
 mod words;

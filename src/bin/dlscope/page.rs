@@ -101,16 +101,16 @@ impl Page {
     /// A table beside the margin, set in by `indent`. A line too long for the page is cut off, unless the table is
     /// whole.
     pub fn table(&mut self, table: &Table, indent: usize) {
-        self.table_below(table, indent, |_| None);
+        self.table_below(table, indent, |_| Vec::new());
     }
 
     /// A table with an explanation below each row for which `below` has one.
-    pub fn table_below(&mut self, table: &Table, indent: usize, below: impl Fn(usize) -> Option<String>) {
+    pub fn table_below(&mut self, table: &Table, indent: usize, below: impl Fn(usize) -> Vec<String>) {
         let room = self.room() - indent;
         for (at, line) in table.lines().enumerate() {
             let line = if table.whole { line } else { cut(&line, room) };
             self.line(format!("{:indent$}{line}", ""));
-            if let Some(explanation) = below(at) {
+            for explanation in below(at) {
                 self.explanation(&explanation, indent + 2);
             }
         }

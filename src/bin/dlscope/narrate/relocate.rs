@@ -1,13 +1,14 @@
 //! Stage 8 (relocate): the slots that were filled in, the formulas, and the symbols.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use dlscope::elf::addr::{Addr, Word};
+use dlscope::elf::addr::{Addr, Vaddr, Word};
 use dlscope::event::{Binding, Candidate, Event, Kind, ProtectReason, Tag};
 
 use super::{Teller, lookup, tally};
 use crate::page::{Table, bad, count, dim, few, heading, shortened, symbol};
 use crate::story::Section;
+use crate::uses::Uses;
 use crate::words;
 
 /// One relocation, with the events that belong to it.
@@ -74,6 +75,14 @@ impl<'e> Fix<'e> {
         }
     }
 
+    /// The slot, as a `p_vaddr`.
+    fn place(&self) -> Option<Vaddr> {
+        match &self.event.kind {
+            Kind::Relocation { place, .. } => Some(*place),
+            _ => None,
+        }
+    }
+
     /// Whether the object's reference is bound to its own definition.
     fn is_bound_to_itself(&self) -> bool {
         let found = self.search().and_then(|(_, found)| found?.object.as_ref());
@@ -117,9 +126,10 @@ pub fn relocate(t: &mut Teller, section: &Section<'_>) {
         if !t.is_brief(section) {
             let legend = "symbol, slot (r_offset), old value → new value = formula, where the new value points";
             t.page.line(dim(legend));
+            let uses = section.subject.and_then(|object| Uses::of(&object.name, &slots(&fixes)));
             for (kind, n) in kinds {
                 let of_kind: Vec<_> = fixes.iter().filter(|fix| fix.kind() == kind).collect();
-                one_kind(t, kind, n, &of_kind);
+                one_kind(t, kind, n, &of_kind, uses.as_ref());
             }
         }
         text_rights(t, &others, ProtectReason::TextShut);
@@ -204,13 +214,19 @@ pub fn from_thread_pointer(offset: i64) -> String {
     format!("thread pointer {sign} {:#x}", offset.unsigned_abs())
 }
 
+/// The slots that code may read: those of the GOT.
+fn slots(fixes: &[Fix<'_>]) -> HashSet<u64> {
+    let of_got = |fix: &&Fix<'_>| !["R_X86_64_RELATIVE", "R_X86_64_64"].contains(&fix.kind());
+    fixes.iter().filter(of_got).filter_map(|fix| Some(fix.place()?.0)).collect()
+}
+
 /// A relocation type without its prefix: `RELATIVE`.
 fn short(kind: &str) -> &str {
     kind.strip_prefix("R_X86_64_").unwrap_or(kind)
 }
 
 /// All relocations of one type: the formula, its purpose, and the first few relocations with their numbers.
-fn one_kind(t: &mut Teller, kind: &str, n: usize, fixes: &[&Fix<'_>]) {
+fn one_kind(t: &mut Teller, kind: &str, n: usize, fixes: &[&Fix<'_>], uses: Option<&Uses>) {
     let formula = match fixes.first().map(|fix| &fix.event.kind) {
         Some(Kind::Relocation { formula, .. }) => formula,
         _ => "",
@@ -229,11 +245,11 @@ fn one_kind(t: &mut Teller, kind: &str, n: usize, fixes: &[&Fix<'_>]) {
     }
     let stories: Vec<_> = fixes.iter().take(limit).map(|fix| fix.search().map(|(c, _)| lookup::in_brief(c))).collect();
     // Neighbours with equal lookups show the lookup once.
-    t.page.table_below(
-        &table,
-        4,
-        |at| if at > 0 && stories[at] == stories[at - 1] { None } else { stories[at].clone() },
-    );
+    t.page.table_below(&table, 4, |at| {
+        let story = if at > 0 && stories[at] == stories[at - 1] { None } else { stories[at].clone() };
+        let way = fixes[at].place().zip(uses).map_or(Vec::new(), |(slot, uses)| uses.way_to(slot.0));
+        story.into_iter().chain(way).collect()
+    });
     if n > limit {
         t.page.sub(format!("  {}", dim(&format!("… {} more (--all)", n - limit))));
     }
