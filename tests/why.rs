@@ -1283,3 +1283,37 @@ fn with_root_everything_is_looked_up_in_the_other_system() {
     let (text, status) = inside("/there/is/none.so", &plain);
     assert_eq!(status, 1, "{text}");
 }
+
+// ── which library is meant ───────────────────────────────────────────────────────────────────────────────
+
+#[test]
+fn the_usual_library_is_named_for_a_symbol_and_no_sanitizer_or_other_libc() {
+    if !patchelf() {
+        return;
+    }
+    for (symbol, soname) in [("_Znwm", "libstdc++.so.6"), ("lgamma", "libm.so.6"), ("crypt", "libcrypt.so.1")] {
+        if library(soname).is_none() {
+            continue;
+        }
+        let script = format!(
+            "echo 'int {symbol}(); int f(void) {{ return {symbol}(); }}' > u.c; cc -w -fno-builtin -fPIC -shared -o u.so u.c"
+        );
+        let value = Case::new(&format!("usual-{symbol}"), &script).cure("./u.so");
+        assert_eq!(value["problems"][0]["symbols"][0]["nearest"][0]["soname"], soname, "{value:#}");
+    }
+    // A sanitizer's runtime and a library for musl lie beside the library, and both define the symbol.
+    let script = "
+        echo 'int never_meant(void) { return 1; }' > n.c; echo 'int of_musl(void) { return 1; }' > m.c
+        cc -fPIC -shared -Wl,-soname,libasan.so.8 -o libasan.so.8 n.c
+        cc -fPIC -shared -nostdlib -Wl,-soname,libc.musl-x86_64.so.1 -o libc.musl-x86_64.so.1 m.c
+        cc -fPIC -shared -nostdlib -Wl,--no-as-needed -Wl,-soname,libformusl.so.1 -o libformusl.so.1 n.c ./libc.musl-x86_64.so.1
+        cc -fPIC -shared -Wl,-soname,libzlast.so.1 -o libzlast.so.1 n.c
+        echo 'int never_meant(void); int f(void) { return never_meant(); }' > f.c; cc -fPIC -shared -o f.so f.c
+        echo 'int of_musl(void); int f(void) { return of_musl(); }' > g.c; cc -fPIC -shared -o g.so g.c";
+    let case = Case::new("never-meant", script);
+    let nearest = case.why("./g.so")["problems"][0]["symbols"][0]["nearest"].clone();
+    assert_eq!(nearest.as_array().unwrap().len(), 0, "{nearest:#}");
+    let value = case.cure("./f.so");
+    let nearest = value["problems"][0]["symbols"][0]["nearest"].as_array().unwrap();
+    assert_eq!((nearest.len(), &nearest[0]["soname"]), (1, &"libzlast.so.1".into()), "{value:#}");
+}

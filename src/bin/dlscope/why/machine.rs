@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use dlscope::elf::symbol::{Class, Want, Wanted};
 
 use super::graph::{Graph, Node};
+use super::likely::is_never_meant;
+use super::problem::libc_of;
 use crate::bytes::{path_of, shown, shown_bytes, shown_path};
 use crate::compare::file::{ElfFile, identity};
 
@@ -32,6 +34,12 @@ pub struct Provider {
     pub path: PathBuf,
     /// The version of its definition, if it has one.
     pub version: Option<String>,
+    /// Whether it lies in a folder of the system.
+    #[serde(skip)]
+    pub of_system: bool,
+    /// How many symbols it exports.
+    #[serde(skip)]
+    pub exports: usize,
 }
 
 impl Machine {
@@ -123,7 +131,11 @@ impl Machine {
     pub fn own_libraries(&self, known: &[&str]) -> Vec<PathBuf> {
         let mut seen: HashSet<_> = known.iter().filter_map(|path| identity(&path_of(path))).collect();
         let own = self.files().filter(|path| !path.parent().is_some_and(is_of_the_system));
-        own.filter(|path| identity(path).is_some_and(|identity| seen.insert(identity))).take(50).collect()
+        let own = own.filter(|path| identity(path).is_some_and(|identity| seen.insert(identity)));
+        let is_meant = |path: &PathBuf| {
+            !is_never_meant(&name_of(path)) && !ElfFile::open(path).is_some_and(|file| libc_of(&file).is_some())
+        };
+        own.take(50).filter(is_meant).collect()
     }
 
     /// Files that may be another version of a library: `libx.so.2` for `libx.so.1`.
@@ -156,7 +168,7 @@ impl Machine {
         found.into_iter().map(|(_, file)| file).take(3).collect()
     }
 
-    /// For each of `names`, the libraries that define it, without those at `known` paths.
+    /// For each of `names`, the libraries that define it and could be needed for it, without those at `known` paths.
     pub fn defining(&self, names: &[&str], known: &[&str]) -> Vec<Vec<Provider>> {
         let names: Vec<PathBuf> = names.iter().map(|name| path_of(name)).collect();
         let wanted = names.iter().map(|n| Wanted::new(n.as_os_str().as_bytes(), Want::Newest, Class::Address));
@@ -170,12 +182,17 @@ impl Machine {
             }
             let Some(file) = ElfFile::open(&path) else { continue };
             let Some(symbols) = file.symbols() else { continue };
+            let soname = file.soname().unwrap_or_else(|| name_of(&path));
+            if is_never_meant(&soname) || is_never_meant(&name_of(&path)) || libc_of(&file).is_some() {
+                continue;
+            }
             for (wanted, found) in wanted.iter().zip(&mut found) {
                 if let Some((index, _)) = symbols.find(wanted, &mut ()) {
-                    let soname = file.soname().unwrap_or_else(|| name_of(&path));
+                    let (soname, version) = (soname.clone(), symbols.version_text(index));
                     // Show the path with the name that others need, if there is one.
                     let path = Some(path.with_file_name(&soname)).filter(|own| own.is_file()).unwrap_or(path.clone());
-                    found.push(Provider { soname, path, version: symbols.version_text(index) });
+                    let of_system = path.parent().is_some_and(is_of_the_system);
+                    found.push(Provider { soname, path, version, of_system, exports: symbols.exports().count() });
                 }
             }
         }

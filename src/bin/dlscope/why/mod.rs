@@ -21,6 +21,7 @@ mod cures;
 mod families;
 mod graph;
 mod host;
+mod likely;
 mod machine;
 mod optional;
 mod paths;

@@ -20,6 +20,7 @@ mod other_libc;
 mod refused;
 mod undefined;
 pub use of_system::of_system;
+pub use other_libc::libc_of;
 
 /// One thing that must be mended before the library loads.
 #[derive(Serialize)]

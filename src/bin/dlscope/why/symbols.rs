@@ -9,6 +9,7 @@ use dlscope::event::Tag;
 use serde::Serialize;
 
 use super::families::Family;
+use super::likely;
 use super::machine::{Machine, Provider};
 use super::symtab::{Hidden, hidden};
 use crate::bytes::{path_of, shown as shown_name, shown_bytes};
@@ -191,6 +192,7 @@ fn libraries_that_define(missing: &mut [&mut Missing], known: &[&str], machine: 
             let suits = missing.version.is_none() || provider.version.is_none() || provider.version == missing.version;
             suits && sonames.insert(provider.soname.clone())
         });
+        likely::order(&missing.name, &mut providers);
         let nearest = |provider: Provider| match known.iter().find(|path| short(path) == provider.soname) {
             Some(found) => Nearest::OtherFile { found: (*found).into(), path: provider.path },
             None => Nearest::OtherLibrary(provider),

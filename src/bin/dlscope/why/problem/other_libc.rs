@@ -1,7 +1,7 @@
 //! Another C library.
 
-use super::super::graph::Need;
 use super::{Evidence, OtherLibc, Problem, ProblemKind};
+use crate::compare::file::ElfFile;
 use crate::page::short;
 
 impl Evidence<'_> {
@@ -16,7 +16,8 @@ impl Evidence<'_> {
             let Some(user) = self.graph.nodes.iter().find(|node| *node.tag.name == *problem.object) else {
                 return true;
             };
-            let Some(libc) = other_libc(library, &user.needs) else { return true };
+            let needs: Vec<&str> = user.needs.iter().map(|need| need.name.as_str()).collect();
+            let Some(libc) = other_libc(library, &needs) else { return true };
             let is_new = !known.contains(&problem.object);
             known.push(problem.object.clone());
             problem.kind = ProblemKind::OtherLibc { libc, library: library.clone(), without_it: Vec::new() };
@@ -26,8 +27,8 @@ impl Evidence<'_> {
 }
 
 /// The C library of other systems that goes by this name there.
-fn other_libc(library: &str, needs: &[Need]) -> Option<OtherLibc> {
-    let needs_one_of = |names: &[&str]| needs.iter().any(|need| names.contains(&need.name.as_str()));
+fn other_libc(library: &str, needs: &[&str]) -> Option<OtherLibc> {
+    let needs_one_of = |names: &[&str]| needs.iter().any(|need| names.contains(need));
     match short(library) {
         name if name.starts_with("libc.musl-") || name.starts_with("ld-musl-") => Some(OtherLibc::Musl),
         "libc.so" if needs_one_of(&["libdl.so", "libm.so", "liblog.so", "libandroid.so"]) => Some(OtherLibc::Bionic),
@@ -36,4 +37,15 @@ fn other_libc(library: &str, needs: &[Need]) -> Option<OtherLibc> {
         "libc.so.7" => Some(OtherLibc::FreeBsd),
         _ => None,
     }
+}
+
+/// The C library of another system that this file was built for, or is.
+pub fn libc_of(file: &ElfFile) -> Option<OtherLibc> {
+    let needed = file.needed();
+    let needs: Vec<&str> = needed.iter().map(String::as_str).collect();
+    let soname = file.soname();
+    // Only the name of a C library says for certain which one it is.
+    let is_libc = |name: &&str| name.starts_with("libc.") || name.starts_with("ld-musl-");
+    let mut names = soname.as_deref().into_iter().chain(needs.iter().copied()).filter(is_libc);
+    names.find_map(|name| other_libc(name, &needs))
 }
