@@ -1317,3 +1317,35 @@ fn the_usual_library_is_named_for_a_symbol_and_no_sanitizer_or_other_libc() {
     let nearest = value["problems"][0]["symbols"][0]["nearest"].as_array().unwrap();
     assert_eq!((nearest.len(), &nearest[0]["soname"]), (1, &"libzlast.so.1".into()), "{value:#}");
 }
+
+#[test]
+fn commands_for_another_system_change_files_of_that_system() {
+    let script = r#"
+        mkdir -p r/lib/x86_64-linux-gnu r/opt/whyroot r/app; ln -s /opt/whyroot r/app/link
+        cc -nostdlib -fPIC -shared -Wl,-soname,librooted.so.1 -o r/opt/whyroot/librooted.so.1.0 a.c
+        echo 'int a(void); int f(void) { return a(); }' > f.c
+        cc -nostdlib -fPIC -shared -o r/opt/whyroot/f.so f.c r/opt/whyroot/librooted.so.1.0 -Wl,-rpath,'$ORIGIN'
+        cc -nostdlib -fPIC -shared -o r/app/g.so f.c r/opt/whyroot/librooted.so.1.0"#;
+    let case = Case::new("root-commands", script);
+    let root = case.folder.join("r").canonicalize().unwrap();
+    let root = root.to_str().unwrap();
+    let first = dlscope(&["--root", root, "/opt/whyroot/f.so"], |_| {});
+    if String::from_utf8_lossy(&first.stderr).contains("chroot(") {
+        eprintln!("skipped: no process can change its root directory here");
+        return;
+    }
+    for (file, made) in [("/app/link/f.so", "opt/whyroot/librooted.so.1"), ("/app/g.so", "app/g.so")] {
+        let before = json(&["--root", root, file]);
+        assert_eq!((&before["loads"], &before["environment"]), (&false.into(), &Value::Array(vec![])), "{before:#}");
+        let commands = before["commands"].as_array().unwrap();
+        assert!(commands.iter().any(|c| c.as_str().unwrap().ends_with(&format!(" {root}/{made}"))), "{before:#}");
+        assert!(cures_of(&before).contains(commands[0].as_str().unwrap()), "{before:#}");
+        if file.ends_with("g.so") && !patchelf() {
+            return;
+        }
+        commands.iter().for_each(|command| case.sh(command.as_str().unwrap()));
+        assert_eq!(json(&["--root", root, file])["loads"], true, "{before:#}");
+    }
+    let (text, _) = why_with(&["--root", root, "/there/is/none.so"], |_| {});
+    assert!(!text.contains("The commands are for"), "{text}");
+}

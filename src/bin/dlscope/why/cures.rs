@@ -1,10 +1,10 @@
 //! Cures: what would make the library load, a sentence or two for each problem.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::graph::Node;
 use super::problem::{OtherLibc, Problem, ProblemKind};
-use crate::bytes::shown;
+use crate::bytes::{path_of, shown};
 use crate::page::count;
 
 mod not_found;
@@ -16,7 +16,7 @@ mod symbols;
 mod system;
 mod version;
 
-use shell::{file_of, in_quotes};
+use shell::{in_quotes, quoted};
 use static_tls::late_runtime;
 
 /// All cures, and what in them can be carried out as it stands.
@@ -35,13 +35,21 @@ struct Maker<'m> {
     problems: &'m [Problem],
     asked: &'m str,
     nodes: Vec<&'m Node>,
+    /// The folder that is the root of the other system, as this one names it.
+    root: Option<&'m Path>,
     made: Cures,
 }
 
 impl Cures {
-    /// The cures for these problems, in their order.
-    pub fn of<'n>(problems: &'n [Problem], asked: &'n str, nodes: impl Iterator<Item = &'n Node>) -> Cures {
-        let mut maker = Maker { problems, asked, nodes: nodes.collect(), made: Cures::default() };
+    /// The cures for these problems, in their order. If the library is one of another system below `root`, the commands
+    /// are for this one: their paths lead into `root`.
+    pub fn of<'n>(
+        problems: &'n [Problem],
+        asked: &'n str,
+        nodes: impl Iterator<Item = &'n Node>,
+        root: Option<&'n Path>,
+    ) -> Cures {
+        let mut maker = Maker { problems, asked, nodes: nodes.collect(), root, made: Cures::default() };
         for problem in problems {
             let texts = match &problem.kind {
                 ProblemKind::Symbols { symbols, .. } => maker.symbol_cures(problem, symbols),
@@ -98,12 +106,15 @@ impl<'m> Maker<'m> {
                         self.command(format!(
                             "patchelf --add-needed {} {}",
                             in_quotes(library),
-                            file_of(&problem.object)
+                            self.file_of(&problem.object)
                         ))
                     );
                 }
-                let add =
-                    self.command(format!("patchelf --add-needed {} {}", in_quotes(library), file_of(&problem.object)));
+                let add = self.command(format!(
+                    "patchelf --add-needed {} {}",
+                    in_quotes(library),
+                    self.file_of(&problem.object)
+                ));
                 let path = self.also_set_rpath(problem);
                 format!("Say again that {user} needs it: {add}.{path} Or link {user} anew.")
             }
@@ -127,12 +138,40 @@ impl<'m> Maker<'m> {
         command
     }
 
-    /// Notes a setting, and gives it back.
+    /// Notes a setting, and gives it back. One for another system helps only there, so it is not noted.
     fn setting(&mut self, setting: String) -> String {
+        if let Some(root) = self.root {
+            return format!("{setting} (for a program that runs inside {})", shown(root));
+        }
         if !self.made.environment.contains(&setting) {
             self.made.environment.push(setting.clone());
         }
         setting
+    }
+
+    /// The file of an object, for a command: behind symbolic links, and quoted where it must be.
+    fn file_of(&self, object: &str) -> String {
+        let path = path_of(object);
+        let file = if path.is_symlink() { path.canonicalize().ok() } else { None };
+        self.quoted_path(&file.unwrap_or(path))
+    }
+
+    /// A path for a command.
+    fn quoted_path(&self, path: &Path) -> String {
+        quoted(&shown(self.from_here(path)))
+    }
+
+    /// A path as this system names it. Absolute links on the way to a file of another system would lead out of that, so
+    /// the path goes around them.
+    fn from_here(&self, path: &Path) -> PathBuf {
+        let Some(root) = self.root else { return path.into() };
+        let inside = std::path::absolute(path).unwrap_or_else(|_| path.into());
+        let parent = inside.parent().and_then(|parent| parent.canonicalize().ok());
+        let inside = match (parent, inside.file_name()) {
+            (Some(parent), Some(name)) => parent.join(name),
+            _ => inside,
+        };
+        root.join(inside.strip_prefix("/").unwrap_or(&inside))
     }
 
     fn node(&self, problem: &Problem) -> Option<&'m Node> {

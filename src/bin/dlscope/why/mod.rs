@@ -112,6 +112,9 @@ pub struct Explanation<'e> {
     /// Why it could not be asked.
     #[serde(skip)]
     not_asked: Option<String>,
+    /// The root of the other system that the library is of, as this one names it.
+    #[serde(skip)]
+    root: Option<PathBuf>,
     /// Whether it loads, and if not, the first reason; in one sentence.
     summary: String,
     problems: Vec<Problem>,
@@ -191,8 +194,10 @@ pub fn run(args: &Args) -> Result<bool, Failure> {
         return Err(Failure::Usage("the name of the library is empty".into()));
     }
     let mut search = args.search.clone();
+    let mut outside = None;
     if let Some(root) = &args.root {
-        name = root::enter(root, &name)?;
+        let (inside, real) = root::enter(root, &name)?;
+        (name, outside) = (inside, Some(real));
         search.alone = true;
     }
     let library = shown(&name);
@@ -239,7 +244,7 @@ pub fn run(args: &Args) -> Result<bool, Failure> {
     }
     let loads = problems.is_empty();
     let later = later_problems(&search, &library, &graph, &host, &mut problems);
-    let cures = Cures::of(&problems, &library, graph.nodes.iter().chain(&later));
+    let cures = Cures::of(&problems, &library, graph.nodes.iter().chain(&later), outside.as_deref());
     let by_system_alone = answer.is_some_and(|says| says.loads) && !by_dlscope;
     let adopted = graph.nodes.iter().filter(|node| node.of_host).count();
     let explanation = Explanation {
@@ -255,6 +260,7 @@ pub fn run(args: &Args) -> Result<bool, Failure> {
         needed_glibc,
         system,
         not_asked,
+        root: outside,
         problems,
         surprises,
         search: graph.asked.as_ref(),

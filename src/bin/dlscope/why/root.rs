@@ -11,7 +11,7 @@ use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, absolute};
+use std::path::{Path, PathBuf, absolute};
 use std::process::Command;
 
 use nix::libc;
@@ -19,9 +19,9 @@ use nix::libc;
 use crate::Failure;
 use crate::bytes::shown;
 
-/// Makes `root` the root directory of this process. Returns the name of the library there: a path to a file below `root`
-/// becomes its path inside, and every other path is one inside already.
-pub fn enter(root: &Path, library: &OsStr) -> Result<OsString, Failure> {
+/// Makes `root` the root directory of this process. Returns the name of the library there, and the path that `root` has
+/// outside: a path to a file below `root` becomes its path inside, and every other path is one inside already.
+pub fn enter(root: &Path, library: &OsStr) -> Result<(OsString, PathBuf), Failure> {
     let failed = |error: io::Error| Failure::Usage(format!("--root: {}: {error}", shown(root)));
     let real = root.canonicalize().map_err(failed)?;
     if !real.is_dir() {
@@ -40,7 +40,7 @@ pub fn enter(root: &Path, library: &OsStr) -> Result<OsString, Failure> {
         ))
     })?;
     env::set_current_dir("/")?;
-    Ok(inside)
+    Ok((inside, real))
 }
 
 /// The name of the library as it is below `root`, which has no symbolic links in it.

@@ -315,6 +315,10 @@ impl Writer<'_> {
                 self.page.paragraph(cure, 2);
             }
         }
+        if let Some(root) = explanation.root.as_ref().filter(|_| !explanation.commands.is_empty()) {
+            let text = format!("The commands are for a shell outside of {0}; all other paths are inside.", shown(root));
+            self.page.paragraph(&dim(&text), 2);
+        }
     }
 
     fn more(&mut self, length: usize, indent: usize) {

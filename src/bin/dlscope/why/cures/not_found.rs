@@ -7,7 +7,7 @@ use super::super::paths::from_origin;
 use super::super::problem::{Obstacle, Problem, ProblemKind};
 use super::super::words::{folder, is_in};
 use super::Maker;
-use super::shell::{file_of, in_quotes, quoted};
+use super::shell::{in_quotes, quoted};
 use crate::bytes::shown;
 use crate::page::{few, short};
 
@@ -43,16 +43,20 @@ impl Maker<'_> {
         let mut link = String::new();
         if let Some(path) = unlinked {
             let there = path.with_file_name(name);
-            let made = self.command(format!("ln -s {} {}", quoted(&name_of(path)), quoted(&shown(&there))));
-            link = format!("Make the link of that name: {made} (`ldconfig -n {}` makes it, too).", folder(path));
+            let made = self.command(format!("ln -s {} {}", quoted(&name_of(path)), self.quoted_path(&there)));
+            link = format!(
+                "Make the link of that name: {made} (`ldconfig -n {}` makes it, too).",
+                self.quoted_path(path.parent().unwrap_or(path))
+            );
             if is_in(path, searched) {
                 return link;
             }
         }
+        let root = self.root.map_or(String::new(), |root| format!(" -r {}", quoted(&shown(root))));
         let no_default = self.node(problem).is_some_and(|node| node.no_default_dirs);
         if let Some(path) = lies_in.first().filter(|path| !no_default && path.parent().is_some_and(is_in_ld_so_conf)) {
             return format!(
-                "Run ldconfig (as root): {} is a folder of /etc/ld.so.conf, and /etc/ld.so.cache was made before {name} came.",
+                "Run ldconfig{root} (as root): {} is a folder of /etc/ld.so.conf, and /etc/ld.so.cache was made before {name} came.",
                 folder(path)
             );
         }
@@ -113,12 +117,12 @@ impl Maker<'_> {
                         }
                     },
                 };
-                let link = quoted(&shown(link));
+                let link = self.quoted_path(link);
                 format!("Make the link anew: {}.", self.command(format!("ln -sfn {} {link}", quoted(&to))))
             }
             Obstacle::Forbidden { path, is_folder } => {
                 let right = if *is_folder { "a+x" } else { "a+r" };
-                let change = self.command(format!("chmod {right} {}", quoted(&shown(path))));
+                let change = self.command(format!("chmod {right} {}", self.quoted_path(path)));
                 format!(
                     "Give this user the permission to {}, as its owner: {change}.",
                     if *is_folder { "pass through the folder" } else { "read the file" }
@@ -145,7 +149,7 @@ impl Maker<'_> {
             "patchelf --replace-needed {} {} {}",
             in_quotes(library),
             in_quotes(&to),
-            file_of(&problem.object)
+            self.file_of(&problem.object)
         ));
         format!("Say in the file where the library is: {change}. {again}")
     }

@@ -2,7 +2,6 @@
 
 use super::super::content::Content;
 use super::super::problem::Refusal;
-use super::shell::quoted;
 use super::{Maker, sentence};
 use crate::bytes::{path_of, shown};
 use crate::page::short;
@@ -11,7 +10,7 @@ impl Maker<'_> {
     pub(super) fn refused(&mut self, reason: &Refusal, library: &str, path: &str) -> String {
         match reason {
             Refusal::NoExec(mount) => {
-                let mount = quoted(&shown(mount));
+                let mount = self.quoted_path(mount);
                 let remount = self.command(format!("mount -o remount,exec {mount}"));
                 format!(
                     "Let code be mapped from there: {remount} (as root); or put {library} on another file system. A program that \
@@ -19,8 +18,9 @@ impl Maker<'_> {
                 )
             }
             Refusal::Content(content @ Content::FormerLink(to)) if path_of(path).with_file_name(to).is_file() => {
+                let path = shown(self.from_here(&path_of(path)));
                 self.command(format!("ln -sf '{to}' {path}"));
-                content.cure(library, path)
+                content.cure(library, &path)
             }
             Refusal::Folder if library != short(self.asked) => {
                 format!(

@@ -9,7 +9,7 @@ use super::super::problem::{Problem, ProblemKind};
 use super::super::symbols::Nearest;
 use super::super::words::{folder, is_in};
 use super::Maker;
-use super::shell::{file_of, in_quotes, quoted};
+use super::shell::{in_quotes, quoted};
 use crate::bytes::{path_of, shown};
 use crate::page::short;
 
@@ -92,7 +92,7 @@ impl Maker<'_> {
         elements.extend(added.into_iter().filter(|folder| !elements.contains(folder)).collect::<Vec<_>>());
         let force = if is_rpath { " --force-rpath" } else { "" };
         let list = in_quotes(&elements.join(":"));
-        Some(format!("patchelf --set-rpath {list} {}{force}", file_of(&problem.object)))
+        Some(format!("patchelf --set-rpath {list} {}{force}", self.file_of(&problem.object)))
     }
 
     pub(super) fn also_set_rpath(&mut self, problem: &Problem) -> String {

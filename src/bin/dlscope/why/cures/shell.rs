@@ -1,14 +1,5 @@
 //! Words for a shell.
 
-use crate::bytes::{path_of, shown};
-
-/// The file of an object, for a command: behind symbolic links, and quoted where it must be.
-pub(super) fn file_of(object: &str) -> String {
-    let path = path_of(object);
-    let file = if path.is_symlink() { path.canonicalize().ok() } else { None };
-    quoted(&file.map_or_else(|| object.into(), |file| shown(&file)))
-}
-
 /// A word for a shell. Only bash and its kin can write a byte that is no text: `$'caf\xe9'`.
 pub(super) fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+:=@%,~".contains(c);

@@ -7,7 +7,7 @@ use super::super::problem::Problem;
 use super::super::symbols::{Missing, Nearest};
 use super::super::symtab::Hidden;
 use super::Maker;
-use super::shell::{file_of, in_quotes};
+use super::shell::in_quotes;
 use crate::bytes::shown;
 use crate::demangle::demangled;
 
@@ -17,7 +17,7 @@ const MOST: usize = 5;
 impl Maker<'_> {
     pub(super) fn symbol_cures(&mut self, problem: &Problem, symbols: &[Missing]) -> Vec<String> {
         let user = problem.whose();
-        let file = file_of(&problem.object);
+        let file = self.file_of(&problem.object);
         // One cure for each kind of cure and library, with the first symbol that needs it; symbols without a cure come
         // last.
         let mut said = Vec::new();
@@ -51,7 +51,8 @@ impl Maker<'_> {
     pub(super) fn other_library(&mut self, problem: &Problem, missing: &Missing, provider: &Provider) -> String {
         let user = problem.whose();
         let soname = &provider.soname;
-        let add = self.command(format!("patchelf --add-needed {} {}", in_quotes(soname), file_of(&problem.object)));
+        let add =
+            self.command(format!("patchelf --add-needed {} {}", in_quotes(soname), self.file_of(&problem.object)));
         let path = self.also_set_rpath(problem);
         format!(
             "{soname} defines {}, and {user} does not say that it needs {soname}: link {user} with {}, behind its own objects \

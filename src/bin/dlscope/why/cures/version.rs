@@ -8,7 +8,6 @@ use super::super::problem::Problem;
 use super::super::words::offer;
 use super::Maker;
 use super::search_path::is_of_glibc;
-use super::shell::file_of;
 use crate::bytes::shown;
 
 impl Maker<'_> {
@@ -33,7 +32,7 @@ impl Maker<'_> {
                 text += &format!(" The DT_RPATH of {whose} comes before LD_LIBRARY_PATH, so it must go, too.");
                 let node = self.nodes.iter().find(|node| node.tag.short() == whose.as_str());
                 if let Some(node) = node {
-                    let remove = format!("patchelf --remove-rpath {}", file_of(&node.tag.name));
+                    let remove = format!("patchelf --remove-rpath {}", self.file_of(&node.tag.name));
                     text += &format!(" That is done by {remove}.");
                 }
             }
