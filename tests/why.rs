@@ -1349,3 +1349,41 @@ fn commands_for_another_system_change_files_of_that_system() {
     let (text, _) = why_with(&["--root", root, "/there/is/none.so"], |_| {});
     assert!(!text.contains("The commands are for"), "{text}");
 }
+
+#[test]
+fn the_libraries_of_the_host_program_and_its_rpath_count() {
+    let script = "
+        mkdir lib; echo 'int of_host(void) { return 1; }' > o.c
+        cc -fPIC -shared -Wl,-soname,libofhost.so.1 -o lib/libofhost.so.1 o.c
+        echo 'int of_host(void); int f(void) { return of_host(); }' > f.c; cc -fPIC -shared -o f.so f.c lib/libofhost.so.1
+        cc -fPIC -shared -o g.so f.c lib/libofhost.so.1 -Wl,--enable-new-dtags,-rpath,/opt/nowhere
+        cat > h.c <<'C'
+#include <dlfcn.h>
+#include <stdio.h>
+int of_host(void);
+int main(int count, char **arguments) { puts(dlopen(arguments[1], RTLD_NOW) ? \"loads\" : dlerror()); return CALL; }
+C
+        cc -DCALL='!of_host()' -o by-soname h.c lib/libofhost.so.1 -Wl,--enable-new-dtags,-rpath,'$ORIGIN/lib'
+        cc -DCALL=0 -o by-rpath h.c -Wl,--disable-new-dtags,-rpath,'$ORIGIN/lib'
+        cc -DCALL=0 -o by-runpath h.c -Wl,--enable-new-dtags,-rpath,'$ORIGIN/lib'";
+    let case = Case::new("host-libraries", script);
+    for (host, file, loads) in [
+        ("by-soname", "f.so", true),
+        ("by-soname", "g.so", true),
+        ("by-rpath", "f.so", true),
+        ("by-rpath", "g.so", false),
+        ("by-runpath", "f.so", false),
+    ] {
+        let output = Command::new(case.folder.join(host)).arg(format!("./{file}")).current_dir(&case.folder).output();
+        let says = String::from_utf8(output.unwrap().stdout).unwrap();
+        assert_eq!(says == "loads\n", loads, "{host} {file}: {says}");
+        let (host, file) = (case.folder.join(host), case.folder.join(file));
+        let (text, status) = why_with(&["--host", host.to_str().unwrap(), file.to_str().unwrap()], |_| {});
+        assert_eq!(status == 0, loads, "{text}");
+        assert_eq!(text.contains('✗'), !loads, "{text}");
+        if loads {
+            let said = if host.ends_with("by-rpath") { "(RPATH of by-rpath)" } else { "(already in by-soname)" };
+            assert!(text.contains(said), "{text}");
+        }
+    }
+}

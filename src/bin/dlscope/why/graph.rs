@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::bytes::path_of;
 use dlscope::event::{Arrival, Event, Kind, Outcome, Rule, Stage, Tag};
 use serde::Serialize;
+
+use super::host::Host;
+use crate::bytes::path_of;
 
 /// The objects of a load, in the order in which the loader met them; the first is the library that was opened.
 #[derive(Default)]
@@ -125,6 +127,24 @@ impl Graph {
     /// Every search of this load.
     pub fn searches(&self) -> impl Iterator<Item = &Search> {
         self.asked.iter().chain(self.nodes.iter().flat_map(|node| &node.needs).filter_map(|need| need.search.as_ref()))
+    }
+
+    /// Calls the searches by their name that came to the `DT_RPATH` of the program `host`: the load had its folders as
+    /// those of `-L`.
+    pub fn tell_rpath_of(&mut self, host: &Host) {
+        let change = |rule: &mut Rule, path: &str| {
+            if *rule == Rule::SearchDir && host.has_in_rpath(path) {
+                *rule = Rule::Rpath(host.name.clone());
+            }
+        };
+        let tries = |search: &mut Option<Search>| {
+            search.iter_mut().flat_map(|search| &mut search.tried).for_each(|t| change(&mut t.rule, &t.path));
+        };
+        tries(&mut self.asked);
+        for node in &mut self.nodes {
+            node.found_by.iter_mut().for_each(|rule| change(rule, &node.tag.name));
+            node.needs.iter_mut().for_each(|need| tries(&mut need.search));
+        }
     }
 
     /// The circles of libraries that need each other. Each circle is listed once, from the library that the loader met

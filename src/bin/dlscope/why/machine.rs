@@ -263,7 +263,8 @@ pub fn defines(path: &Path, symbol: &str) -> bool {
     ElfFile::open(path).is_some_and(|file| file.symbols().is_some_and(|s| s.find(&wanted, &mut ()).is_some()))
 }
 
-fn offers(path: &Path, version: &str) -> bool {
+/// Whether the library at `path` defines `version`.
+pub fn offers(path: &Path, version: &str) -> bool {
     let file = ElfFile::open(path);
     let symbols = file.as_ref().and_then(ElfFile::symbols);
     symbols.is_some_and(|s| s.versions.defined.iter().any(|v| v.text == version.as_bytes()))

@@ -5,11 +5,12 @@
 //! reads the events: it makes a graph of the dependencies (`graph`), turns faults into problems, with the nearest thing
 //! to what is missing (`problem`, `symbols`, `machine`, `paths`), and puts problems into sentences (`words`, `cures`).
 
-use std::collections::HashSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use dlscope::Inspection;
+use dlscope::event::Event;
 use serde::Serialize;
 
 use crate::Failure;
@@ -38,7 +39,7 @@ mod words;
 
 use cures::Cures;
 use graph::{Graph, Node};
-use host::NeededGlibc;
+use host::{Host, NeededGlibc};
 use machine::Machine;
 use optional::Optional;
 use problem::{Evidence, Problem, ProblemKind};
@@ -138,6 +139,8 @@ pub struct Explanation<'e> {
     objects: &'e [Node],
     #[serde(skip)]
     graph: &'e Graph,
+    #[serde(skip)]
+    host: &'e Host,
 }
 
 /// At most so many times the load is looked at again with folders in which something lies.
@@ -149,7 +152,7 @@ fn later_problems(
     search: &SearchDirs,
     library: &str,
     graph: &Graph,
-    host: &HashSet<String>,
+    host: &Host,
     problems: &mut Vec<Problem>,
 ) -> Vec<Node> {
     let mut known: Vec<String> = graph.nodes.iter().map(|node| node.tag.name.to_string()).collect();
@@ -186,6 +189,13 @@ fn later_problems(
     later
 }
 
+/// Looks at the library, and gives the events, too.
+fn inspect(search: &SearchDirs, name: &OsStr) -> (Inspection, Vec<Event>) {
+    let watcher = Arc::new(Watcher::default());
+    let inspection = search.loader().probe(watcher.clone()).inspect(name);
+    (inspection, watcher.take())
+}
+
 /// Runs the subcommand. Returns whether the library would load.
 pub fn run(args: &Args) -> Result<bool, Failure> {
     let target = Target::of(args.library.as_deref(), args.fixture.as_deref())?;
@@ -204,12 +214,17 @@ pub fn run(args: &Args) -> Result<bool, Failure> {
     if let Some(glibc) = args.glibc.as_ref().filter(|glibc| host::numbers(glibc).is_none()) {
         return Err(Failure::Usage(format!("--glibc: {glibc:?} is no version such as 2.28")));
     }
-    let host = args.host.as_deref().map_or(Ok(HashSet::new()), |program| host::exports(program, &search))?;
-    let watcher = Arc::new(Watcher::default());
-    let inspection = search.loader().probe(watcher.clone()).inspect(&name);
-    let events = watcher.take();
+    let host = args.host.as_deref().map_or(Ok(Host::default()), |program| Host::of(program, &search))?;
+    search.dirs.extend(host.rpath.iter().cloned());
+    let (mut inspection, mut events) = inspect(&search, &name);
+    let mut graph = Graph::of(&events);
+    if host.helped_in_vain(&graph) {
+        search.dirs.clone_from(&args.search.dirs);
+        (inspection, events) = inspect(&search, &name);
+        graph = Graph::of(&events);
+    }
+    graph.tell_rpath_of(&host);
     let exports = Exports::of(&inspection);
-    let graph = Graph::of(&events);
     let by_dlscope = inspection.faults().is_empty();
     let (system, not_asked) = match (args.offline, &args.host, &args.root) {
         (true, ..) => (None, None),
@@ -266,6 +281,7 @@ pub fn run(args: &Args) -> Result<bool, Failure> {
         search: graph.asked.as_ref(),
         objects: &graph.nodes,
         graph: &graph,
+        host: &host,
     };
     match args.format {
         Format::Text => tell::tell(&explanation, args.all)?,

@@ -1,6 +1,5 @@
 //! Problems: the faults of the load, put together where one is the consequence of another.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +9,8 @@ use serde::Serialize;
 
 use super::content::Content;
 use super::graph::Graph;
-use super::machine::{Machine, names_wanted};
+use super::host::Host;
+use super::machine::{Machine, names_wanted, offers};
 use super::symbols::{Exports, Missing};
 use crate::bytes::{path_of, shown_path, shown_paths};
 
@@ -245,8 +245,8 @@ pub struct Evidence<'e> {
     pub graph: &'e Graph,
     pub exports: &'e Exports,
     pub machine: &'e Machine,
-    /// The symbols of the program that is meant to load the library.
-    pub host: &'e HashSet<String>,
+    /// The program that is meant to load the library.
+    pub host: &'e Host,
 }
 
 /// All problems of the load.
@@ -286,8 +286,24 @@ pub fn all(evidence: &Evidence<'_>) -> Vec<Problem> {
 }
 
 impl Evidence<'_> {
+    /// Whether the program that is meant to load the library has what is missing, so that nothing is searched there.
+    fn is_in_host(&self, user: Option<&Tag>, error: &Error, searched: Option<&str>) -> bool {
+        let library = |name: &str| self.host.libraries.get(name);
+        match &error.kind {
+            _ if user.is_none() => false,
+            ErrorKind::NotFound { .. } => library(&error.object).is_some(),
+            ErrorKind::MissingVersion { version, provider, .. } => {
+                library(provider).is_some_and(|path| offers(&path_of(path), version))
+            }
+            _ => error.stage <= Stage::Needed && searched.is_some_and(|name| library(name).is_some()),
+        }
+    }
+
     /// The problem behind a fault. `searched` is the name for which the loader was searching.
     fn problem(&self, object: Option<&Tag>, error: &Error, searched: Option<&str>) -> Option<Problem> {
+        if self.is_in_host(object, error, searched) {
+            return None;
+        }
         let label = object.map_or(self.asked, |tag| &*tag.name).to_string();
         let kind = match &error.kind {
             ErrorKind::NotFound { errno, .. } => self.not_found(object, &error.object, &format!("{errno:?}")),

@@ -23,7 +23,8 @@ pub fn tell(explanation: &Explanation<'_>, all: bool) -> io::Result<()> {
     let summary = if explanation.loads { good(&explanation.summary) } else { bad(&explanation.summary) };
     writer.page.paragraph(&summary, 0);
     writer.page.gap();
-    Tree::new(explanation.graph, &explanation.problems, all).draw(&mut writer.page, explanation.library);
+    Tree::new(explanation.graph, &explanation.problems, explanation.host, all)
+        .draw(&mut writer.page, explanation.library);
     for problem in &explanation.problems {
         writer.details(problem);
     }

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use dlscope::event::{Outcome, Rule};
 
 use super::graph::{Graph, Need, Node, Search};
+use super::host::Host;
 use super::problem::{Problem, ProblemKind};
 use crate::page::{Page, bad, dim, good, heading, width_of};
 
@@ -12,6 +13,8 @@ use crate::page::{Page, bad, dim, good, heading, width_of};
 pub struct Tree<'t> {
     pub graph: &'t Graph,
     pub problems: &'t [Problem],
+    /// The program that is meant to load the library.
+    pub host: &'t Host,
     /// Whether to show also the paths that were tried before a library was found, and each dependency below every
     /// object that needs it.
     pub all: bool,
@@ -29,8 +32,8 @@ struct TreeLine {
 }
 
 impl<'t> Tree<'t> {
-    pub fn new(graph: &'t Graph, problems: &'t [Problem], all: bool) -> Tree<'t> {
-        Tree { graph, problems, all, lines: Vec::new(), drawn: HashSet::new() }
+    pub fn new(graph: &'t Graph, problems: &'t [Problem], host: &'t Host, all: bool) -> Tree<'t> {
+        Tree { graph, problems, host, all, lines: Vec::new(), drawn: HashSet::new() }
     }
 
     /// Draws the tree, set in by two.
@@ -100,6 +103,11 @@ impl<'t> Tree<'t> {
         let version = self.version_problem(by, need).map(|mark| format!("  {}", bad(&format!("✗ {mark}"))));
         let version = version.unwrap_or_default();
         let Some(object) = need.object.as_ref().and_then(|tag| self.graph.node(tag.id)) else {
+            if let Some(path) = self.host.libraries.get(&need.name) {
+                let place = dim(&format!("{path}  (already in {})", self.host.name));
+                self.push(format!("{}{}", dim(branch), need.name), format!("{place}{}", good("  ✓")));
+                return;
+            }
             let mark = self.mark_of_missing(by, need);
             self.push(format!("{}{}", dim(branch), heading(&need.name)), bad(&format!("✗ {mark}")));
             self.tries(need.search.as_ref(), below);

@@ -16,7 +16,7 @@ impl Evidence<'_> {
         let mut own: Vec<(&Tag, Vec<Missing>)> = Vec::new();
         for (object, error) in undefined {
             let ErrorKind::UndefinedSymbol { symbol, version, wanted_by, .. } = &error.kind else { continue };
-            if self.host.contains(symbol) || self.is_consequence(object, symbol, version.as_deref(), problems) {
+            if self.host.symbols.contains(symbol) || self.is_consequence(object, symbol, version.as_deref(), problems) {
                 continue;
             }
             if own.last().is_none_or(|(last, _)| last != object) {
