@@ -1387,3 +1387,30 @@ C
         }
     }
 }
+
+#[test]
+fn a_packed_format_and_private_symbols_of_glibc_are_held_against_its_version() {
+    let script = "
+        echo 'int x; int *p[] = {&x, &x, &x}; int puts(const char *); void g(void) { puts(\"\"); }' > r.c
+        cc -fPIC -shared -o r.so r.c -Wl,-z,pack-relative-relocs 2>/dev/null || cc -fPIC -shared -o r.so r.c
+        cc -fPIC -shared -nostdlib -o bare.so r.c -Wl,-z,pack-relative-relocs 2>/dev/null || cc -fPIC -shared -o bare.so r.c
+        echo '__asm__(\".symver __libc_early_init,__libc_early_init@GLIBC_PRIVATE\"); void __libc_early_init(int);
+              void f(void) { __libc_early_init(0); }' > p.c; cc -fPIC -shared -o p.so p.c
+        cc -fPIC -shared -o m.so a.c -Wl,--no-as-needed -lm";
+    let case = Case::new("glibc-formats", script);
+    let with = |glibc: &str, file: &str| json(&["--glibc", glibc, case.folder.join(file).to_str().unwrap()]);
+    for (file, version) in [("r.so", "GLIBC_ABI_DT_RELR"), ("bare.so", "DT_RELR")] {
+        let output = Command::new("readelf").args(["-dW", file]).current_dir(&case.folder).output().unwrap();
+        if !String::from_utf8_lossy(&output.stdout).contains("(RELR)") {
+            continue;
+        }
+        let old = with("2.30", file);
+        let problem = &old["problems"][0];
+        assert_eq!((&problem["problem"], &problem["version"]), (&"too_old_glibc".into(), &version.into()), "{old:#}");
+        assert_eq!(old["needed_glibc"][0]["number"], "2.36", "{old:#}");
+    }
+    let old = with("2.30", "p.so");
+    assert_eq!((&old["loads"], &old["problems"][0]["problem"]), (&false.into(), &"private_glibc".into()), "{old:#}");
+    assert!(old["summary"].as_str().unwrap().contains("__libc_early_init in version GLIBC_PRIVATE"), "{old:#}");
+    assert_eq!(with("2.17", "m.so")["loads"], true, "libm.so.6 is a part of glibc, not something that needs it");
+}

@@ -16,6 +16,7 @@ mod symbols;
 mod system;
 mod version;
 
+pub use search_path::is_of_glibc;
 use shell::{in_quotes, quoted};
 use static_tls::late_runtime;
 
@@ -118,6 +119,10 @@ impl<'m> Maker<'m> {
                 let path = self.also_set_rpath(problem);
                 format!("Say again that {user} needs it: {add}.{path} Or link {user} anew.")
             }
+            ProblemKind::PrivateGlibc { .. } => format!(
+                "Build {user} without these symbols: they may change with each glibc. Otherwise it needs a build of its own \
+                 for each."
+            ),
             ProblemKind::TooOldGlibc { glibc, .. } => format!(
                 "Build {user} on a system with glibc {glibc} or an older one, as the manylinux images are for Python."
             ),

@@ -1,6 +1,6 @@
 //! The program that is meant to load the library (`--host`), and the glibc that it is meant to find (`--glibc`).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use dlscope::event::Rule;
 use serde::Serialize;
 
+use super::cures::is_of_glibc;
 use super::graph::Graph;
 use super::machine::names_wanted;
 use super::watch::Watcher;
@@ -85,37 +86,75 @@ impl Host {
 #[derive(Clone, Debug, Serialize)]
 pub struct NeededGlibc {
     pub object: String,
+    /// A version of glibc's symbols, or `DT_RELR`, for a format that old ones do not read.
     pub version: String,
+    /// The version of glibc that is the first to have it.
+    pub number: String,
     pub symbols: Vec<String>,
 }
 
+/// The version that the linker writes to keep a file with `DT_RELR` from a glibc that does not read that.
+const ABI_RELR: &str = "GLIBC_ABI_DT_RELR";
+
+/// The version of the symbols that the parts of glibc have for each other.
+const PRIVATE: &str = "GLIBC_PRIVATE";
+
 /// For each object that is not the process's own, the newest glibc version that it needs; the newest of all first.
 pub fn needed_glibc(graph: &Graph) -> Vec<NeededGlibc> {
-    let of_node = |node: &super::graph::Node| {
-        let path = &path_of(&node.tag.name);
-        let file = ElfFile::open(path)?;
-        let needs = &file.symbols()?.versions.needs;
-        let versions = needs.iter().filter(|need| !need.weak).map(|need| shown_bytes(need.name.text));
-        let numbered: BTreeMap<Vec<u64>, String> =
-            versions.filter_map(|version| Some((numbers(version.strip_prefix("GLIBC_")?)?, version))).collect();
-        let (_, version) = numbered.into_iter().next_back()?;
-        let symbols = names_wanted(path, &version);
-        Some(NeededGlibc { object: node.tag.name.to_string(), version, symbols })
+    let of_node = |(object, file): (String, ElfFile)| {
+        let mut versions: Vec<(String, String)> = versions_of(&file)
+            .into_iter()
+            .filter_map(|version| {
+                let number = if version == ABI_RELR { "2.36" } else { version.strip_prefix("GLIBC_")? };
+                numbers(number)?;
+                Some((number.to_string(), version))
+            })
+            .collect();
+        if file.dynamic.relr.is_some() && !versions.iter().any(|(_, version)| version == ABI_RELR) {
+            versions.push(("2.36".into(), "DT_RELR".into()));
+        }
+        let (number, version) = versions.into_iter().max_by_key(|(number, _)| numbers(number))?;
+        let symbols = names_wanted(&path_of(&object), &version);
+        Some(NeededGlibc { object, version, number, symbols })
     };
-    let mut needed: Vec<NeededGlibc> = graph.nodes.iter().filter(|node| !node.of_host).filter_map(of_node).collect();
-    needed.sort_by_key(|needed| std::cmp::Reverse(numbers(needed.number())));
+    let mut needed: Vec<NeededGlibc> = own_files(graph).filter_map(of_node).collect();
+    needed.sort_by_key(|needed| std::cmp::Reverse(numbers(&needed.number)));
     needed
 }
 
-impl NeededGlibc {
-    /// `2.34`.
-    pub fn number(&self) -> &str {
-        self.version.strip_prefix("GLIBC_").unwrap_or(&self.version)
-    }
+/// The objects that need what only the parts of one glibc have for each other, with the symbols.
+pub fn needs_private(graph: &Graph) -> Vec<(String, Vec<String>)> {
+    let needs_it = |(_, file): &(String, ElfFile)| versions_of(file).iter().any(|version| version == PRIVATE);
+    let with_names = |(object, _): (String, ElfFile)| {
+        let names = names_wanted(&path_of(&object), PRIVATE);
+        (object, names)
+    };
+    own_files(graph).filter(needs_it).map(with_names).collect()
+}
 
+/// The version of the glibc of this process.
+pub fn own_glibc() -> String {
+    // SAFETY: glibc returns a C string that stays as it is.
+    let version = unsafe { std::ffi::CStr::from_ptr(nix::libc::gnu_get_libc_version()) };
+    version.to_string_lossy().into_owned()
+}
+
+/// The files of the objects that are neither the process's own nor parts of glibc.
+fn own_files(graph: &Graph) -> impl Iterator<Item = (String, ElfFile)> + '_ {
+    let own = graph.nodes.iter().filter(|node| !node.of_host && !is_of_glibc(node.tag.short()));
+    own.filter_map(|node| Some((node.tag.name.to_string(), ElfFile::open(&path_of(&node.tag.name))?)))
+}
+
+/// The versions that a file needs, without those that it may do without.
+fn versions_of(file: &ElfFile) -> Vec<String> {
+    let Some(symbols) = file.symbols() else { return Vec::new() };
+    symbols.versions.needs.iter().filter(|need| !need.weak).map(|need| shown_bytes(need.name.text)).collect()
+}
+
+impl NeededGlibc {
     /// Whether a glibc of this number is too old.
     pub fn is_newer_than(&self, glibc: &str) -> bool {
-        numbers(self.number()) > numbers(glibc)
+        numbers(&self.number) > numbers(glibc)
     }
 }
 

@@ -256,6 +256,13 @@ pub fn run(args: &Args) -> Result<bool, Failure> {
                 symbols: needed.symbols.clone(),
             },
         }));
+        // With the glibc of this system the load itself tells.
+        let is_here = args.root.is_none() && host::numbers(glibc) == host::numbers(&host::own_glibc());
+        let private = if is_here { Vec::new() } else { host::needs_private(&graph) };
+        problems.extend(private.into_iter().map(|(object, symbols)| Problem {
+            object,
+            kind: ProblemKind::PrivateGlibc { glibc: glibc.clone(), symbols },
+        }));
     }
     let loads = problems.is_empty();
     let later = later_problems(&search, &library, &graph, &host, &mut problems);

@@ -101,6 +101,8 @@ pub enum ProblemKind {
     System { message: String, cause: Option<SystemCause> },
     /// It needs a newer glibc than the one that `--glibc` names.
     TooOldGlibc { glibc: String, version: String, symbols: Vec<String> },
+    /// It needs symbols that the parts of one glibc have for each other, and `--glibc` names another one.
+    PrivateGlibc { glibc: String, symbols: Vec<String> },
     /// It has relocations that only Android's loader applies.
     AndroidRelocations,
     /// Any other fault, in the loader's words.

@@ -157,7 +157,8 @@ impl Writer<'_> {
                     self.page.paragraph(&text, 2);
                 }
             }
-            ProblemKind::System { .. } | ProblemKind::AndroidRelocations | ProblemKind::TooOldGlibc { .. } => {}
+            ProblemKind::System { .. } | ProblemKind::AndroidRelocations => {}
+            ProblemKind::TooOldGlibc { .. } | ProblemKind::PrivateGlibc { .. } => {}
             ProblemKind::Other(told) => {
                 self.page.gap();
                 self.page.paragraph(&format!("{}: {}.", heading(whose), told.in_full()), 2);
@@ -249,7 +250,7 @@ impl Writer<'_> {
             let names = few(needed.symbols.iter().cloned(), self.most);
             let names = if names.is_empty() { String::new() } else { format!(", for {names}") };
             let text =
-                format!("The oldest glibc for it is {}: {} needs that{names}.", needed.number(), short(&needed.object));
+                format!("The oldest glibc for it is {}: {} needs that{names}.", needed.number, short(&needed.object));
             self.page.paragraph(&text, 2);
         }
     }

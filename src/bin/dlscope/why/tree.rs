@@ -141,6 +141,7 @@ impl<'t> Tree<'t> {
                         | ProblemKind::OtherLibc { .. }
                         | ProblemKind::NoLongerNeeded { .. }
                         | ProblemKind::TooOldGlibc { .. }
+                        | ProblemKind::PrivateGlibc { .. }
                         | ProblemKind::AndroidRelocations
                         | ProblemKind::System { .. }
                         | ProblemKind::Other { .. }

@@ -110,6 +110,11 @@ impl Problem {
                 let names = if symbols.is_empty() { String::new() } else { format!(" ({names})") };
                 format!("{it} needs {version}{names}, and glibc {glibc} does not have that")
             }
+            ProblemKind::PrivateGlibc { glibc, symbols } => format!(
+                "{it} needs {} in version GLIBC_PRIVATE, which the parts of one glibc have for each other, and glibc {glibc} \
+                 may not have it",
+                if symbols.is_empty() { "something".into() } else { few(symbols.iter().cloned(), 3) }
+            ),
             ProblemKind::AndroidRelocations => format!(
                 "{it} has its relocations packed as only Android's loader reads them, so its pointers would stay wrong"
             ),
@@ -147,6 +152,7 @@ impl Problem {
             ProblemKind::OtherLibc { libc, .. } => format!("is for {}", libc.name()),
             ProblemKind::NoLongerNeeded { library, .. } => format!("does not need {library}"),
             ProblemKind::TooOldGlibc { version, .. } => format!("needs {version}"),
+            ProblemKind::PrivateGlibc { .. } => "needs GLIBC_PRIVATE".into(),
             ProblemKind::AndroidRelocations => "Android's relocations".into(),
             ProblemKind::System { .. } => "not for the system's loader".into(),
             ProblemKind::Other(_) => "cannot be used".into(),

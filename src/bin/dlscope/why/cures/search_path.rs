@@ -182,7 +182,7 @@ pub(super) fn mended(list: &str) -> Vec<String> {
 }
 
 /// Whether a library is a part of glibc: all its parts are of one version, and none can be exchanged alone.
-pub(super) fn is_of_glibc(library: &str) -> bool {
+pub fn is_of_glibc(library: &str) -> bool {
     const PARTS: [&str; 10] =
         ["libc", "libm", "libpthread", "libdl", "librt", "libresolv", "libutil", "libanl", "libmvec", "libnsl"];
     let stem = library.split(".so").next().unwrap_or(library);
