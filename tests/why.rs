@@ -1414,3 +1414,29 @@ fn a_packed_format_and_private_symbols_of_glibc_are_held_against_its_version() {
     assert!(old["summary"].as_str().unwrap().contains("__libc_early_init in version GLIBC_PRIVATE"), "{old:#}");
     assert_eq!(with("2.17", "m.so")["loads"], true, "libm.so.6 is a part of glibc, not something that needs it");
 }
+
+#[test]
+fn the_system_of_another_c_library_or_processor_is_refused_by_its_name() {
+    let script = "
+        mkdir -p al/lib arm/lib both/lib/x86_64-linux-gnu
+        cc -nostdlib -fPIC -shared -o al/lib/m.so a.c; cp al/lib/m.so arm/lib; cp al/lib/m.so both/lib
+        cp al/lib/m.so al/lib/ld-musl-x86_64.so.1; cp al/lib/m.so arm/lib/ld-linux-aarch64.so.1
+        cp al/lib/m.so both/lib/ld-musl-x86_64.so.1; cp al/lib/m.so both/lib/x86_64-linux-gnu/libc.so.6";
+    let case = Case::new("other-rules", script);
+    let inside = |root: &str| dlscope(&["--root", case.folder.join(root).to_str().unwrap(), "/lib/m.so"], |_| {});
+    let both = inside("both");
+    if String::from_utf8_lossy(&both.stderr).contains("chroot(") {
+        eprintln!("skipped: no process can change its root directory here");
+        return;
+    }
+    assert_eq!(both.status.code(), Some(0), "{both:?}");
+    for (root, said) in
+        [("al", "is musl's: it has the loader /lib/ld-musl-x86_64.so.1"), ("arm", "is one of another processor")]
+    {
+        let output = inside(root);
+        let words = flat(&String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(words.contains(said) && words.contains("not known here"), "{words}");
+        assert!(output.stdout.is_empty(), "{output:?}");
+    }
+}

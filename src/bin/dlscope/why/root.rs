@@ -8,16 +8,19 @@
 
 use std::env;
 use std::ffi::{CString, OsStr, OsString};
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf, absolute};
 use std::process::Command;
+use std::{fs, io};
 
 use nix::libc;
 
+use super::machine::DEFAULT_FOLDERS;
 use crate::Failure;
 use crate::bytes::shown;
+use crate::compare::file::ElfFile;
+use crate::page::short;
 
 /// Makes `root` the root directory of this process. Returns the name of the library there, and the path that `root` has
 /// outside: a path to a file below `root` becomes its path inside, and every other path is one inside already.
@@ -40,6 +43,13 @@ pub fn enter(root: &Path, library: &OsStr) -> Result<(OsString, PathBuf), Failur
         ))
     })?;
     env::set_current_dir("/")?;
+    if let Some((whose, loader)) = other_rules() {
+        return Err(Failure::Refused(format!(
+            "the system below {} is {whose}: it has the loader {loader}, whose rules are not known here; dlscope knows those \
+             of glibc for x86-64",
+            shown(&real)
+        )));
+    }
     Ok((inside, real))
 }
 
@@ -56,6 +66,33 @@ fn inside(root: &Path, library: &OsStr) -> OsString {
         (Some(below), Some(name)) => Path::new("/").join(below).join(name).into(),
         _ => Path::new("/").join(library).into(),
     }
+}
+
+/// If this system is not one of glibc for x86-64: whose it is, and its loader.
+fn other_rules() -> Option<(&'static str, String)> {
+    const FILES: [(&str, &str); 2] = [("Android's", "/system/bin/linker64"), ("FreeBSD's", "/libexec/ld-elf.so.1")];
+    const NAMES: [(&str, &str); 5] = [
+        ("musl's", "ld-musl-"),
+        ("uClibc's", "ld-uClibc"),
+        ("one of another processor", "ld-linux"),
+        ("one of another processor", "ld64.so."),
+        ("one of another processor", "ld.so.1"),
+    ];
+    // A system may have the loader of a second C library, too.
+    if DEFAULT_FOLDERS.iter().any(|folder| ElfFile::open(&Path::new(folder).join("libc.so.6")).is_some()) {
+        return None;
+    }
+    let in_folder = |folder: &str| fs::read_dir(folder).into_iter().flatten().flatten();
+    let loaders = ["/lib", "/lib64", "/usr/lib"].into_iter().flat_map(in_folder).map(|entry| entry.path());
+    let loaders = loaders.filter(|path| !path.ends_with("ld-linux-x86-64.so.2"));
+    let mut loaders: Vec<String> = loaders.map(shown).collect();
+    loaders.sort();
+    let named = NAMES.into_iter().find_map(|(whose, start)| {
+        let loader = loaders.iter().find(|path| short(path).starts_with(start))?;
+        Some((whose, loader.clone()))
+    });
+    let files = FILES.into_iter().find(|(_, file)| Path::new(file).exists());
+    named.or_else(|| files.map(|(whose, file)| (whose, file.into())))
 }
 
 fn change_root(root: &Path) -> io::Result<()> {
