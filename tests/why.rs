@@ -1440,3 +1440,21 @@ fn the_system_of_another_c_library_or_processor_is_refused_by_its_name() {
         assert!(output.stdout.is_empty(), "{output:?}");
     }
 }
+
+#[test]
+fn the_abi_tag_of_a_function_is_no_other_name() {
+    let script = "
+        printf '#include <string>\\nnamespace geo { std::string tagged(int) { return \"\"; } }\\n' > p.cc
+        printf '#include <string>\\nnamespace geo { std::string tagged(int); }\\nint g() { return geo::tagged(1).size(); }\\n' > f.cc
+        for new in 0 1; do
+            c++ -D_GLIBCXX_USE_CXX11_ABI=$((1 - new)) -fPIC -shared -Wl,-soname,libtagged$new.so -o libtagged$new.so p.cc
+            c++ -D_GLIBCXX_USE_CXX11_ABI=$new -fPIC -shared -o f$new.so f.cc -Wl,--no-as-needed libtagged$new.so -Wl,-rpath,'$ORIGIN'
+        done";
+    let case = Case::new("abi-tag", script);
+    for file in ["./f0.so", "./f1.so"] {
+        let value = case.why(file);
+        assert_eq!(value["loads"], false, "{value:#}");
+        let cures = cures_of(&value);
+        assert!(cures.contains("std::string of libstdc++: compile both with the same"), "{cures}");
+    }
+}

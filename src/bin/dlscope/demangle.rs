@@ -8,9 +8,22 @@ pub fn demangled(name: &str) -> Option<String> {
 }
 
 /// The demangled name without the parameters (C++) or the hash (Rust): the part that two declarations of one function
-/// share.
+/// share. An ABI tag, as in `name[abi:cxx11]`, is not in the source, either.
 pub fn bare(name: &str) -> Option<String> {
-    rust(name).or_else(|| cpp(name, DemangleOptions::new().no_params().no_return_type()))
+    rust(name).or_else(|| cpp(name, DemangleOptions::new().no_params().no_return_type()).map(without_tags))
+}
+
+fn without_tags(mut source: String) -> String {
+    while let Some(start) = source.find("[abi:") {
+        let end = source[start..].find(']').map_or(source.len(), |length| start + length + 1);
+        source.replace_range(start..end, "");
+    }
+    source
+}
+
+/// Whether a function of C++ has to do with the newer `std::string` of libstdc++: in its parameters, or in its ABI tag.
+pub fn is_of_cxx11(name: &str) -> bool {
+    name.contains("__cxx11") || name.contains("B5cxx11")
 }
 
 /// The demangled name, or the name itself if it is a plain C name.
@@ -44,7 +57,9 @@ pub fn stem(name: &str) -> Option<&str> {
         let length = name[start..end].parse().unwrap_or(0);
         let word = name.get(end..end + length).filter(|_| length > 0 && length < name.len());
         at = word.map_or(end, |word| end + word.len());
-        best = word.filter(|w| !is_hash(w) && best.is_none_or(|best| w.len() > best.len())).or(best);
+        // An ABI tag stands behind a `B`.
+        let is_tag = name[..start].ends_with('B');
+        best = word.filter(|w| !is_tag && !is_hash(w) && best.is_none_or(|best| w.len() > best.len())).or(best);
         // The words of the parameters follow.
         if word.is_some() && !name.starts_with("_ZN") && !name.starts_with("_ZTIN") {
             break;
@@ -85,6 +100,7 @@ mod tests {
         assert_eq!(demangled("_ZN4core3fmt5write17h0123456789abcdefE").as_deref(), Some("core::fmt::write"));
         assert_eq!(demangled("_RNvC6_123foo3bar").as_deref(), Some("123foo::bar"));
         assert_eq!(demangled("malloc"), None);
+        assert_eq!(bare("_ZN3geo4nameB5cxx11Ei").as_deref(), Some("geo::name"));
     }
 
     #[test]
@@ -92,6 +108,7 @@ mod tests {
         assert_eq!(stem("_ZN3geo7surfaceERKNSt7__cxx1112basic_stringE"), Some("surface"));
         assert_eq!(stem("_Z4areaRK9Rectangle"), Some("area"));
         assert_eq!(stem("_ZN3geo4area17h0123456789abcdefE"), Some("area"));
+        assert_eq!(stem("_ZN3geo4nameB5cxx11Ei"), Some("name"));
         assert_eq!(stem("malloc"), None);
     }
 }

@@ -14,7 +14,7 @@ use super::machine::{Machine, Provider};
 use super::symtab::{Hidden, hidden};
 use crate::bytes::{path_of, shown as shown_name, shown_bytes};
 use crate::compare::file::ElfFile;
-use crate::demangle::{bare, demangled, is_rust, stem};
+use crate::demangle::{bare, demangled, is_of_cxx11, is_rust, stem};
 use crate::page::short;
 
 /// The symbols that each library exports.
@@ -144,6 +144,18 @@ pub fn find_nearest(missing: &mut [&mut Missing], exports: &Exports, known: &[&s
         missing.nearest = other_versions(&missing.name, exports);
     }
     libraries_that_define(missing, known, machine);
+    // The library that was meant is there, and was compiled with the other std::string: no other one is the cure.
+    let is_cpp = |missing: &&mut &mut Missing| {
+        missing.name.starts_with("_Z") && !missing.nearest.iter().any(|n| matches!(n, Nearest::OtherVersion { .. }))
+    };
+    for missing in missing.iter_mut().filter(is_cpp).take(COMPARED) {
+        let other_string = |nearest: &Nearest| match nearest {
+            Nearest::OtherParameters { name, .. } => is_of_cxx11(name) != is_of_cxx11(&missing.name),
+            _ => false,
+        };
+        let found = other_signatures(&missing.name, exports).into_iter().filter(other_string).collect::<Vec<_>>();
+        missing.nearest.splice(0..0, found);
+    }
     let without = |missing: &&mut &mut Missing| missing.nearest.is_empty() && !missing.is_of_a_runtime();
     if !missing.iter_mut().any(|missing| without(&missing)) {
         return;

@@ -9,7 +9,7 @@ use super::super::symtab::Hidden;
 use super::Maker;
 use super::shell::in_quotes;
 use crate::bytes::shown;
-use crate::demangle::demangled;
+use crate::demangle::{demangled, is_of_cxx11};
 
 /// At most so many cures for undefined symbols are told for one object.
 const MOST: usize = 5;
@@ -96,8 +96,7 @@ impl Nearest {
                 missing.shown()
             ),
             Nearest::OtherParameters { library, name: theirs, source } => {
-                let is_string = |mangled: &str| mangled.contains("__cxx11");
-                if is_string(theirs) == is_string(name) {
+                if is_of_cxx11(theirs) == is_of_cxx11(name) {
                     return format!(
                         "{library} has {source}: the same function with other parameters, so {user} was compiled with \
                          another header. Compile it with the one of the {library} that is installed."
