@@ -1458,3 +1458,91 @@ fn the_abi_tag_of_a_function_is_no_other_name() {
         assert!(cures.contains("std::string of libstdc++: compile both with the same"), "{cures}");
     }
 }
+
+#[test]
+fn of_several_files_of_a_name_the_one_is_taken_that_has_what_is_wanted() {
+    if !patchelf() {
+        return;
+    }
+    let script = "
+        mkdir aa lib; echo 'int a(void); int f(void) { return a(); }' > f.c
+        echo 'V1 { global: a; };' > v1; echo 'V2 { global: a; };' > v2";
+    let build = "cc -fPIC -shared -Wl,-soname,libchosen.so.1";
+    for (name, good, bad) in
+        [("by-version", "a.c -Wl,--version-script=v2", "a.c -Wl,--version-script=v1"), ("by-symbol", "a.c", "b.c")]
+    {
+        let script = format!(
+            "{script}\n{build} -o lib/libchosen.so.1 {good}\ncc -fPIC -shared -o f.so f.c lib/libchosen.so.1
+             {build} -o aa/libchosen.so.1 {bad}"
+        );
+        Case::new(name, &script).cure("./f.so");
+        // The same with files that have another name.
+        let script =
+            format!("{script}\nmv lib/libchosen.so.1 lib/libchosen.so.1.1; mv aa/libchosen.so.1 aa/libchosen.so.1.2");
+        Case::new(&format!("{name}-link"), &script).cure("./f.so");
+    }
+}
+
+#[test]
+fn a_file_of_the_name_that_cannot_be_used_is_told_and_no_command_leads_to_it() {
+    let script = "
+        mkdir lib; echo 'int a(void); int f(void) { return a(); }' > f.c
+        cc -fPIC -shared -Wl,-soname,librejected.so.1 -o lib/librejected.so.1 a.c; cp lib/librejected.so.1 keep
+        cc -fPIC -shared -o f.so f.c lib/librejected.so.1
+        cc -fPIC -shared -nostdlib -Wl,-soname,libc.musl-x86_64.so.1 -o libc.musl-x86_64.so.1 b.c
+        echo 'int main(void) { return 0; }' > m.c";
+    for (name, change, said, cure) in [
+        (
+            "machine",
+            "printf '\\267' | dd of=lib/librejected.so.1 bs=1 seek=18 conv=notrunc",
+            "was built for another processor (AARCH64, not X86_64)",
+            "Install the x86_64 build",
+        ),
+        (
+            "class",
+            "printf '\\001' | dd of=lib/librejected.so.1 bs=1 seek=4 conv=notrunc",
+            "is a 32-bit library",
+            "x86_64",
+        ),
+        (
+            "lfs",
+            "printf 'version https://git-lfs.github.com/spec/v1\\noid x\\n' > lib/librejected.so.1",
+            "it is a Git LFS pointer",
+            "git lfs pull",
+        ),
+        (
+            "musl",
+            "cc -fPIC -shared -nostdlib -Wl,--no-as-needed -o lib/librejected.so.1 a.c ./libc.musl-x86_64.so.1",
+            "was built for musl",
+            "for glibc",
+        ),
+        ("program", "cc -pie -fPIE -o lib/librejected.so.1 m.c", "is a program", "Install the package"),
+    ] {
+        let case = Case::new(&format!("rejected-{name}"), &format!("{script}\n{change}"));
+        let path = case.folder.join("f.so");
+        let value = json(&[path.to_str().unwrap()]);
+        let none = Value::Array(vec![]);
+        assert_eq!((&value["commands"], &value["environment"]), (&none, &none), "{value:#}");
+        let (text, _) = why(&path);
+        let words = flat(&text);
+        let there = format!("rejected-{name}/lib/librejected.so.1 is called so, but it");
+        assert!(words.contains(&there) && words.contains(said), "{text}");
+        assert!(cures_of(&value).contains(cure), "{value:#}");
+    }
+}
+
+#[test]
+fn the_newest_of_several_builds_is_linked() {
+    let script = "
+        mkdir s; cc -fPIC -shared -Wl,-soname,libnewest.so.1 -o s/libnewest.so.1.10 a.c
+        cc -fPIC -shared -Wl,-soname,libnewest.so.1 -o s/libnewest.so.1.9 a.c
+        echo 'int a(void); int f(void) { return a(); }' > f.c
+        cc -fPIC -shared -o s/f.so f.c s/libnewest.so.1.10 -Wl,-rpath,'$ORIGIN'";
+    let case = Case::new("newest", script);
+    let value = case.cure("s/f.so");
+    assert_eq!(
+        fs::read_link(case.folder.join("s/libnewest.so.1")).unwrap(),
+        Path::new("libnewest.so.1.10"),
+        "{value:#}"
+    );
+}

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use dlscope::elf::symbol::{Class, Want, Wanted};
 
+use super::candidates::{by_numbers, unfit};
 use super::graph::{Graph, Node};
 use super::likely::is_never_meant;
 use super::problem::libc_of;
@@ -115,7 +116,7 @@ impl Machine {
         self.folders.iter().map(|folder| folder.join(&name)).filter(|path| path.is_file()).collect()
     }
 
-    /// Files with the `DT_SONAME` `soname` and another name: the link of that name is missing.
+    /// Files with the `DT_SONAME` `soname` and another name: the link of that name is missing. The newest comes first.
     pub fn with_soname(&self, soname: &str) -> Vec<PathBuf> {
         let stem = soname.split(".so").next().unwrap_or(soname);
         let might = |path: &PathBuf| name_of(path) != soname && name_of(path).starts_with(stem);
@@ -123,7 +124,10 @@ impl Machine {
             // A link to the file is another name of it, not another file.
             !path.is_symlink() && ElfFile::open(path).is_some_and(|file| file.soname().as_deref() == Some(soname))
         };
-        self.files().filter(might).filter(is_it).collect()
+        let mut found: Vec<_> = self.files().filter(might).filter(is_it).collect();
+        found.retain(|path| unfit(path).is_none());
+        found.sort_by(|one, other| by_numbers(&name_of(other), &name_of(one)));
+        found
     }
 
     /// The libraries in folders that are not the system's, without those at `known` paths; at most 50, because each is
@@ -239,6 +243,14 @@ pub fn file_of_version(user: &Path, version: &str) -> Option<String> {
     let symbols = file.symbols()?;
     let need = symbols.versions.needs.iter().find(|need| need.name.text == version.as_bytes())?;
     Some(shown_bytes(need.file))
+}
+
+/// The versions that the file `user` needs of the library `library`.
+pub fn versions_wanted(user: &Path, library: &str) -> Vec<String> {
+    let file = ElfFile::open(user);
+    let symbols = file.as_ref().and_then(ElfFile::symbols);
+    let needs = symbols.iter().flat_map(|symbols| &symbols.versions.needs);
+    needs.filter(|need| shown_bytes(need.file) == library).map(|need| shown_bytes(need.name.text)).collect()
 }
 
 /// The symbols that the library at `path` needs in `version`.

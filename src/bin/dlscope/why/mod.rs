@@ -17,6 +17,7 @@ use crate::Failure;
 use crate::bytes::{name_of, shown};
 use crate::subject::{Format, SearchDirs, Target, print_json};
 
+mod candidates;
 mod content;
 mod cures;
 mod families;

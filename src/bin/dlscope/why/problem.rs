@@ -7,6 +7,7 @@ use dlscope::event::{Event, Kind, Rule, Stage, Tag};
 use dlscope::{ErrorKind, Refusal as Error};
 use serde::Serialize;
 
+use super::candidates::Rejected;
 use super::content::Content;
 use super::graph::Graph;
 use super::host::Host;
@@ -62,6 +63,8 @@ pub enum ProblemKind {
         searched: Vec<PathBuf>,
         /// Libraries with similar names.
         spelt_alike: Vec<String>,
+        /// Files of that name that no loader takes here, if there is no other.
+        rejected: Vec<Rejected>,
         /// Symbols that are undefined without the library.
         without_it: Vec<String>,
     },
@@ -186,6 +189,8 @@ pub enum Refusal {
     Program,
     /// It is a folder.
     Folder,
+    /// It was built for another C library.
+    OtherLibc(OtherLibc),
     /// Any other reason.
     Other(LoaderWords),
 }

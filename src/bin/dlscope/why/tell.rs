@@ -3,6 +3,7 @@
 use std::io;
 
 use super::Explanation;
+use super::candidates::Rejected;
 use super::cures::permission;
 use super::families::Family;
 use super::problem::{Obstacle, Problem, ProblemKind, SystemCause};
@@ -69,7 +70,7 @@ impl Writer<'_> {
     fn details(&mut self, problem: &Problem) {
         let whose = problem.whose();
         match &problem.kind {
-            ProblemKind::NotFound { library, lies_in, mistakes, without_it, obstacle, .. } => {
+            ProblemKind::NotFound { library, lies_in, mistakes, without_it, obstacle, rejected, .. } => {
                 if let Some(Obstacle::Forbidden { path, .. }) = obstacle {
                     self.page.gap();
                     self.page.paragraph(&format!("{}.", permission(path)), 2);
@@ -86,6 +87,13 @@ impl Writer<'_> {
                     let list = few(lies_in.iter().map(shown), 3);
                     let by = if short(self.asked) == whose { String::new() } else { format!(", which {whose} needs,") };
                     self.page.paragraph(&format!("{}{by} lies in {list}.", heading(short(library))), 2);
+                }
+                if !rejected.is_empty() {
+                    self.page.gap();
+                }
+                for Rejected { path, reason } in rejected.iter().take(3) {
+                    let text = format!("{} is called so, but it {}.", shown(path), reason.clause());
+                    self.page.paragraph(&text, 2);
                 }
                 for mistake in mistakes {
                     self.page.paragraph(&format!("{mistake}."), 2);

@@ -161,7 +161,8 @@ impl Problem {
 }
 
 impl Refusal {
-    fn clause(&self) -> String {
+    /// The reason, behind the name of the file.
+    pub fn clause(&self) -> String {
         match self {
             Refusal::Class32 => "is a 32-bit library, and this process is a 64-bit one".into(),
             Refusal::Machine(machine) => {
@@ -177,6 +178,7 @@ impl Refusal {
             Refusal::Short(length) => format!("is cut off or damaged: it ends after {}", count(*length, "byte")),
             Refusal::Program => "is a program, not a library".into(),
             Refusal::Folder => "is a folder".into(),
+            Refusal::OtherLibc(libc) => format!("was built for {}, and this process has glibc", libc.name()),
             Refusal::Other(told) => format!("cannot be used: {}", told.message),
         }
     }
@@ -193,6 +195,7 @@ impl Refusal {
             Refusal::Short(_) => "a header or table would lie behind its end".into(),
             Refusal::Program => "DF_1_PIE in its DT_FLAGS_1 says that it is a program".into(),
             Refusal::Folder => "a library is a file".into(),
+            Refusal::OtherLibc(libc) => format!("its DT_NEEDED or DT_SONAME names the C library of {}", libc.name()),
             Refusal::Other(told) => told.in_full(),
         }
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::super::machine::{is_in_ld_so_conf, name_of};
 use super::super::paths::from_origin;
-use super::super::problem::{Obstacle, Problem, ProblemKind};
+use super::super::problem::{Obstacle, Problem, ProblemKind, Refusal};
 use super::super::words::{folder, is_in};
 use super::Maker;
 use super::shell::{in_quotes, quoted};
@@ -22,6 +22,7 @@ impl Maker<'_> {
             spelt_alike,
             obstacle,
             searched,
+            rejected,
             ..
         } = &problem.kind
         else {
@@ -67,6 +68,14 @@ impl Maker<'_> {
         if let Some(path) = lies_in.first().or(unlinked) {
             let run = self.for_one_run().map_or(String::new(), |setting| format!(", or set {setting}"));
             return format!("{link} Ask for {}{run}.", shown(path)).trim_start().into();
+        }
+        if let Some(rejected) = rejected.first() {
+            let path = shown(self.from_here(&rejected.path));
+            return match &rejected.reason {
+                Refusal::Class32 | Refusal::Machine(_) => format!("Install the x86_64 build of {name}."),
+                Refusal::Program => format!("Install the package that has {name} (Debian: apt-file search {name})."),
+                reason => reason.cure(name, &path),
+            };
         }
         if let Some(path) = other_versions.first() {
             if shown(path).contains(&format!("{name}.")) {

@@ -45,6 +45,7 @@ impl Refusal {
             // Told with a command.
             Refusal::NoExec(_) => String::new(),
             Refusal::Program => "Run the program instead; a process cannot load a second program.".into(),
+            Refusal::OtherLibc(_) => format!("Install the build of {library} for glibc."),
             Refusal::Folder => format!("Name a file in the folder: {path}/lib….so."),
             Refusal::Other(told) => sentence(&told.advice),
         }

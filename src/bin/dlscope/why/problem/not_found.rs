@@ -2,14 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use dlscope::event::{Outcome, Tag};
+use dlscope::ErrorKind;
+use dlscope::event::{Event, Kind, Outcome, Tag};
 
-use super::super::graph::Attempt;
-use super::super::machine::DEFAULT_FOLDERS;
+use super::super::candidates::{Wants, reject};
+use super::super::graph::{Attempt, Node};
+use super::super::machine::{DEFAULT_FOLDERS, versions_wanted};
 use super::super::paths;
+use super::super::words::is_in;
 use super::{Evidence, Obstacle, ProblemKind};
 use crate::bytes::path_of;
-use crate::compare::file::ElfFile;
 use crate::page::short;
 
 impl Evidence<'_> {
@@ -28,7 +30,19 @@ impl Evidence<'_> {
         let mut other_names = self.machine.with_soname(name);
         other_names.sort_by_key(|path| !path.parent().is_some_and(|folder| searched.iter().any(|s| s == folder)));
         let mut lies_in = self.machine.files_named(name);
-        lies_in.retain(|path| ElfFile::open(path).is_some());
+        let mut rejected = reject(&mut lies_in);
+        if let Some(user) = user {
+            let wants = self.wants(user, library);
+            wants.sort(&mut lies_in);
+            // Those in the folders that are searched stay first.
+            let found = other_names.iter().take_while(|path| is_in(path, &searched)).count();
+            let (of_searched, others) = other_names.split_at_mut(found);
+            wants.sort(of_searched);
+            wants.sort(others);
+        }
+        if !lies_in.is_empty() || !other_names.is_empty() {
+            rejected.clear();
+        }
         let of_paths = user.filter(|_| !library.contains('/') && obstacle.is_none());
         let mut mistakes = of_paths.map_or(Vec::new(), |user| paths::mistakes(user, library, &lies_in, self.graph));
         let in_default = |path: &PathBuf| path.parent().is_some_and(is_default_folder);
@@ -57,8 +71,22 @@ impl Evidence<'_> {
             obstacle,
             searched,
             spelt_alike,
+            rejected,
             without_it: Vec::new(),
         }
+    }
+
+    /// What an object wants of a library that is missing.
+    fn wants(&self, user: &Node, library: &str) -> Wants<'_> {
+        let undefined = |event: &'_ &Event| event.object.as_ref() == Some(&user.tag);
+        let symbols = self.events.iter().filter(undefined).filter_map(|event| match &event.kind {
+            Kind::Fault { error } => match &error.kind {
+                ErrorKind::UndefinedSymbol { symbol, .. } => Some(symbol.as_str()),
+                _ => None,
+            },
+            _ => None,
+        });
+        Wants { versions: versions_wanted(&path_of(&user.tag.name), library), symbols: symbols.collect() }
     }
 }
 

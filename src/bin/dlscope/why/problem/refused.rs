@@ -1,5 +1,7 @@
 //! A file that is found and cannot be used.
 
+use std::path::Path;
+
 use dlscope::event::Tag;
 use dlscope::{ErrorKind, Refusal as Error};
 
@@ -23,7 +25,33 @@ impl Evidence<'_> {
             _ => short(self.asked),
         };
         let path = &path_of(&error.object);
-        let reason = match &error.kind {
+        let reason = Refusal::of(&error.kind, path);
+        ProblemKind::Unsuitable { library: library.into(), path: error.object.clone(), reason, without_it: Vec::new() }
+    }
+
+    /// The runtime of a sanitizer that this load would bring.
+    pub(super) fn late_runtime(&self) -> Option<Problem> {
+        const RUNTIMES: [(&str, &str); 2] = [("libasan.so", "address"), ("libhwasan.so", "hwaddress")];
+        let root = self.graph.root()?;
+        let of_node = |node: &Node| {
+            let (runtime, option) = RUNTIMES.into_iter().find(|(name, _)| node.tag.short().starts_with(name))?;
+            let library = node.tag.short().to_string();
+            let user =
+                self.graph.nodes.iter().find(|user| user.needs.iter().any(|need| need.name == library)).unwrap_or(root);
+            let cause = Some(SystemCause::LateRuntime { library, option, runtime });
+            Some(Problem {
+                object: user.tag.name.to_string(),
+                kind: ProblemKind::System { message: String::new(), cause },
+            })
+        };
+        self.graph.nodes.iter().filter(|node| !node.of_host).find_map(of_node)
+    }
+}
+
+impl Refusal {
+    /// The reason behind the loader's error about the file at `path`.
+    pub fn of(kind: &ErrorKind, path: &Path) -> Refusal {
+        match kind {
             ErrorKind::Unsuitable { field, .. } if field == "e_ident[EI_CLASS]" => Refusal::Class32,
             ErrorKind::Unsuitable { field, found, .. } if field == "e_machine" => Refusal::Machine(found.clone()),
             ErrorKind::Unsuitable { field, .. } if field == "DT_FLAGS_1" => Refusal::Program,
@@ -44,25 +72,6 @@ impl Evidence<'_> {
             }
             ErrorKind::System { errno: nix::errno::Errno::EISDIR, .. } => Refusal::Folder,
             kind => Refusal::Other(LoaderWords::of(kind)),
-        };
-        ProblemKind::Unsuitable { library: library.into(), path: error.object.clone(), reason, without_it: Vec::new() }
-    }
-
-    /// The runtime of a sanitizer that this load would bring.
-    pub(super) fn late_runtime(&self) -> Option<Problem> {
-        const RUNTIMES: [(&str, &str); 2] = [("libasan.so", "address"), ("libhwasan.so", "hwaddress")];
-        let root = self.graph.root()?;
-        let of_node = |node: &Node| {
-            let (runtime, option) = RUNTIMES.into_iter().find(|(name, _)| node.tag.short().starts_with(name))?;
-            let library = node.tag.short().to_string();
-            let user =
-                self.graph.nodes.iter().find(|user| user.needs.iter().any(|need| need.name == library)).unwrap_or(root);
-            let cause = Some(SystemCause::LateRuntime { library, option, runtime });
-            Some(Problem {
-                object: user.tag.name.to_string(),
-                kind: ProblemKind::System { message: String::new(), cause },
-            })
-        };
-        self.graph.nodes.iter().filter(|node| !node.of_host).find_map(of_node)
+        }
     }
 }
