@@ -1546,3 +1546,17 @@ fn the_newest_of_several_builds_is_linked() {
         "{value:#}"
     );
 }
+
+#[test]
+fn a_library_whose_soname_no_file_has_gets_a_link_when_it_is_to_be_needed() {
+    if !patchelf() {
+        return;
+    }
+    let script = "
+        mkdir lib; echo 'int only_linked(void) { return 1; }' > l.c
+        cc -fPIC -shared -Wl,-soname,libonlylinked.so.4 -o lib/libonlylinked.so l.c
+        echo 'int only_linked(void); int f(void) { return only_linked(); }' > f.c; cc -fPIC -shared -o f.so f.c";
+    let case = Case::new("provider-link", script);
+    case.cure("./f.so");
+    assert_eq!(fs::read_link(case.folder.join("lib/libonlylinked.so.4")).unwrap(), Path::new("libonlylinked.so"));
+}

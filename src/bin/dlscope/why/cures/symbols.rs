@@ -2,13 +2,13 @@
 
 use std::mem::discriminant;
 
-use super::super::machine::Provider;
+use super::super::machine::{Provider, name_of};
 use super::super::problem::Problem;
 use super::super::symbols::{Missing, Nearest};
 use super::super::symtab::Hidden;
 use super::Maker;
-use super::shell::in_quotes;
-use crate::bytes::shown;
+use super::shell::{in_quotes, quoted};
+use crate::bytes::{path_of, shown};
 use crate::demangle::{demangled, is_of_cxx11};
 
 /// At most so many cures for undefined symbols are told for one object.
@@ -53,7 +53,13 @@ impl Maker<'_> {
         let soname = &provider.soname;
         let add =
             self.command(format!("patchelf --add-needed {} {}", in_quotes(soname), self.file_of(&problem.object)));
-        let path = self.also_set_rpath(problem);
+        let mut path = self.also_set_rpath(problem);
+        // The loader looks for a file with the name of the soname.
+        let link = provider.path.with_file_name(path_of(soname));
+        if !soname.contains('/') && link != provider.path {
+            let made = format!("ln -sfn {} {}", quoted(&name_of(&provider.path)), self.quoted_path(&link));
+            path += &format!(" No file there has the name {soname}: {}.", self.command(made));
+        }
         format!(
             "{soname} defines {}, and {user} does not say that it needs {soname}: link {user} with {}, behind its own objects \
              on the command line. Without a new link: {add}.{path} (A plugin may get it from the program that loads it: --host PROGRAM.)",
