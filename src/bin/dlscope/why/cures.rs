@@ -163,12 +163,12 @@ impl<'m> Maker<'m> {
 
     /// A path for a command.
     fn quoted_path(&self, path: &Path) -> String {
-        quoted(&shown(self.from_here(path)))
+        quoted(&shown(self.as_seen_here(path)))
     }
 
     /// A path as this system names it. Absolute links on the way to a file of another system would lead out of that, so
     /// the path goes around them.
-    fn from_here(&self, path: &Path) -> PathBuf {
+    fn as_seen_here(&self, path: &Path) -> PathBuf {
         let Some(root) = self.root else { return path.into() };
         let inside = std::path::absolute(path).unwrap_or_else(|_| path.into());
         let parent = inside.parent().and_then(|parent| parent.canonicalize().ok());

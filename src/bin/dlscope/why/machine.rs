@@ -137,7 +137,7 @@ impl Machine {
         let own = self.files().filter(|path| !path.parent().is_some_and(is_of_the_system));
         let own = own.filter(|path| identity(path).is_some_and(|identity| seen.insert(identity)));
         let is_meant = |path: &PathBuf| {
-            !is_never_meant(&name_of(path)) && !ElfFile::open(path).is_some_and(|file| libc_of(&file).is_some())
+            !is_never_meant(&name_of(path)) && ElfFile::open(path).is_none_or(|file| libc_of(&file).is_none())
         };
         own.take(50).filter(is_meant).collect()
     }

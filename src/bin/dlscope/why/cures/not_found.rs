@@ -70,7 +70,7 @@ impl Maker<'_> {
             return format!("{link} Ask for {}{run}.", shown(path)).trim_start().into();
         }
         if let Some(rejected) = rejected.first() {
-            let path = shown(self.from_here(&rejected.path));
+            let path = shown(self.as_seen_here(&rejected.path));
             return match &rejected.reason {
                 Refusal::Class32 | Refusal::Machine(_) => format!("Install the x86_64 build of {name}."),
                 Refusal::Program => format!("Install the package that has {name} (Debian: apt-file search {name})."),

@@ -18,7 +18,7 @@ impl Maker<'_> {
                 )
             }
             Refusal::Content(content @ Content::FormerLink(to)) if path_of(path).with_file_name(to).is_file() => {
-                let path = shown(self.from_here(&path_of(path)));
+                let path = shown(self.as_seen_here(&path_of(path)));
                 self.command(format!("ln -sf '{to}' {path}"));
                 content.cure(library, &path)
             }
