@@ -1534,15 +1534,15 @@ fn a_file_of_the_name_that_cannot_be_used_is_told_and_no_command_leads_to_it() {
 #[test]
 fn the_newest_of_several_builds_is_linked() {
     let script = "
-        mkdir s; cc -fPIC -shared -Wl,-soname,libnewest.so.1 -o s/libnewest.so.1.10 a.c
+        mkdir s; cc -fPIC -shared -Wl,-soname,libnewest.so.1 -o s/libnewest.so.1.11 a.c; cp s/libnewest.so.1.11 s/libnewest.so.1.10
         cc -fPIC -shared -Wl,-soname,libnewest.so.1 -o s/libnewest.so.1.9 a.c
         echo 'int a(void); int f(void) { return a(); }' > f.c
-        cc -fPIC -shared -o s/f.so f.c s/libnewest.so.1.10 -Wl,-rpath,'$ORIGIN'";
+        cc -fPIC -shared -o s/f.so f.c s/libnewest.so.1.11 -Wl,-rpath,'$ORIGIN'";
     let case = Case::new("newest", script);
     let value = case.cure("s/f.so");
     assert_eq!(
         fs::read_link(case.folder.join("s/libnewest.so.1")).unwrap(),
-        Path::new("libnewest.so.1.10"),
+        Path::new("libnewest.so.1.11"),
         "{value:#}"
     );
 }
