@@ -45,6 +45,18 @@ fn walking_to_the_end_and_back_shows_every_screen_twice() {
 }
 
 #[test]
+fn a_slot_is_shown_with_the_line_of_c_and_the_call_that_use_it() {
+    let mut terminal = Terminal::start(&["step", "--fixture", "plt"], 120, 40);
+    terminal.wait_for("event 1 of ");
+    terminal.press("/JUMP_SLOT\r");
+    terminal.wait_for("call in positive (plt.c:18) → PLT entry 0x");
+    terminal.wait_for("plt.c:18  long positive(long number) { return labs(number); }");
+    terminal.press("q");
+    let (status, _, restored) = terminal.end();
+    assert!(status.success() && restored, "{status:?}, restored: {restored}");
+}
+
+#[test]
 fn a_key_explains_the_words_of_an_event() {
     let mut terminal = Terminal::start(&["step"], 100, 30);
     terminal.wait_for("event 1 of ");

@@ -15,6 +15,11 @@ const MOST: u64 = 64 << 20;
 /// So many places are named, the others counted.
 const NAMED: usize = 2;
 
+/// Whether code may read the slot of a relocation of this type: those of the GOT. Others lie in data.
+pub fn is_read_by_code(kind: &str) -> bool {
+    !["R_X86_64_RELATIVE", "R_X86_64_64"].contains(&kind)
+}
+
 /// The instructions of one library that use its slots.
 pub struct Uses {
     /// By the slot's `p_vaddr`: the instructions that read it, and their mnemonics.

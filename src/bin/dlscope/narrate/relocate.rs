@@ -8,7 +8,7 @@ use dlscope::event::{Binding, Candidate, Event, Kind, ProtectReason, Tag};
 use super::{Teller, lookup, tally};
 use crate::page::{Table, bad, count, dim, few, heading, shortened, symbol};
 use crate::story::Section;
-use crate::uses::Uses;
+use crate::uses::{Uses, is_read_by_code};
 use crate::words;
 
 /// One relocation, with the events that belong to it.
@@ -216,8 +216,7 @@ pub fn from_thread_pointer(offset: i64) -> String {
 
 /// The slots that code may read: those of the GOT.
 fn slots(fixes: &[Fix<'_>]) -> HashSet<u64> {
-    let of_got = |fix: &&Fix<'_>| !["R_X86_64_RELATIVE", "R_X86_64_64"].contains(&fix.kind());
-    fixes.iter().filter(of_got).filter_map(|fix| Some(fix.place()?.0)).collect()
+    fixes.iter().filter(|fix| is_read_by_code(fix.kind())).filter_map(|fix| Some(fix.place()?.0)).collect()
 }
 
 /// A relocation type without its prefix: `RELATIVE`.

@@ -130,7 +130,9 @@ impl Builder {
         if let Some(strace) = event.kind.strace() {
             rows.strace.insert(row, self.texts.add(&strace));
         }
-        let remarks: Vec<_> = (at..at + length).filter_map(|at| walk.remarks.get(&at)).flatten().collect();
+        let ways = walk.ways.get(&at).filter(|_| one).into_iter().flatten();
+        let remarks = (at..at + length).filter_map(|at| walk.remarks.get(&at)).flatten();
+        let remarks: Vec<_> = ways.chain(remarks).collect();
         if !remarks.is_empty() {
             rows.remarks.insert(row, remarks.into_iter().map(|remark| self.texts.add(remark)).collect());
         }

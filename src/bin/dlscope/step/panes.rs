@@ -15,6 +15,7 @@ pub fn what(scene: &Scene, event: &Event) -> Vec<Line<'static>> {
     lines.extend(scene.remarks.iter().map(|remark| Line::styled(format!("then {remark}"), GOOD)));
     lines.extend(record(scene));
     lines.extend(formula(scene));
+    lines.extend(scene.ways.iter().map(|way| Line::styled(format!("  {way}"), SYMBOL)));
     let EventWords { what, why, reference } = scene.words;
     lines.push(Line::from(format!("{what} {why}")));
     lines.push(Line::styled(reference.to_string(), QUIET));

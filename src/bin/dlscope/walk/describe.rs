@@ -45,6 +45,8 @@ pub struct Scene {
     pub trail: Vec<Trail>,
     /// What happened right after the event and is no event itself.
     pub remarks: Vec<String>,
+    /// The instructions that use the slot of a relocation.
+    pub ways: Vec<String>,
 }
 
 /// One line about a lookup.
@@ -80,6 +82,7 @@ impl Walk {
             window,
             trail: self.trail(at),
             remarks: self.remarks.get(&at).cloned().unwrap_or_default(),
+            ways: self.ways.get(&at).cloned().unwrap_or_default(),
         }
     }
 

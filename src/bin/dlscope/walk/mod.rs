@@ -3,12 +3,12 @@
 //! The command really loads the library, once, and records the events. [`Replay`] rebuilds the memory at every event,
 //! forwards and backwards, so a step back is exact.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::ops::Range;
 
 use dlscope::elf::addr::Addr;
-use dlscope::event::Event;
+use dlscope::event::{Event, Kind};
 use dlscope::replay::Replay;
 
 use crate::Failure;
@@ -16,7 +16,9 @@ use crate::atlas::Atlas;
 use crate::bytes::path_of;
 use crate::fixture_call::FixtureCall;
 use crate::page::short;
+use crate::story;
 use crate::subject::{Phase, Story, Subject, Target};
+use crate::uses::{Uses, is_read_by_code};
 
 mod describe;
 mod fields;
@@ -40,6 +42,28 @@ type Files = fn(&str) -> io::Result<Vec<u8>>;
 
 /// The memory of all objects, as [`Replay`] rebuilds it.
 pub type Memory = Replay<Files>;
+
+/// A library with more slots than this gets no [`Walk::ways`].
+const MOST_SLOTS: usize = 20_000;
+
+/// The ways from code to the slots of the opened library, by the events of their relocations.
+fn ways(events: &[Event]) -> HashMap<usize, Vec<String>> {
+    let Some(opened) = story::opened(events) else { return HashMap::new() };
+    let slot = |event: &Event| match &event.kind {
+        Kind::Relocation { kind, place, .. } if is_read_by_code(kind) => Some(place.0),
+        _ => None,
+    };
+    let all = events.iter().enumerate().filter(|(_, event)| event.object.as_ref() == Some(opened));
+    let slots: Vec<(usize, u64)> = all.filter_map(|(at, event)| Some((at, slot(event)?))).collect();
+    if slots.len() > MOST_SLOTS {
+        return HashMap::new();
+    }
+    let Some(uses) = Uses::of(&opened.name, &slots.iter().map(|&(_, slot)| slot).collect()) else {
+        return HashMap::new();
+    };
+    let way = |(at, slot)| Some((at, uses.way_to(slot))).filter(|(_, way)| !way.is_empty());
+    slots.into_iter().filter_map(way).collect()
+}
 
 /// A run that is recorded first, and shown when it is over.
 struct Recording<'r> {
@@ -84,6 +108,8 @@ pub struct Walk {
     pub atlas: Atlas,
     /// What happened after an event and is no event itself: results of calls, and what the library printed.
     pub remarks: BTreeMap<usize, Vec<String>>,
+    /// For relocations of the opened library: the instructions that use the slot.
+    pub ways: HashMap<usize, Vec<String>>,
     /// Why the load failed, if it did.
     pub error: Option<Failure>,
     replay: Memory,
@@ -112,7 +138,8 @@ impl Walk {
         let links = links::of(&events, &atlas);
         let title = short(&target.title()).to_string();
         let replay = Replay::new((|path| std::fs::read(path_of(path))) as Files);
-        let mut walk = Walk { title, events, links, atlas, remarks, error, replay, at: 0 };
+        let ways = ways(&events);
+        let mut walk = Walk { title, events, links, atlas, remarks, ways, error, replay, at: 0 };
         // Read every file now: a fixture's temporary folder will be deleted.
         walk.run_through().map_err(|problem| io::Error::other(problem.to_string()))?;
         Ok(walk)
