@@ -814,6 +814,25 @@ fn a_needed_name_with_a_slash_is_no_matter_of_search_paths() {
 }
 
 #[test]
+fn a_library_that_is_called_like_what_it_needs_is_told_from_it() {
+    if !patchelf() {
+        return;
+    }
+    let script = "
+        mkdir lib wrap; cc -fPIC -shared -Wl,-soname,libxq.so.1 -o lib/libxq.so.1 a.c
+        echo 'int a(void); int f(void) { return a(); }' > f.c; cc -fPIC -shared -o wrap/libxq.so.1 f.c lib/libxq.so.1";
+    let case = Case::new("same-name", script);
+    let value = case.cure("./wrap/libxq.so.1");
+    let summary = value["summary"].as_str().unwrap();
+    assert!(summary.starts_with("libxq.so.1 cannot be loaded: it needs libxq.so.1, which lies in "), "{summary}");
+    // The dependency is not found by its own rights: the one that is damaged is named.
+    let script = format!("{script}; patchelf --set-rpath '$ORIGIN/../lib' wrap/libxq.so.1; : > lib/libxq.so.1");
+    let value = Case::new("same-name-damaged", &script).why("./wrap/libxq.so.1");
+    let summary = value["summary"].as_str().unwrap();
+    assert!(summary.contains("libxq.so.1, which it needs, is an empty file"), "{summary}");
+}
+
+#[test]
 fn a_removed_dt_needed_is_added_again_with_a_path_to_it_if_there_is_none() {
     if !patchelf() {
         return;

@@ -33,15 +33,14 @@ pub struct Cures {
 /// What is known for all problems together: one command may have to mend several.
 struct Maker<'m> {
     problems: &'m [Problem],
-    asked: &'m str,
     nodes: Vec<&'m Node>,
     made: Cures,
 }
 
 impl Cures {
     /// The cures for these problems, in their order.
-    pub fn of<'n>(problems: &'n [Problem], asked: &'n str, nodes: impl Iterator<Item = &'n Node>) -> Cures {
-        let mut maker = Maker { problems, asked, nodes: nodes.collect(), made: Cures::default() };
+    pub fn of<'n>(problems: &'n [Problem], nodes: impl Iterator<Item = &'n Node>) -> Cures {
+        let mut maker = Maker { problems, nodes: nodes.collect(), made: Cures::default() };
         for problem in problems {
             let texts = match &problem.kind {
                 ProblemKind::Symbols { symbols, .. } => maker.symbol_cures(problem, symbols),
@@ -62,7 +61,9 @@ impl<'m> Maker<'m> {
         let user = problem.whose();
         match &problem.kind {
             ProblemKind::NotFound { .. } => self.not_found(problem),
-            ProblemKind::Unsuitable { library, path, reason, .. } => self.refused(reason, library, path),
+            ProblemKind::Unsuitable { library, is_asked, path, reason, .. } => {
+                self.refused(reason, (library, *is_asked), path)
+            }
             ProblemKind::Version { version, library, offered, lies_in, found_by, .. } => {
                 self.version(problem, (version, library), offered, lies_in, found_by.as_ref())
             }

@@ -117,6 +117,11 @@ impl Graph {
         self.nodes.first()
     }
 
+    /// The library that was opened, as the problems name it. `asked` is the name that the user gave.
+    pub fn label<'g>(&'g self, asked: &'g str) -> &'g str {
+        self.root().map_or(asked, |root| &root.tag.name)
+    }
+
     /// The object with this number.
     pub fn node(&self, id: u32) -> Option<&Node> {
         self.nodes.iter().find(|node| node.tag.id == id)

@@ -136,6 +136,13 @@ pub struct Explanation<'e> {
     graph: &'e Graph,
 }
 
+impl Explanation<'_> {
+    /// The library, as the problems name it.
+    fn root(&self) -> &str {
+        self.graph.label(self.library)
+    }
+}
+
 /// At most so many times the load is looked at again with folders in which something lies.
 const ROUNDS: usize = 5;
 
@@ -238,14 +245,20 @@ pub fn run(args: &Args) -> Result<bool, Failure> {
     }
     let loads = problems.is_empty();
     let later = later_problems(&search, &library, &graph, &host, &mut problems);
-    let cures = Cures::of(&problems, &library, graph.nodes.iter().chain(&later));
+    let cures = Cures::of(&problems, graph.nodes.iter().chain(&later));
     let by_system_alone = answer.is_some_and(|says| says.loads) && !by_dlscope;
     let adopted = graph.nodes.iter().filter(|node| node.of_host).count();
     let explanation = Explanation {
         library: &library,
         loads,
         by_dlscope,
-        summary: tell::summary(&library, &problems, (graph.nodes.len(), adopted), &surprises, by_system_alone),
+        summary: tell::summary(
+            (&library, graph.label(&library)),
+            &problems,
+            (graph.nodes.len(), adopted),
+            &surprises,
+            by_system_alone,
+        ),
         cures: cures.texts,
         commands: cures.commands,
         environment: cures.environment,

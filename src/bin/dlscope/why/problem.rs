@@ -36,6 +36,9 @@ pub enum ProblemKind {
     /// A library was not found.
     NotFound {
         library: String,
+        /// Whether it is the library that was asked for; otherwise the object needs it. Both may have one name.
+        #[serde(skip)]
+        is_asked: bool,
         /// The error of the kernel.
         errno: String,
         /// Files of that name in folders that the loader does not search.
@@ -65,7 +68,15 @@ pub enum ProblemKind {
         without_it: Vec<String>,
     },
     /// A file was found, and the loader refuses it.
-    Unsuitable { library: String, path: String, reason: Refusal, without_it: Vec<String> },
+    Unsuitable {
+        library: String,
+        /// Whether it is the library that was asked for; otherwise the object needs it.
+        #[serde(skip)]
+        is_asked: bool,
+        path: String,
+        reason: Refusal,
+        without_it: Vec<String>,
+    },
     /// A dependency does not define a version.
     Version {
         version: String,

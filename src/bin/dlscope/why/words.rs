@@ -17,16 +17,15 @@ impl Problem {
         short(&self.object)
     }
 
-    /// The problem in a clause behind "cannot be loaded:". `asked` is the library that was opened.
-    pub fn clause(&self, asked: &str) -> String {
-        let it = if self.whose() == short(asked) { "it".into() } else { format!("{}, which it needs,", self.whose()) };
+    /// The problem in a clause behind "cannot be loaded:". `root` is the library that was opened, as the problems name it.
+    pub fn clause(&self, root: &str) -> String {
+        let it = if self.object == root { "it".into() } else { format!("{}, which it needs,", self.whose()) };
         match &self.kind {
-            ProblemKind::NotFound { library, obstacle: Some(obstacle), .. } => {
-                let own = short(library) == short(asked);
-                let needs = if own { String::new() } else { format!("{it} needs {library}, and ") };
+            ProblemKind::NotFound { library, is_asked, obstacle: Some(obstacle), .. } => {
+                let needs = if *is_asked { String::new() } else { format!("{it} needs {library}, and ") };
                 format!("{needs}{}", obstacle.clause())
             }
-            ProblemKind::NotFound { library, errno, lies_in, .. } if short(library) == short(asked) => {
+            ProblemKind::NotFound { library, is_asked: true, errno, lies_in, .. } => {
                 match (errno.as_str(), lies_in.is_empty()) {
                     ("ENOENT" | "ENOTDIR", _) if library.contains('/') => "there is no such file".into(),
                     ("ENOENT" | "ENOTDIR", true) => "no file of that name is in any folder that is searched".into(),
@@ -63,8 +62,8 @@ impl Problem {
                 ("ENOENT" | "ENOTDIR", None) => format!("{it} needs {library}, which cannot be found"),
                 _ => format!("{it} needs {library}, which cannot be opened ({errno})"),
             },
-            ProblemKind::Unsuitable { library, reason, .. } => {
-                let who = if short(library) == short(asked) {
+            ProblemKind::Unsuitable { library, is_asked, reason, .. } => {
+                let who = if *is_asked {
                     "it".into()
                 } else if it == "it" {
                     format!("{library}, which it needs,")

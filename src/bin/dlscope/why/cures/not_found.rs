@@ -15,6 +15,7 @@ impl Maker<'_> {
     pub(super) fn not_found(&mut self, problem: &Problem) -> String {
         let ProblemKind::NotFound {
             library,
+            is_asked,
             lies_in,
             written,
             other_versions,
@@ -28,12 +29,11 @@ impl Maker<'_> {
             return String::new();
         };
         let name = short(library);
-        let for_itself = name == short(self.asked);
         if let Some(obstacle) = obstacle {
             return self.obstacle(obstacle, name, lies_in, other_names);
         }
         if library.contains('/') {
-            return match for_itself {
+            return match is_asked {
                 true => "A name with a '/' is a path and is opened as it is, from the current directory.".into(),
                 false => self.path_needed(problem, library, lies_in),
             };
@@ -56,7 +56,7 @@ impl Maker<'_> {
                 folder(path)
             );
         }
-        if let (false, Some(path), Some(written)) = (for_itself, lies_in.first().or(unlinked), written) {
+        if let (false, Some(path), Some(written)) = (*is_asked, lies_in.first().or(unlinked), written) {
             let relink = self.relink(problem, path, written);
             return if link.is_empty() { relink } else { format!("{link} {relink}") };
         }

@@ -5,10 +5,9 @@ use super::super::problem::Refusal;
 use super::shell::quoted;
 use super::{Maker, sentence};
 use crate::bytes::{path_of, shown};
-use crate::page::short;
 
 impl Maker<'_> {
-    pub(super) fn refused(&mut self, reason: &Refusal, library: &str, path: &str) -> String {
+    pub(super) fn refused(&mut self, reason: &Refusal, (library, is_asked): (&str, bool), path: &str) -> String {
         match reason {
             Refusal::NoExec(mount) => {
                 let mount = quoted(&shown(mount));
@@ -22,7 +21,7 @@ impl Maker<'_> {
                 self.command(format!("ln -sf '{to}' {path}"));
                 content.cure(library, path)
             }
-            Refusal::Folder if library != short(self.asked) => {
+            Refusal::Folder if !is_asked => {
                 format!(
                     "Take the folder {path} out of the way, or its parent out of the search path, and put the library there."
                 )

@@ -23,13 +23,14 @@ impl Maker<'_> {
             let new: Vec<String> = match &other.kind {
                 ProblemKind::NotFound {
                     library,
+                    is_asked: false,
                     obstacle: None,
                     written: Some(written),
                     searched,
                     other_names,
                     lies_in,
                     ..
-                } if !library.contains('/') && short(library) != short(self.asked) => {
+                } if !library.contains('/') => {
                     let is_linked = other_names.first().is_some_and(|path| is_in(path, searched));
                     if is_linked || (lies_in.is_empty() && other_names.is_empty()) {
                         vec![]

@@ -9,11 +9,12 @@ use super::super::machine::DEFAULT_FOLDERS;
 use super::super::paths;
 use super::{Evidence, Obstacle, ProblemKind};
 use crate::bytes::path_of;
-use crate::compare::file::ElfFile;
+use crate::compare::file::{ElfFile, identity};
 use crate::page::short;
 
 impl Evidence<'_> {
     pub(super) fn not_found(&self, user: Option<&Tag>, library: &str, errno: &str) -> ProblemKind {
+        let is_asked = user.is_none();
         let user = user.and_then(|tag| self.graph.node(tag.id));
         let name = short(library);
         let search = match user {
@@ -28,7 +29,10 @@ impl Evidence<'_> {
         let mut other_names = self.machine.with_soname(name);
         other_names.sort_by_key(|path| !path.parent().is_some_and(|folder| searched.iter().any(|s| s == folder)));
         let mut lies_in = self.machine.files_named(name);
-        lies_in.retain(|path| ElfFile::open(path).is_some());
+        // An object that is called like the library that it needs is not that library.
+        let own = user.and_then(|user| identity(&path_of(&user.tag.name)));
+        let is_other = |path: &PathBuf| own.is_none() || identity(path) != own;
+        lies_in.retain(|path| ElfFile::open(path).is_some() && is_other(path));
         let of_paths = user.filter(|_| !library.contains('/') && obstacle.is_none());
         let mut mistakes = of_paths.map_or(Vec::new(), |user| paths::mistakes(user, library, &lies_in, self.graph));
         let in_default = |path: &PathBuf| path.parent().is_some_and(is_default_folder);
@@ -48,6 +52,7 @@ impl Evidence<'_> {
         let (library, errno) = (library.into(), errno.into());
         ProblemKind::NotFound {
             library,
+            is_asked,
             errno,
             lies_in,
             mistakes,

@@ -45,7 +45,13 @@ impl Evidence<'_> {
             ErrorKind::System { errno: nix::errno::Errno::EISDIR, .. } => Refusal::Folder,
             kind => Refusal::Other(LoaderWords::of(kind)),
         };
-        ProblemKind::Unsuitable { library: library.into(), path: error.object.clone(), reason, without_it: Vec::new() }
+        ProblemKind::Unsuitable {
+            library: library.into(),
+            is_asked: user.is_none(),
+            path: error.object.clone(),
+            reason,
+            without_it: Vec::new(),
+        }
     }
 
     /// The runtime of a sanitizer that this load would bring.
