@@ -833,6 +833,34 @@ fn a_library_that_is_called_like_what_it_needs_is_told_from_it() {
 }
 
 #[test]
+fn a_dependency_that_no_dlopen_may_bring_is_the_culprit() {
+    let library = "
+        mkdir lib; cc -fPIC -shared -Wl,-soname,libxq.so -o lib/libxq.so a.c
+        echo 'int a(void); int f(void) { return a(); }' > f.c
+        cc -fPIC -shared -o u.so f.c lib/libxq.so -Wl,-rpath,'$ORIGIN/lib'; echo 'int main(void) { return 0; }' > m.c";
+    for (name, more) in
+        [("pie", "cc -pie -fPIE -o lib/libxq.so m.c"), ("static-pie", "cc -static-pie -fPIE -o lib/libxq.so m.c")]
+    {
+        let value = Case::new(&format!("unfit-{name}"), &format!("{library}\n{more}")).why("./u.so");
+        let summary = value["summary"].as_str().unwrap();
+        assert!(summary.starts_with("u.so cannot be loaded: libxq.so, which it needs, is a program"), "{summary}");
+        assert!(cures_of(&value).contains("Another file belongs there: /"), "{value:#}");
+        assert!(!cures_of(&value).contains("Run the program instead"), "{value:#}");
+    }
+    let script = format!("{library}\ncc -fPIC -shared -Wl,-soname,libxq.so,-z,nodlopen -o lib/libxq.so a.c");
+    let case = Case::new("unfit-nodlopen", &script);
+    for (file, who) in [("./u.so", "libxq.so, which it needs,"), ("lib/libxq.so", "it")] {
+        let value = case.cure(file);
+        let summary = value["summary"].as_str().unwrap();
+        assert!(
+            summary.contains(&format!("cannot be loaded: {who} must be there when the program starts")),
+            "{summary}"
+        );
+        assert!(!cures_of(&value).contains("policy"), "{value:#}");
+    }
+}
+
+#[test]
 fn a_removed_dt_needed_is_added_again_with_a_path_to_it_if_there_is_none() {
     if !patchelf() {
         return;

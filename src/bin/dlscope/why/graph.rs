@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use crate::bytes::path_of;
+use dlscope::elf::dynamic::DF_1_NOOPEN;
+use dlscope::elf::image::DF_1_PIE;
 use dlscope::event::{Arrival, Event, Kind, Outcome, Rule, Stage, Tag};
 use serde::Serialize;
 
@@ -32,6 +34,9 @@ pub struct Node {
     pub bind_now: bool,
     /// Whether the default folders are not searched for it (`DF_1_NODEFLIB`).
     pub no_default_dirs: bool,
+    /// Whether no `dlopen` may bring it into a process: it is a program (`DF_1_PIE`), or has `DF_1_NOOPEN`.
+    #[serde(skip)]
+    pub unfit: bool,
     /// Whether it has relocations that only Android's loader applies.
     pub android_relocations: bool,
     pub needs: Vec<Need>,
@@ -173,6 +178,7 @@ impl Graph {
             runpath: None,
             bind_now: false,
             no_default_dirs: false,
+            unfit: false,
             android_relocations: false,
             needs,
         });
@@ -192,6 +198,7 @@ impl Graph {
             "DT_FLAGS" => node.bind_now |= value & DF_BIND_NOW != 0,
             "DT_FLAGS_1" => {
                 node.bind_now |= value & dlscope::elf::dynamic::DF_1_NOW != 0;
+                node.unfit |= value & (DF_1_NOOPEN | DF_1_PIE) != 0;
                 node.no_default_dirs |= value & dlscope::elf::dynamic::DF_1_NODEFLIB != 0;
             }
             "DT_BIND_NOW" => node.bind_now = true,

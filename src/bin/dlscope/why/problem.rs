@@ -19,7 +19,9 @@ mod of_system;
 mod other_libc;
 mod refused;
 mod undefined;
+mod unfit;
 pub use of_system::of_system;
+use unfit::is_unfit;
 
 /// One thing that must be mended before the library loads.
 #[derive(Serialize)]
@@ -192,6 +194,8 @@ pub enum Refusal {
     Short(u64),
     /// It is a program.
     Program,
+    /// `dlopen` may not bring it into a process: `DF_1_NOOPEN`.
+    NoOpen,
     /// It is a folder.
     Folder,
     /// Any other reason.
@@ -313,6 +317,7 @@ impl Evidence<'_> {
             ErrorKind::StaticTls { asked, align, left, size, why } => {
                 ProblemKind::StaticTls { asked: *asked, align: *align, left: *left, size: *size, reason: why.clone() }
             }
+            kind if is_unfit(kind) => return Some(self.unfit(object, error)),
             _ if error.stage <= Stage::Needed => self.unsuitable(object, error, searched),
             ErrorKind::Malformed { field, found, .. } if field == "DT_VERNEED: vn_file" => {
                 let lies_in = self.machine.files_named(found);

@@ -145,7 +145,8 @@ impl<'t> Tree<'t> {
     fn version_problem(&self, by: &Node, need: &Need) -> Option<String> {
         let is_it = |problem: &&Problem| {
             *problem.object == *by.tag.name
-                && matches!(&problem.kind, ProblemKind::Version { library, .. } if *library == need.name)
+                && matches!(&problem.kind, ProblemKind::Version { library, .. } | ProblemKind::Unsuitable { library, .. }
+                        if *library == need.name)
         };
         self.problems.iter().find(is_it).map(Problem::mark)
     }

@@ -169,6 +169,7 @@ impl Refusal {
             ),
             Refusal::Short(length) => format!("is cut off or damaged: it ends after {}", count(*length, "byte")),
             Refusal::Program => "is a program, not a library".into(),
+            Refusal::NoOpen => "must be there when the program starts, and cannot be loaded later (DF_1_NOOPEN)".into(),
             Refusal::Folder => "is a folder".into(),
             Refusal::Other(told) => format!("cannot be used: {}", told.message),
         }
@@ -185,6 +186,9 @@ impl Refusal {
             Refusal::NoExec(_) => "mmap with PROT_EXEC fails there (mount(8), \"noexec\")".into(),
             Refusal::Short(_) => "a header or table would lie behind its end".into(),
             Refusal::Program => "DF_1_PIE in its DT_FLAGS_1 says that it is a program".into(),
+            Refusal::NoOpen => {
+                "DF_1_NOOPEN in its DT_FLAGS_1 says that dlopen shall refuse it (linked with -z nodlopen)".into()
+            }
             Refusal::Folder => "a library is a file".into(),
             Refusal::Other(told) => told.in_full(),
         }

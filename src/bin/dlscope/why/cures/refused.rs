@@ -26,6 +26,20 @@ impl Maker<'_> {
                     "Take the folder {path} out of the way, or its parent out of the search path, and put the library there."
                 )
             }
+            Refusal::Program if !is_asked => format!(
+                "Another file belongs there: {path} is a program. Install the package that has {library} again, or take \
+                 the program out of the way of the search."
+            ),
+            Refusal::NoOpen => {
+                let whole = std::path::absolute(path_of(path)).unwrap_or_else(|_| path_of(path));
+                let setting = format!("LD_PRELOAD={}", quoted(&shown(&whole)));
+                // The variable's value is a list.
+                let run = match setting.contains([' ', ':']) {
+                    true => String::new(),
+                    false => format!(" For one run: {}.", self.setting(setting)),
+                };
+                format!("Link the program with {library}, or link {library} anew without -z nodlopen.{run}")
+            }
             reason => reason.cure(library, path),
         }
     }
@@ -42,7 +56,7 @@ impl Refusal {
             Refusal::ObjectFile => format!("Link it: cc -shared -o {library} {path}, of objects compiled with -fPIC."),
             Refusal::Short(_) => format!("Write {path} once more: a copy or a download was broken off."),
             // Told with a command.
-            Refusal::NoExec(_) => String::new(),
+            Refusal::NoExec(_) | Refusal::NoOpen => String::new(),
             Refusal::Program => "Run the program instead; a process cannot load a second program.".into(),
             Refusal::Folder => format!("Name a file in the folder: {path}/lib….so."),
             Refusal::Other(told) => sentence(&told.advice),

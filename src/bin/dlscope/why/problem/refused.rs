@@ -26,7 +26,6 @@ impl Evidence<'_> {
         let reason = match &error.kind {
             ErrorKind::Unsuitable { field, .. } if field == "e_ident[EI_CLASS]" => Refusal::Class32,
             ErrorKind::Unsuitable { field, found, .. } if field == "e_machine" => Refusal::Machine(found.clone()),
-            ErrorKind::Unsuitable { field, .. } if field == "DT_FLAGS_1" => Refusal::Program,
             ErrorKind::Unsuitable { field, .. } if field == "e_ident magic" => Refusal::Content(Content::of(path)),
             ErrorKind::Unsuitable { field, found, .. } if field == "e_type" && found.starts_with("EXEC") => {
                 Refusal::Program
