@@ -861,6 +861,21 @@ fn a_dependency_that_no_dlopen_may_bring_is_the_culprit() {
 }
 
 #[test]
+fn an_object_that_inherits_a_dt_rpath_gets_none_that_ends_it() {
+    if !patchelf() {
+        return;
+    }
+    let script = "
+        mkdir lib deep; cc -fPIC -shared -Wl,-soname,libaq.so -o deep/libaq.so a.c
+        cc -fPIC -shared -Wl,-soname,libbq.so -o lib/libbq.so b.c
+        cc -fPIC -shared -Wl,-soname,libk.so -o lib/libk.so user.c deep/libaq.so lib/libbq.so
+        echo 'int f(void); int g(void) { return f(); }' > g.c
+        cc -fPIC -shared -o g.so g.c lib/libk.so -Wl,--disable-new-dtags,-rpath,'$ORIGIN/lib' -Wl,--allow-shlib-undefined";
+    let value = Case::new("inherits", script).cure("./g.so");
+    assert!(cures_of(&value).contains("-Wl,--disable-new-dtags,-rpath,'"), "{value:#}");
+}
+
+#[test]
 fn a_removed_dt_needed_is_added_again_with_a_path_to_it_if_there_is_none() {
     if !patchelf() {
         return;

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use dlscope::event::Rule;
+
 use super::super::graph::Node;
 use super::super::machine::{DEFAULT_FOLDERS, name_of};
 use super::super::paths::{from_origin, is_nonsense, separated};
@@ -87,13 +89,24 @@ impl Maker<'_> {
         if added.is_empty() || added.iter().any(|folder| folder.contains([':', '\''])) {
             return None;
         }
-        let is_rpath = node.runpath.is_none() && node.rpath.is_some();
+        let is_rpath = node.runpath.is_none() && (node.rpath.is_some() || self.inherits(node));
         let old = node.runpath.as_deref().or(node.rpath.as_deref()).unwrap_or_default();
         let mut elements = mended(old);
         elements.extend(added.into_iter().filter(|folder| !elements.contains(folder)).collect::<Vec<_>>());
         let force = if is_rpath { " --force-rpath" } else { "" };
         let list = in_quotes(&elements.join(":"));
         Some(format!("patchelf --set-rpath {list} {}{force}", file_of(&problem.object)))
+    }
+
+    /// Whether the object has no search path of its own, and finds something by another object's `DT_RPATH`. A
+    /// `DT_RUNPATH` of its own would end that.
+    fn inherits(&self, node: &Node) -> bool {
+        let by_rpath = |name: &str| {
+            let found = self.nodes.iter().find(|other| *other.tag.name == *name);
+            found.is_some_and(|other| matches!(other.found_by, Some(Rule::Rpath(_))))
+        };
+        let none = node.rpath.is_none() && node.runpath.is_none();
+        none && node.needs.iter().any(|need| need.object.as_ref().is_some_and(|object| by_rpath(&object.name)))
     }
 
     pub(super) fn also_set_rpath(&mut self, problem: &Problem) -> String {
@@ -151,11 +164,17 @@ impl Maker<'_> {
                 shown(path)
             );
         }
-        let mut text = format!("Link {user} with -Wl,-rpath,'{added}'");
+        let inherits = self.node(problem).is_some_and(|node| self.inherits(node));
+        let tag = if inherits { "--disable-new-dtags," } else { "" };
+        let mut text = format!("Link {user} with -Wl,{tag}-rpath,'{added}'");
         if let Some(command) = self.set_rpath(problem) {
             text += &format!(", or change the file: {}", self.command(command));
         }
         text += ".";
+        if inherits {
+            text +=
+                &format!(" (DT_RPATH, not DT_RUNPATH: {user} inherits another object's DT_RPATH, and that would end.)");
+        }
         match self.for_one_run() {
             Some(setting) => text += &format!(" For one run: {setting}."),
             // Without its link it is not found there, either.
