@@ -875,6 +875,76 @@ fn an_object_that_inherits_a_dt_rpath_gets_none_that_ends_it() {
     assert!(cures_of(&value).contains("-Wl,--disable-new-dtags,-rpath,'"), "{value:#}");
 }
 
+/// An older libz in the folder `old`, and f.so, which needs a newer version than it has.
+const OLDER: &str = "
+mkdir old; echo 'ZLIB_1.2.0 { global: inflateReset2; };' > map
+echo 'int inflateReset2(void) { return 1; } int b(void) { return 2; }' > z.c
+cc -w -fno-builtin -fPIC -shared -Wl,-soname,libz.so.1,--version-script=map -o old/libz.so.1 z.c
+echo 'int inflateReset2(void); int f(void) { return inflateReset2(); }' > f.c
+";
+
+#[test]
+fn an_older_library_that_comes_first_is_taken_out_of_the_way() {
+    let Some(newer) = library("libz.so.1") else { return };
+    let link = |flags: &str| format!("{OLDER} cc -fPIC -shared -o f.so f.c {newer} {flags}");
+    let case = Case::new("older-variable", &link(""));
+    let old = case.folder.join("old");
+    let output = dlscope(&["--format", "json", case.folder.join("f.so").to_str().unwrap()], |command| {
+        command.env("LD_LIBRARY_PATH", &old);
+    });
+    let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(value["loads"], false, "{value:#}");
+    assert!(cures_of(&value).contains("would be found without LD_LIBRARY_PATH"), "{value:#}");
+    let settings = value["environment"].as_array().unwrap();
+    assert_eq!(settings.len(), 2, "{value:#}");
+    for setting in settings {
+        let setting = setting.as_str().unwrap();
+        case.sh(&format!("export LD_LIBRARY_PATH={}; export {setting}; ./open ./f.so | grep '^loads$'", old.display()));
+    }
+    if !patchelf() {
+        return;
+    }
+    for (name, flags, rest) in [
+        ("rpath", "--disable-new-dtags,-rpath,'$ORIGIN/old:/opt/kept'", "(RPATH).*: \\[/opt/kept"),
+        ("runpath", "--enable-new-dtags,-rpath,'$ORIGIN/old:/opt/kept'", "(RUNPATH).*: \\[/opt/kept"),
+    ] {
+        let case = Case::new(&format!("older-{name}"), &link(&format!("-Wl,{flags}")));
+        let value = case.cure("./f.so");
+        assert!(
+            cures_of(&value).contains(&format!("would be found without the DT_{}", name.to_uppercase())),
+            "{value:#}"
+        );
+        case.sh(&format!("readelf -dW f.so | grep '{rest}'"));
+    }
+    let case = Case::new("older-alone", &link("-Wl,-rpath,'$ORIGIN/old'"));
+    case.cure("./f.so");
+    case.sh("! readelf -dW f.so | grep PATH");
+    // The path leads to another library, too, so it must stay.
+    let script = format!(
+        "{OLDER} cc -fPIC -shared -Wl,-soname,libbq.so -o old/libbq.so b.c
+         echo 'int inflateReset2(void), b(void); int f(void) {{ return inflateReset2() + b(); }}' > f.c
+         cc -fPIC -shared -o f.so f.c {newer} old/libbq.so -Wl,-rpath,'$ORIGIN/old'"
+    );
+    Case::new("older-shared", &script).cure("./f.so");
+}
+
+#[test]
+fn a_newer_library_comes_before_the_elements_of_a_dt_rpath_which_stay() {
+    if !patchelf() {
+        return;
+    }
+    let script = "
+        mkdir here new; echo 'V1 { global: a; };' > v1; echo 'V2 { global: a; };' > v2
+        cc -fPIC -shared -Wl,-soname,libaq.so,--version-script=v2 -o new/libaq.so a.c
+        cc -fPIC -shared -Wl,-soname,libaq.so,--version-script=v1 -o here/libaq.so a.c
+        cc -fPIC -shared -Wl,-soname,libbq.so -o here/libbq.so b.c
+        cc -fPIC -shared -o f.so user.c new/libaq.so here/libbq.so -Wl,--disable-new-dtags,-rpath,'$ORIGIN/here'";
+    let case = Case::new("version-rpath", script);
+    let value = case.cure("./f.so");
+    assert!(!cures_of(&value).contains("remove-rpath"), "{value:#}");
+    case.sh("readelf -dW f.so | grep -F '[$ORIGIN/new:$ORIGIN/here]'");
+}
+
 #[test]
 fn a_removed_dt_needed_is_added_again_with_a_path_to_it_if_there_is_none() {
     if !patchelf() {

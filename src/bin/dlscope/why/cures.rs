@@ -64,9 +64,7 @@ impl<'m> Maker<'m> {
             ProblemKind::Unsuitable { library, is_asked, path, reason, .. } => {
                 self.refused(reason, (library, *is_asked), path)
             }
-            ProblemKind::Version { version, library, offered, lies_in, found_by, .. } => {
-                self.version(problem, (version, library), offered, lies_in, found_by.as_ref())
-            }
+            ProblemKind::Version { .. } => self.version(problem),
             ProblemKind::Symbols { .. } => String::new(),
             // The runtimes of sanitizers are made for the start of a program.
             ProblemKind::StaticTls { .. } if user.starts_with("libtsan.so") => {

@@ -16,12 +16,10 @@ use crate::bytes::{path_of, shown};
 use crate::page::short;
 
 impl Maker<'_> {
-    /// The folders that are to be added to the search path of the object that has this problem, as they are written in
-    /// it: for all problems of that object.
-    pub(super) fn additions(&self, problem: &Problem) -> Vec<String> {
-        let Some(node) = self.node(problem) else { return Vec::new() };
+    /// The folders that are to be added to the search path of an object, as they are written in it: for all its problems.
+    pub(super) fn additions(&self, node: &Node) -> Vec<String> {
         let mut added = Vec::new();
-        for other in self.problems.iter().filter(|other| other.object == problem.object) {
+        for other in self.problems.iter().filter(|other| *other.object == *node.tag.name) {
             let new: Vec<String> = match &other.kind {
                 ProblemKind::NotFound {
                     library,
@@ -66,10 +64,8 @@ impl Maker<'_> {
     pub(super) fn is_searched(&self, node: &Node, path: &Path) -> bool {
         let Some(folder) = path.parent().and_then(|folder| folder.canonicalize().ok()) else { return false };
         let is_it = |dir: &str| path_of(dir).canonicalize().is_ok_and(|dir| dir == folder);
-        let origin = shown(node.origin());
         let lists = [&node.rpath, &node.runpath];
-        let own = lists.into_iter().flatten().flat_map(|list| list.split(':')).filter(|element| !element.is_empty());
-        let mut own = own.map(|element| element.replace("${ORIGIN}", "$ORIGIN").replace("$ORIGIN", &origin));
+        let mut own = lists.into_iter().flatten().flat_map(|list| list.split(':'));
         let by_environment = shown(std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default());
         let by_environment = by_environment.split([':', ';']).any(|dir| !dir.is_empty() && is_it(dir));
         let by_default = !node.no_default_dirs && DEFAULT_FOLDERS.iter().any(|dir| is_it(dir));
@@ -78,24 +74,34 @@ impl Maker<'_> {
             let wanted = [b"\0", path.as_os_str().as_encoded_bytes(), b"\0"].concat();
             cache.windows(wanted.len()).any(|window| window == wanted)
         };
-        own.any(|dir| is_it(&dir)) || by_environment || by_default || in_cache()
+        own.any(|element| names_folder(node, element, &folder)) || by_environment || by_default || in_cache()
     }
 
-    /// The command that adds folders to the search path of the object that has this problem. It keeps what is there and
-    /// is no mistake, and the kind of tag.
-    pub(super) fn set_rpath(&self, problem: &Problem) -> Option<String> {
-        let added = self.additions(problem);
-        let node = self.node(problem)?;
-        if added.is_empty() || added.iter().any(|folder| folder.contains([':', '\''])) {
-            return None;
-        }
+    /// The command that changes the search path of an object as its problems ask for. It keeps what is there and is no
+    /// mistake, and the kind of tag.
+    pub(super) fn set_rpath(&self, node: &Node) -> Option<String> {
+        let added = self.additions(node);
         let is_rpath = node.runpath.is_none() && (node.rpath.is_some() || self.inherits(node));
         let old = node.runpath.as_deref().or(node.rpath.as_deref()).unwrap_or_default();
-        let mut elements = mended(old);
-        elements.extend(added.into_iter().filter(|folder| !elements.contains(folder)).collect::<Vec<_>>());
+        let old = mended(old);
+        let mut elements = old.clone();
+        self.put_newer_first(node, &mut elements);
+        if added.is_empty() && elements == old {
+            return None;
+        }
+        let added: Vec<String> = added.into_iter().filter(|folder| !elements.contains(folder)).collect();
+        elements.extend(added);
+        let new = elements.iter().filter(|element| !old.contains(element));
+        if new.into_iter().any(|folder| folder.contains([':', '\''])) {
+            return None;
+        }
+        let file = file_of(&node.tag.name);
+        if elements.is_empty() {
+            return Some(format!("patchelf --remove-rpath {file}"));
+        }
         let force = if is_rpath { " --force-rpath" } else { "" };
         let list = in_quotes(&elements.join(":"));
-        Some(format!("patchelf --set-rpath {list} {}{force}", file_of(&problem.object)))
+        Some(format!("patchelf --set-rpath {list} {file}{force}"))
     }
 
     /// Whether the object has no search path of its own, and finds something by another object's `DT_RPATH`. A
@@ -110,7 +116,7 @@ impl Maker<'_> {
     }
 
     pub(super) fn also_set_rpath(&mut self, problem: &Problem) -> String {
-        let command = self.set_rpath(problem).map(|command| self.command(command));
+        let command = self.node(problem).and_then(|node| self.set_rpath(node)).map(|command| self.command(command));
         command.map_or(String::new(), |command| format!(" So that it is found: {command}."))
     }
 
@@ -156,7 +162,8 @@ impl Maker<'_> {
 
     pub(super) fn relink(&mut self, problem: &Problem, path: &Path, written: &str) -> String {
         let user = problem.whose();
-        let added = self.additions(problem);
+        let node = self.node(problem);
+        let added = node.map_or(Vec::new(), |node| self.additions(node));
         let added = if added.is_empty() { written.to_string() } else { added.join(":") };
         if added.contains('\'') || folder(path).contains(':') {
             return format!(
@@ -164,10 +171,10 @@ impl Maker<'_> {
                 shown(path)
             );
         }
-        let inherits = self.node(problem).is_some_and(|node| self.inherits(node));
+        let inherits = node.is_some_and(|node| self.inherits(node));
         let tag = if inherits { "--disable-new-dtags," } else { "" };
         let mut text = format!("Link {user} with -Wl,{tag}-rpath,'{added}'");
-        if let Some(command) = self.set_rpath(problem) {
+        if let Some(command) = node.and_then(|node| self.set_rpath(node)) {
             text += &format!(", or change the file: {}", self.command(command));
         }
         text += ".";
@@ -188,6 +195,12 @@ impl Maker<'_> {
         }
         text
     }
+}
+
+/// Whether an element of the search path of `node` means this folder.
+pub(super) fn names_folder(node: &Node, element: &str, folder: &Path) -> bool {
+    let dir = element.replace("${ORIGIN}", "$ORIGIN").replace("$ORIGIN", &shown(node.origin()));
+    !element.is_empty() && path_of(&dir).canonicalize().is_ok_and(|dir| dir == folder)
 }
 
 /// The elements of a search path, without those that cannot mean anything.
