@@ -946,6 +946,17 @@ fn a_newer_library_comes_before_the_elements_of_a_dt_rpath_which_stay() {
 }
 
 #[test]
+fn a_path_that_is_the_end_of_another_name_is_not_overwritten() {
+    let script = "
+        mkdir plugin; cc -fPIC -shared -Wl,-soname,libaq.so -o plugin/libaq.so a.c
+        echo 'int a(void); int plugin(void) { return a(); }' > p.c
+        cc -fPIC -shared -o f.so p.c plugin/libaq.so -Wl,-rpath,/opt/app/plugin";
+    let value = Case::new("shared-tail", script).cure("./f.so");
+    assert_eq!(value["commands"], serde_json::json!([]), "{value:#}");
+    assert!(cures_of(&value).contains("Link f.so with -Wl,-rpath,'$ORIGIN/plugin'"), "{value:#}");
+}
+
+#[test]
 fn a_removed_dt_needed_is_added_again_with_a_path_to_it_if_there_is_none() {
     if !patchelf() {
         return;

@@ -9,6 +9,7 @@ use super::super::machine::{DEFAULT_FOLDERS, name_of};
 use super::super::paths::{from_origin, is_nonsense, separated};
 use super::super::problem::{Problem, ProblemKind};
 use super::super::symbols::Nearest;
+use super::super::symtab::shares_its_path;
 use super::super::words::{folder, is_in};
 use super::Maker;
 use super::shell::{file_of, in_quotes, quoted};
@@ -95,6 +96,10 @@ impl Maker<'_> {
         if new.into_iter().any(|folder| folder.contains([':', '\''])) {
             return None;
         }
+        // It would destroy the name of a symbol, a library or a version.
+        if shares_its_path(&path_of(&node.tag.name)) {
+            return None;
+        }
         let file = file_of(&node.tag.name);
         if elements.is_empty() {
             return Some(format!("patchelf --remove-rpath {file}"));
@@ -178,6 +183,10 @@ impl Maker<'_> {
             text += &format!(", or change the file: {}", self.command(command));
         }
         text += ".";
+        if shares_its_path(&path_of(&problem.object)) {
+            text +=
+                " (Not by patchelf: the old path is the end of another name in the file, which that would overwrite.)";
+        }
         if inherits {
             text +=
                 &format!(" (DT_RPATH, not DT_RUNPATH: {user} inherits another object's DT_RPATH, and that would end.)");
