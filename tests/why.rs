@@ -957,6 +957,23 @@ fn a_path_that_is_the_end_of_another_name_is_not_overwritten() {
 }
 
 #[test]
+fn what_is_closed_or_leads_back_is_named_behind_links_too() {
+    let library = "
+        mkdir lib; cc -fPIC -shared -Wl,-soname,libxq.so.1 -o lib/libxq.so.1 a.c
+        echo 'int a(void); int f(void) { return a(); }' > f.c
+        cc -fPIC -shared -o u.so f.c lib/libxq.so.1 -Wl,-rpath,'$ORIGIN/lib'";
+    let moved =
+        "mkdir far; mv lib/libxq.so.1 far; ln -s ../far/libxq.so.1 lib/libxq.so.1; chmod -R a+rX .; chmod 0 far";
+    let value = Case::as_nobody(&format!("{library}\n{moved}")).cure("./u.so");
+    let summary = value["summary"].as_str().unwrap();
+    assert!(summary.contains("no permission to enter the folder") && summary.contains("/far (EACCES)"), "{summary}");
+    let case = Case::new("loop-folder", &format!("{library}\nmv lib lib2; ln -s lib lib"));
+    let value = case.cure("./u.so");
+    let summary = value["summary"].as_str().unwrap();
+    assert!(summary.contains("/lib is a symbolic link that leads back to itself"), "{summary}");
+}
+
+#[test]
 fn a_removed_dt_needed_is_added_again_with_a_path_to_it_if_there_is_none() {
     if !patchelf() {
         return;

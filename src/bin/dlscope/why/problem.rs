@@ -20,6 +20,7 @@ mod other_libc;
 mod refused;
 mod undefined;
 mod unfit;
+mod way;
 pub use of_system::of_system;
 use unfit::is_unfit;
 
@@ -143,6 +144,8 @@ pub enum Obstacle {
     Loop {
         #[serde(serialize_with = "shown_path")]
         link: PathBuf,
+        /// Whether the link stands for the folder of the file.
+        is_folder: bool,
     },
     /// The file, or a folder on the way to it, is forbidden to this user.
     Forbidden {

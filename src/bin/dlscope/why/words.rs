@@ -235,7 +235,7 @@ impl Obstacle {
             Obstacle::Dangling { link, to } => {
                 format!("{} is a symbolic link to {}, which is not there", shown(link), shown(to))
             }
-            Obstacle::Loop { link } => {
+            Obstacle::Loop { link, .. } => {
                 format!("{} is a symbolic link that leads back to itself (ELOOP)", shown(link))
             }
             Obstacle::Forbidden { path, is_folder: false } => {

@@ -97,7 +97,17 @@ impl Maker<'_> {
         other_names: &[PathBuf],
     ) -> String {
         match obstacle {
-            Obstacle::Dangling { link, .. } | Obstacle::Loop { link } => {
+            Obstacle::Loop { link, is_folder: true } => match lies_in.first().and_then(|path| path.parent()) {
+                Some(folder) => {
+                    let to = if folder.parent() == link.parent() { name_of(folder) } else { shown(folder) };
+                    let link = quoted(&shown(link));
+                    format!("Make the link anew: {}.", self.command(format!("ln -sfn {} {link}", quoted(&to))))
+                }
+                None => {
+                    format!("Make {} a link to the folder in which {name} lies, or that folder itself.", shown(link))
+                }
+            },
+            Obstacle::Dangling { link, .. } | Obstacle::Loop { link, .. } => {
                 let parent = link.parent().and_then(|parent| parent.canonicalize().ok()).unwrap_or_default();
                 let beside = other_names.iter().find(|path| path.parent() == Some(&parent));
                 let to = match beside {

@@ -7,6 +7,7 @@ use dlscope::event::{Outcome, Tag};
 use super::super::graph::Attempt;
 use super::super::machine::DEFAULT_FOLDERS;
 use super::super::paths;
+use super::way::{End, follow};
 use super::{Evidence, Obstacle, ProblemKind};
 use crate::bytes::path_of;
 use crate::compare::file::{ElfFile, identity};
@@ -76,18 +77,16 @@ fn obstacle(attempt: &Attempt) -> Option<Obstacle> {
             let to = std::fs::read_link(&path).ok()?;
             Some(Obstacle::Dangling { link: path, to })
         }
-        "ELOOP" => Some(Obstacle::Loop { link: path }),
-        "EACCES" => {
-            use nix::unistd::{AccessFlags, access};
-            let whole = std::path::absolute(&path).unwrap_or(path);
-            // What is behind a link is what counts.
-            let whole = whole.canonicalize().unwrap_or(whole);
-            let mut folders: Vec<&Path> = whole.ancestors().skip(1).collect();
-            folders.reverse();
-            let closed = folders.into_iter().find(|folder| access(*folder, AccessFlags::X_OK).is_err());
-            let (path, is_folder) = closed.map_or((whole.as_path(), false), |folder| (folder, true));
-            Some(Obstacle::Forbidden { path: path.into(), is_folder })
+        "ELOOP" => {
+            let End::Loop(link) = follow(&path) else { return Some(Obstacle::Other { path, errno: errno.clone() }) };
+            let is_folder = path.parent().is_some_and(|folder| folder.file_name() == link.file_name());
+            Some(Obstacle::Loop { link, is_folder })
         }
+        "EACCES" => match follow(&path) {
+            End::Closed(path) => Some(Obstacle::Forbidden { path, is_folder: true }),
+            End::File(path) => Some(Obstacle::Forbidden { path, is_folder: false }),
+            End::Loop(_) => Some(Obstacle::Other { path, errno: errno.clone() }),
+        },
         _ => Some(Obstacle::Other { path, errno: errno.clone() }),
     }
 }
