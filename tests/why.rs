@@ -974,6 +974,23 @@ fn what_is_closed_or_leads_back_is_named_behind_links_too() {
 }
 
 #[test]
+fn a_file_that_broke_off_and_was_filled_with_zeros_is_damaged() {
+    let script = "
+        mkdir lib; cc -fPIC -shared -Wl,-soname,libxq.so -o lib/libxq.so a.c
+        echo 'int a(void); int f(void) { return a(); }' > f.c
+        cc -fPIC -shared -o u.so f.c lib/libxq.so -Wl,-rpath,'$ORIGIN/lib'
+        size=$(stat -c %s lib/libxq.so); truncate -s 4096 lib/libxq.so; truncate -s $size lib/libxq.so";
+    let case = Case::new("zero-tail", script);
+    for (file, who) in [("./u.so", "libxq.so, which it needs,"), ("lib/libxq.so", "it")] {
+        let value = case.why(file);
+        let summary = value["summary"].as_str().unwrap();
+        assert!(summary.contains(&format!("cannot be loaded: {who} is damaged")), "{summary}");
+        assert_eq!(value["problems"].as_array().unwrap().len(), 1, "{value:#}");
+        assert!(cures_of(&value).contains("a download was broken off"), "{value:#}");
+    }
+}
+
+#[test]
 fn a_removed_dt_needed_is_added_again_with_a_path_to_it_if_there_is_none() {
     if !patchelf() {
         return;

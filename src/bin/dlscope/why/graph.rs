@@ -37,6 +37,11 @@ pub struct Node {
     /// Whether no `dlopen` may bring it into a process: it is a program (`DF_1_PIE`), or has `DF_1_NOOPEN`.
     #[serde(skip)]
     pub unfit: bool,
+    /// How many entries its dynamic section has, and whether `DT_SYMTAB` is one of them.
+    #[serde(skip)]
+    pub entries: usize,
+    #[serde(skip)]
+    pub has_symbols: bool,
     /// Whether it has relocations that only Android's loader applies.
     pub android_relocations: bool,
     pub needs: Vec<Need>,
@@ -179,6 +184,8 @@ impl Graph {
             bind_now: false,
             no_default_dirs: false,
             unfit: false,
+            entries: 0,
+            has_symbols: false,
             android_relocations: false,
             needs,
         });
@@ -192,7 +199,9 @@ impl Graph {
     fn entry(&mut self, of_whom: Option<&Tag>, tag: &str, value: u64, text: Option<&String>) {
         const DF_BIND_NOW: u64 = 8;
         let Some(node) = self.of_tag(of_whom) else { return };
+        node.entries += usize::from(tag != "DT_NULL");
         match tag {
+            "DT_SYMTAB" => node.has_symbols = true,
             "DT_RPATH" => node.rpath = text.cloned(),
             "DT_RUNPATH" => node.runpath = text.cloned(),
             "DT_FLAGS" => node.bind_now |= value & DF_BIND_NOW != 0,

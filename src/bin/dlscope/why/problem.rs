@@ -195,6 +195,8 @@ pub enum Refusal {
     NoExec(#[serde(serialize_with = "shown_path")] PathBuf),
     /// It ends before its program headers.
     Short(u64),
+    /// Its dynamic section has no `DT_SYMTAB`: how many entries it has.
+    NoSymbols(usize),
     /// It is a program.
     Program,
     /// `dlopen` may not bring it into a process: `DF_1_NOOPEN`.
@@ -296,6 +298,7 @@ pub fn all(evidence: &Evidence<'_>) -> Vec<Problem> {
         }
         problems.push(Problem { object: node.tag.name.to_string(), kind: ProblemKind::AndroidRelocations });
     }
+    evidence.damaged(&mut problems);
     problems.extend(evidence.late_runtime());
     evidence.other_libc(&mut problems);
     evidence.symbols(&undefined, &mut problems);

@@ -168,6 +168,8 @@ impl Refusal {
                 shown(mount)
             ),
             Refusal::Short(length) => format!("is cut off or damaged: it ends after {}", count(*length, "byte")),
+            Refusal::NoSymbols(0) => "is damaged: where its dynamic section should be, there are only zeros".into(),
+            Refusal::NoSymbols(_) => "is damaged: its dynamic section names no table of symbols".into(),
             Refusal::Program => "is a program, not a library".into(),
             Refusal::NoOpen => "must be there when the program starts, and cannot be loaded later (DF_1_NOOPEN)".into(),
             Refusal::Folder => "is a folder".into(),
@@ -184,6 +186,7 @@ impl Refusal {
             Refusal::Content(_) => "it does not begin with 7f 45 4c 46 (\\x7fELF)".into(),
             Refusal::ObjectFile => "its e_type is ET_REL, not ET_DYN (gABI, \"ELF Header\")".into(),
             Refusal::NoExec(_) => "mmap with PROT_EXEC fails there (mount(8), \"noexec\")".into(),
+            Refusal::NoSymbols(_) => "its PT_DYNAMIC has no DT_SYMTAB, which every library must have".into(),
             Refusal::Short(_) => "a header or table would lie behind its end".into(),
             Refusal::Program => "DF_1_PIE in its DT_FLAGS_1 says that it is a program".into(),
             Refusal::NoOpen => {

@@ -54,7 +54,9 @@ impl Refusal {
             ),
             Refusal::Content(content) => content.cure(library, path),
             Refusal::ObjectFile => format!("Link it: cc -shared -o {library} {path}, of objects compiled with -fPIC."),
-            Refusal::Short(_) => format!("Write {path} once more: a copy or a download was broken off."),
+            Refusal::Short(_) | Refusal::NoSymbols(_) => {
+                format!("Write {path} once more: a copy or a download was broken off.")
+            }
             // Told with a command.
             Refusal::NoExec(_) | Refusal::NoOpen => String::new(),
             Refusal::Program => "Run the program instead; a process cannot load a second program.".into(),
