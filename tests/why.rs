@@ -991,6 +991,22 @@ fn a_file_that_broke_off_and_was_filled_with_zeros_is_damaged() {
 }
 
 #[test]
+fn a_dependency_that_is_a_named_pipe_is_not_waited_for() {
+    let script = "
+        mkdir lib; cc -fPIC -shared -Wl,-soname,libxq.so -o lib/libxq.so a.c
+        echo 'int a(void); int f(void) { return a(); }' > f.c
+        cc -fPIC -shared -o u.so f.c lib/libxq.so -Wl,-rpath,'$ORIGIN/lib'; rm lib/libxq.so; mkfifo lib/libxq.so";
+    let case = Case::new("pipe", script);
+    let mut command = Command::new("timeout");
+    command.args(["20", env!("CARGO_BIN_EXE_dlscope"), "why", "--format", "json", "./u.so"]);
+    let output = command.current_dir(&case.folder).env_remove("LD_LIBRARY_PATH").output().unwrap();
+    let value: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
+    let summary = value["summary"].as_str().unwrap();
+    assert_eq!(summary, "u.so cannot be loaded: libxq.so, which it needs, is a named pipe, and no file.", "{value:#}");
+    assert_eq!(value["system"], Value::Null);
+}
+
+#[test]
 fn a_removed_dt_needed_is_added_again_with_a_path_to_it_if_there_is_none() {
     if !patchelf() {
         return;

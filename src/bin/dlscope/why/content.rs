@@ -55,6 +55,9 @@ const MAGIC: [(&[u8], Content); 16] = [
 impl Content {
     /// Looks at a file.
     pub fn of(path: &Path) -> Content {
+        if !path.is_file() {
+            return Content::Unknown;
+        }
         fs::read(path).map_or(Content::Unknown, |bytes| Content::of_bytes(&bytes))
     }
 

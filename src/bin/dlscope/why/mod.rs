@@ -209,6 +209,7 @@ pub fn run(args: &Args) -> Result<bool, Failure> {
     let watcher = Arc::new(Watcher::default());
     let inspection = search.loader().probe(watcher.clone()).inspect(&name);
     let events = watcher.take();
+    let pipes = watcher.pipes();
     let exports = Exports::of(&inspection);
     let graph = Graph::of(&events);
     let by_dlscope = inspection.faults().is_empty();
@@ -217,6 +218,7 @@ pub fn run(args: &Args) -> Result<bool, Failure> {
         (_, _, Some(root)) => (None, Some(format!("it would have to be asked in {}", shown(root)))),
         // Only that program could ask.
         (_, Some(program), _) => (None, Some(format!("it would have to be asked in {}", shown(program)))),
+        _ if !pipes.is_empty() => (None, Some(format!("it would wait for the other end of {}", shown(&pipes[0])))),
         _ => match system::ask(&name, &args.search.dirs) {
             Ok(says) => (Some(says), None),
             Err(error) => (None, Some(error.to_string())),

@@ -203,6 +203,8 @@ pub enum Refusal {
     NoOpen,
     /// It is a folder.
     Folder,
+    /// It is a named pipe, a socket or a device.
+    Special(&'static str),
     /// Any other reason.
     Other(LoaderWords),
 }

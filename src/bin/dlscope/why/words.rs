@@ -173,6 +173,7 @@ impl Refusal {
             Refusal::Program => "is a program, not a library".into(),
             Refusal::NoOpen => "must be there when the program starts, and cannot be loaded later (DF_1_NOOPEN)".into(),
             Refusal::Folder => "is a folder".into(),
+            Refusal::Special(what) => format!("is {what}, and no file"),
             Refusal::Other(told) => format!("cannot be used: {}", told.message),
         }
     }
@@ -192,7 +193,7 @@ impl Refusal {
             Refusal::NoOpen => {
                 "DF_1_NOOPEN in its DT_FLAGS_1 says that dlopen shall refuse it (linked with -z nodlopen)".into()
             }
-            Refusal::Folder => "a library is a file".into(),
+            Refusal::Folder | Refusal::Special(_) => "a library is a file".into(),
             Refusal::Other(told) => told.in_full(),
         }
     }

@@ -60,6 +60,7 @@ impl Refusal {
             // Told with a command.
             Refusal::NoExec(_) | Refusal::NoOpen => String::new(),
             Refusal::Program => "Run the program instead; a process cannot load a second program.".into(),
+            Refusal::Special(what) => format!("Take {path}, {what}, out of the way, and put the library there."),
             Refusal::Folder => format!("Name a file in the folder: {path}/lib….so."),
             Refusal::Other(told) => sentence(&told.advice),
         }

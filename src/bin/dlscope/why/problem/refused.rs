@@ -1,5 +1,8 @@
 //! A file that is found and cannot be used.
 
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
 use dlscope::event::Tag;
 use dlscope::{ErrorKind, Refusal as Error};
 
@@ -24,6 +27,7 @@ impl Evidence<'_> {
         };
         let path = &path_of(&error.object);
         let reason = match &error.kind {
+            _ if let Some(special) = special(path) => Refusal::Special(special),
             ErrorKind::Unsuitable { field, .. } if field == "e_ident[EI_CLASS]" => Refusal::Class32,
             ErrorKind::Unsuitable { field, found, .. } if field == "e_machine" => Refusal::Machine(found.clone()),
             ErrorKind::Unsuitable { field, .. } if field == "e_ident magic" => Refusal::Content(Content::of(path)),
@@ -70,4 +74,15 @@ impl Evidence<'_> {
         };
         self.graph.nodes.iter().filter(|node| !node.of_host).find_map(of_node)
     }
+}
+
+/// What a path is that is neither a file nor a folder.
+fn special(path: &Path) -> Option<&'static str> {
+    let kind = path.metadata().ok()?.file_type();
+    let kinds = [
+        (kind.is_fifo(), "a named pipe"),
+        (kind.is_socket(), "a socket"),
+        (kind.is_char_device() || kind.is_block_device(), "a device"),
+    ];
+    kinds.into_iter().find(|(is_it, _)| *is_it).map(|(_, name)| name)
 }
