@@ -1007,6 +1007,29 @@ fn a_dependency_that_is_a_named_pipe_is_not_waited_for() {
 }
 
 #[test]
+fn a_folder_of_ld_so_conf_without_ldconfig_is_told() {
+    let script = "
+        mkdir -p far/away/opt conf; cc -fPIC -shared -Wl,-soname,libconfq.so -o far/away/opt/libconfq.so a.c
+        echo 'int a(void); int f(void) { return a(); }' > f.c; cc -fPIC -shared -o u.so f.c far/away/opt/libconfq.so
+        cp -r /etc/ld.so.conf.d/. conf; echo \"$PWD/far/away/opt\" > conf/zz.conf";
+    let case = Case::new("ld-so-conf", script);
+    // A mount namespace of its own; who is not root needs a user namespace, too.
+    let script =
+        format!("mount --bind conf /etc/ld.so.conf.d && {} why --format json ./u.so", env!("CARGO_BIN_EXE_dlscope"));
+    let ways = ["-m", "-rm"].map(|flags| {
+        let mut command = Command::new("unshare");
+        command.args([flags, "sh", "-c", &script]).current_dir(&case.folder).env_remove("LD_LIBRARY_PATH").output()
+    });
+    let said = ways.iter().flatten().find_map(|output| serde_json::from_slice::<Value>(&output.stdout).ok());
+    let Some(value) = said else {
+        assert!(env::var_os("CI").is_none(), "no folder can be mounted here: {ways:?}");
+        eprintln!("skipped: no folder can be mounted here");
+        return;
+    };
+    assert!(cures_of(&value).starts_with("Run ldconfig (as root): /"), "{value:#}");
+}
+
+#[test]
 fn a_removed_dt_needed_is_added_again_with_a_path_to_it_if_there_is_none() {
     if !patchelf() {
         return;

@@ -65,6 +65,7 @@ impl Machine {
         for folder in DEFAULT_FOLDERS.iter().chain(&["/usr/local/lib"]) {
             machine.add(Path::new(folder));
         }
+        ld_so_conf().iter().for_each(|folder| machine.add(folder));
         // What a DT_NEEDED with a '/' names may lie at the same place below another folder.
         let slashed = graph.searches().filter(|search| search.name.contains('/'));
         let below: Vec<PathBuf> = slashed
@@ -204,11 +205,19 @@ impl Machine {
 
 /// Whether `ldconfig` looks into this folder: then the loader finds what lies there once `ldconfig` has run.
 pub fn is_in_ld_so_conf(folder: &Path) -> bool {
+    ld_so_conf().iter().any(|known| known.canonicalize().is_ok_and(|known| known == folder))
+}
+
+/// The folders into which `ldconfig` looks beside the default ones: those of /etc/ld.so.conf and of /etc/ld.so.conf.d.
+fn ld_so_conf() -> Vec<PathBuf> {
     let mut files = vec![PathBuf::from("/etc/ld.so.conf")];
     files.extend(fs::read_dir("/etc/ld.so.conf.d").into_iter().flatten().flatten().map(|entry| entry.path()));
-    let texts = files.iter().filter_map(|file| fs::read_to_string(file).ok());
-    let is_it = |line: &str| Path::new(line.trim()).canonicalize().is_ok_and(|known| known == folder);
-    texts.into_iter().any(|text| text.lines().any(|line| line.starts_with('/') && is_it(line)))
+    let mut folders = Vec::new();
+    for text in files.iter().filter_map(|file| fs::read_to_string(file).ok()) {
+        let lines = text.lines().map(|line| line.split('#').next().unwrap_or(line).trim());
+        folders.extend(lines.filter(|line| line.starts_with('/')).map(PathBuf::from));
+    }
+    folders
 }
 
 /// The last part of a path, as text.
