@@ -1030,6 +1030,52 @@ fn a_folder_of_ld_so_conf_without_ldconfig_is_told() {
 }
 
 #[test]
+fn paths_of_a_file_behind_a_link_are_looked_at_from_the_file() {
+    if !patchelf() {
+        return;
+    }
+    let script = "
+        mkdir -p libs real x/y; cc -fPIC -shared -Wl,-soname,libupq.so -o libs/libupq.so a.c
+        echo 'int a(void); int f(void) { return a(); }' > f.c
+        cc -fPIC -shared -o real/u.so f.c libs/libupq.so -Wl,-rpath,'$ORIGIN/../libs'; ln -s ../../real/u.so x/y/u.so";
+    Case::new("origin-link-up", script).cure("x/y/u.so");
+}
+
+#[test]
+fn ld_library_path_has_the_folder_of_a_library_whose_link_is_missing() {
+    let script = "
+        mkdir d1 d2; echo 'int b(void); int a(void) { return b(); }' > c.c
+        echo 'int a(void); int f(void) { return a(); }' > f.c
+        cc -fPIC -shared -Wl,-soname,libnest.so.1 -o d2/libnest.so.1.0 b.c
+        cc -fPIC -shared -Wl,-soname,liboutq.so -o d1/liboutq.so c.c d2/libnest.so.1.0
+        cc -fPIC -shared -o u.so f.c d1/liboutq.so -Wl,--allow-shlib-undefined";
+    let case = Case::new("nested-variable", script);
+    let value = case.why("./u.so");
+    case.sh("ln -s libnest.so.1.0 d2/libnest.so.1");
+    let setting = value["environment"][0].as_str().unwrap();
+    assert_eq!(case.opened("./u.so", Some(setting)), "loads\n", "{value:#}");
+}
+
+#[test]
+fn a_link_is_made_also_where_a_shell_needs_quotes() {
+    let script = "
+        mkdir 'd d'; cc -fPIC -shared -Wl,-soname,libspq.so.1 -o 'd d/libspq.so.1.0' a.c
+        echo 'int a(void); int f(void) { return a(); }' > f.c
+        cc -fPIC -shared -o 'd d/u.so' f.c 'd d/libspq.so.1.0' -Wl,-rpath,'$ORIGIN'; printf libspq.so.1.0 > 'd d/libspq.so.1'";
+    Case::new("former-link-space", script).cure("d d/u.so");
+    // Only bash can write a byte that is no text.
+    let script = r"
+        mkdir s; n=$(printf 'libq\351.so.1'); cc -fPIC -shared -Wl,-soname,$n -o s/$n.0 a.c
+        echo 'int a(void); int f(void) { return a(); }' > f.c; cc -fPIC -shared -o s/u.so f.c s/$n.0 -Wl,-rpath,'$ORIGIN'";
+    let case = Case::new("link-no-text", script);
+    let value = case.why("s/u.so");
+    let command = value["commands"][0].as_str().unwrap();
+    let output = Command::new("bash").args(["-c", command]).current_dir(&case.folder).output().unwrap();
+    assert!(output.status.success(), "{command}: {output:?}");
+    assert_eq!(case.opened("s/u.so", None), "loads\n", "{value:#}");
+}
+
+#[test]
 fn a_removed_dt_needed_is_added_again_with_a_path_to_it_if_there_is_none() {
     if !patchelf() {
         return;

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::cures::{in_quotes, quoted};
+
 /// What a file is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -145,8 +147,10 @@ impl Content {
             Content::GitLfs => "Fetch the file itself: git lfs pull.".into(),
             Content::MachO | Content::Pe => format!("Build {library} for Linux, or install the Linux build of it."),
             Content::FormerLink(to) => format!(
-                "Make it a link again: ln -sf '{to}' {path}. (Git on a system without links, zip, and some copying \
-                 programs write a link as text.)"
+                "Make it a link again: ln -sf {} {}. (Git on a system without links, zip, and some copying programs write a \
+                 link as text.)",
+                in_quotes(to),
+                quoted(path)
             ),
             Content::Script(_) | Content::Text | Content::Unknown => {
                 format!("`file {path}` says what it is. Another file of that name may be meant.")

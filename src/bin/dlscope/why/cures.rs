@@ -16,7 +16,8 @@ mod symbols;
 mod system;
 mod version;
 
-use shell::{file_of, in_quotes};
+use shell::file_of;
+pub use shell::{in_quotes, quoted};
 use static_tls::late_runtime;
 
 /// All cures, and what in them can be carried out as it stands.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use dlscope::elf::symbol::{Class, Want, Wanted};
 
 use super::graph::{Graph, Node};
+use super::paths::expanded;
 use crate::bytes::{path_of, shown, shown_bytes, shown_path};
 use crate::compare::file::{ElfFile, identity};
 
@@ -50,6 +51,12 @@ impl Machine {
             // Behind a symbolic link, what the file needs may lie beside the file itself.
             if let Some(folder) = path_of(&node.tag.name).canonicalize().ok().as_deref().and_then(Path::parent) {
                 machine.add(folder);
+                // And where its paths lead from there.
+                if path_of(&node.tag.name).is_symlink() {
+                    let lists = [&node.rpath, &node.runpath].into_iter().flatten();
+                    let elements = lists.flat_map(|list| list.split(':')).filter(|element| element.contains("ORIGIN"));
+                    elements.for_each(|element| machine.add(&path_of(&expanded(element, folder))));
+                }
             }
         }
         for (_, folders) in graph.searches().flat_map(|search| &search.rules) {
@@ -175,7 +182,8 @@ impl Machine {
                 if let Some((index, _)) = symbols.find(wanted, &mut ()) {
                     let soname = file.soname().unwrap_or_else(|| name_of(&path));
                     // Show the path with the name that others need, if there is one.
-                    let path = Some(path.with_file_name(&soname)).filter(|own| own.is_file()).unwrap_or(path.clone());
+                    let path =
+                        Some(path.with_file_name(path_of(&soname))).filter(|own| own.is_file()).unwrap_or(path.clone());
                     found.push(Provider { soname, path, version: symbols.version_text(index) });
                 }
             }

@@ -97,6 +97,11 @@ pub fn is_nonsense(element: &str) -> bool {
         || element.starts_with(['@', '~'])
 }
 
+/// An element of a search path with the folder in the place of `$ORIGIN`.
+pub fn expanded(element: &str, origin: &Path) -> String {
+    element.replace("${ORIGIN}", "$ORIGIN").replace("$ORIGIN", &shown(origin))
+}
+
 /// The names after a `$`, with or without braces.
 fn tokens(text: &str) -> Vec<String> {
     let word = |rest: &str| -> String {
@@ -118,7 +123,7 @@ fn not_inherited(user: &Node, here: &[PathBuf], graph: &Graph) -> Option<String>
         let origin = node.origin();
         let mut folders = list.split(':').filter(|e| !e.is_empty());
         folders.any(|element| {
-            let folder = element.replace("${ORIGIN}", "$ORIGIN").replace("$ORIGIN", &shown(&origin));
+            let folder = expanded(element, &origin);
             here.iter().any(|file| file.parent().is_some_and(|dir| same(dir, &path_of(&folder))))
         })
     };

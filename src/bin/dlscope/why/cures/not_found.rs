@@ -8,7 +8,7 @@ use super::super::problem::{Obstacle, Problem, ProblemKind};
 use super::super::words::{folder, is_in};
 use super::Maker;
 use super::shell::{file_of, in_quotes, quoted};
-use crate::bytes::shown;
+use crate::bytes::{path_of, shown};
 use crate::page::{few, short};
 
 impl Maker<'_> {
@@ -42,7 +42,7 @@ impl Maker<'_> {
         let unlinked = other_names.first().filter(|path| lies_in.is_empty() || is_in(path, searched));
         let mut link = String::new();
         if let Some(path) = unlinked {
-            let there = path.with_file_name(name);
+            let there = path.with_file_name(path_of(name));
             let made = self.command(format!("ln -s {} {}", quoted(&name_of(path)), quoted(&shown(&there))));
             link = format!("Make the link of that name: {made} (`ldconfig -n {}` makes it, too).", folder(path));
             if is_in(path, searched) {

@@ -2,7 +2,7 @@
 
 use super::super::content::Content;
 use super::super::problem::Refusal;
-use super::shell::quoted;
+use super::shell::{in_quotes, quoted};
 use super::{Maker, sentence};
 use crate::bytes::{path_of, shown};
 
@@ -18,8 +18,9 @@ impl Maker<'_> {
                 )
             }
             Refusal::Content(content @ Content::FormerLink(to)) if path_of(path).with_file_name(to).is_file() => {
-                self.command(format!("ln -sf '{to}' {path}"));
-                content.cure(library, path)
+                let link = content.cure(library, path);
+                self.command(format!("ln -sf {} {}", in_quotes(to), quoted(path)));
+                link
             }
             Refusal::Folder if !is_asked => {
                 format!(

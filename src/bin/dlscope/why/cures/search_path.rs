@@ -6,7 +6,7 @@ use dlscope::event::Rule;
 
 use super::super::graph::Node;
 use super::super::machine::{DEFAULT_FOLDERS, name_of};
-use super::super::paths::{from_origin, is_nonsense, separated};
+use super::super::paths::{expanded, from_origin, is_nonsense, separated};
 use super::super::problem::{Problem, ProblemKind};
 use super::super::symbols::Nearest;
 use super::super::symtab::shares_its_path;
@@ -129,12 +129,15 @@ impl Maker<'_> {
     /// bring another C library into the process.
     pub(super) fn library_path(&self) -> Option<String> {
         let mut folders: Vec<String> = Vec::new();
+        let lies_elsewhere = |problem: &Problem| problem.folder_elsewhere().is_some();
+        let is_alone = !self.problems.iter().any(lies_elsewhere);
         for problem in self.problems {
             let path = match &problem.kind {
                 ProblemKind::NotFound { library, obstacle: None, lies_in, other_names, searched, .. }
                     if !library.contains('/') && !other_names.first().is_some_and(|path| is_in(path, searched)) =>
                 {
-                    lies_in.first()
+                    // Its link is made by a command, which helps alone if this is all that is missing.
+                    lies_in.first().or(other_names.first().filter(|_| !is_alone))
                 }
                 ProblemKind::Version { library, lies_in, .. } if !is_of_glibc(library) => lies_in.first(),
                 _ => None,
@@ -208,7 +211,7 @@ impl Maker<'_> {
 
 /// Whether an element of the search path of `node` means this folder.
 pub(super) fn names_folder(node: &Node, element: &str, folder: &Path) -> bool {
-    let dir = element.replace("${ORIGIN}", "$ORIGIN").replace("$ORIGIN", &shown(node.origin()));
+    let dir = expanded(element, &node.origin());
     !element.is_empty() && path_of(&dir).canonicalize().is_ok_and(|dir| dir == folder)
 }
 
