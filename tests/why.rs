@@ -1076,6 +1076,74 @@ fn a_link_is_made_also_where_a_shell_needs_quotes() {
 }
 
 #[test]
+fn blanks_semicolons_and_a_missing_dollar_in_a_path_are_told_and_mended() {
+    if !patchelf() {
+        return;
+    }
+    let elements = [
+        ("$ORIGIN/lib;", "\";\" at its end is a part of the path"),
+        ("$ORIGIN/lib ", "\" \" at its end is a part of the path"),
+        (" $ORIGIN/lib", "\" \" at its beginning is a part of the path"),
+        ("ORIGIN/lib", "the '$' before ORIGIN is missing"),
+    ];
+    for (at, (element, said)) in elements.into_iter().enumerate() {
+        let script = format!(
+            "mkdir lib; cc -fPIC -shared -Wl,-soname,libxq.so -o lib/libxq.so a.c
+             echo 'int a(void); int f(void) {{ return a(); }}' > f.c; cc -fPIC -shared -o u.so f.c lib/libxq.so
+             patchelf --set-rpath '{element}' u.so"
+        );
+        let case = Case::new(&format!("blanks-{at}"), &script);
+        let value = case.cure("./u.so");
+        let mistake = value["problems"][0]["mistakes"][0].as_str().unwrap();
+        assert!(mistake.contains(said), "{mistake}");
+        case.sh("readelf -dW u.so | grep -F '[$ORIGIN/lib]'");
+    }
+}
+
+#[test]
+fn a_cure_gives_no_reason_that_is_not_there() {
+    let script = "
+        mkdir lib 'a;b'; cc -fPIC -shared -o lib/libsl.so a.c; cc -fPIC -shared -Wl,-soname,libsemi.so -o 'a;b/libsemi.so' b.c
+        echo 'int a(void); int f(void) { return a(); }' > f.c; cc -fPIC -shared -o slash.so f.c $PWD/lib/libsl.so
+        echo 'int b(void); int f(void) { return b(); }' > f.c; cc -fPIC -shared -o semi.so f.c 'a;b/libsemi.so'
+        rm lib/libsl.so";
+    let case = Case::new("reasons", script);
+    let cures = cures_of(&case.why("./slash.so"));
+    assert!(cures.starts_with("Put the library back to /") && !cures.contains("Start the program"), "{cures}");
+    let cures = cures_of(&case.why("./semi.so"));
+    assert!(cures.contains("a ';' in the name of a folder") && !cures.contains("C library"), "{cures}");
+    if library("libz.so.1").is_some() {
+        let cures = cures_of(&case.why("libz.so.2"));
+        assert!(cures.contains("or ask for libz.so.1, if that one will do") && !cures.contains("anew"), "{cures}");
+    }
+}
+
+#[test]
+fn a_dependency_that_is_only_for_building_is_to_be_taken_away() {
+    let script = "
+        mkdir s; cc -fPIC -shared -Wl,-soname,libxq.so -o s/libxq.so a.c
+        echo 'int a(void); int f(void) { return a(); }' > f.c
+        cc -fPIC -shared -o s/u.so f.c s/libxq.so -Wl,-rpath,'$ORIGIN'";
+    let case = Case::new("for-building", script);
+    let contents: [(&[u8], &str, &str); 8] = [
+        (b"INPUT(libreal.so.1)\n", "a linker script", "It names libreal.so.1."),
+        (b"# x.la - a libtool library file\ndlname='libx.so.1'\n", "a libtool file", "It names libx.so.1."),
+        (b"!<arch>\ndebian-binary   1 2 3 \n", "a Debian package", "dpkg-deb -x"),
+        (b"\xed\xab\xee\xdb\x03\0", "an RPM package", "rpm2archive"),
+        (b"<?xml version=\"1.0\"?>\n<!DOCTYPE html>\n<html/>", "an HTML page", "Download"),
+        (b"\0asm\x01\0\0\0", "a WebAssembly module", "x86_64 Linux"),
+        (b"7z\xbc\xaf\x27\x1c\0\0", "packed by 7z", "Unpack"),
+        (&[0; 9000], "nothing but zeros", "once more"),
+    ];
+    for (bytes, said, cure) in contents {
+        fs::write(case.folder.join("s/libxq.so"), bytes).unwrap();
+        let value = case.why("s/u.so");
+        assert!(value["summary"].as_str().unwrap().contains(said), "{said}: {value:#}");
+        assert!(cures_of(&value).contains(cure) && !cures_of(&value).contains("Open the library"), "{value:#}");
+    }
+}
+
+#[test]
 fn a_removed_dt_needed_is_added_again_with_a_path_to_it_if_there_is_none() {
     if !patchelf() {
         return;

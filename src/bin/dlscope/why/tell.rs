@@ -76,10 +76,15 @@ impl Writer<'_> {
                 }
                 if library.contains('/') && !is_asked {
                     self.page.gap();
-                    let text = "A DT_NEEDED with a '/' is opened as it stands, from the directory in which the program runs. \
-                                No search path is consulted for it. A library without a DT_SONAME that is linked by its \
-                                path leaves such a name.";
-                    self.page.paragraph(text, 2);
+                    let from = match library.starts_with('/') {
+                        true => "",
+                        false => ", from the directory in which the program runs",
+                    };
+                    let text = format!(
+                        "A DT_NEEDED with a '/' is opened as it stands{from}. No search path is consulted for it. A library \
+                         without a DT_SONAME that is linked by its path leaves such a name."
+                    );
+                    self.page.paragraph(&text, 2);
                 }
                 if !lies_in.is_empty() {
                     self.page.gap();

@@ -73,6 +73,13 @@ impl Maker<'_> {
                 );
             }
             let names = few(other_versions.iter().map(shown), 3);
+            if *is_asked {
+                return format!(
+                    "There is {names}, but another number behind .so means another interface: install the package that has \
+                     {library}, or ask for {}, if that one will do.",
+                    short(&shown(path))
+                );
+            }
             return format!(
                 "There is {names}, but another number behind .so means another interface: install the \
                  package that has {library}, or build {} anew against {}.",
@@ -148,6 +155,9 @@ impl Maker<'_> {
             short(library)
         );
         let (Some(path), Some(node)) = (lies_in.first(), self.node(problem)) else {
+            if library.starts_with('/') {
+                return format!("Put the library back to {library}. {again}");
+            }
             return format!("Start the program in the folder from which {library} can be reached. {again}");
         };
         let to = format!("{}/{}", from_origin(node, path), name_of(path));

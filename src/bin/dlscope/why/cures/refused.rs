@@ -22,6 +22,18 @@ impl Maker<'_> {
                 self.command(format!("ln -sf {} {}", in_quotes(to), quoted(path)));
                 link
             }
+            Refusal::Content(content @ (Content::LinkerScript(_) | Content::Libtool(_))) if !is_asked => {
+                let names = match content {
+                    Content::LinkerScript(names) => names.join(", "),
+                    Content::Libtool(name) => name.clone().unwrap_or_default(),
+                    _ => String::new(),
+                };
+                let names = if names.is_empty() { String::new() } else { format!(" It names {names}.") };
+                format!(
+                    "Put the library {library} in the place of {path}, or take that file, which is only for building, out of \
+                     the way of the search.{names}"
+                )
+            }
             Refusal::Folder if !is_asked => {
                 format!(
                     "Take the folder {path} out of the way, or its parent out of the search path, and put the library there."

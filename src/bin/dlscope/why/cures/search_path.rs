@@ -196,14 +196,18 @@ impl Maker<'_> {
         }
         match self.for_one_run() {
             Some(setting) => text += &format!(" For one run: {setting}."),
+            None if folder(path).contains(';') => {
+                text += " LD_LIBRARY_PATH cannot lead there: a ';' in the name of a folder separates its elements.";
+            }
             // Without its link it is not found there, either.
             None if name_of(path) != short(self.library_of(problem)) => {}
-            None => {
+            None if path.with_file_name("libc.so.6").exists() => {
                 text += &format!(
                     " {} has a C library of its own beside it, so that folder does not belong into LD_LIBRARY_PATH.",
                     short(&shown(path))
                 );
             }
+            None => {}
         }
         text
     }
