@@ -988,6 +988,8 @@ fn a_file_that_broke_off_and_was_filled_with_zeros_is_damaged() {
         assert_eq!(value["problems"].as_array().unwrap().len(), 1, "{value:#}");
         assert!(cures_of(&value).contains("a download was broken off"), "{value:#}");
     }
+    let (text, _) = why(&case.folder.join("lib/libxq.so"));
+    assert!(text.contains("lib/libxq.so  ✗ is damaged"), "{text}");
 }
 
 #[test]

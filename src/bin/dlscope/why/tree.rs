@@ -129,6 +129,7 @@ impl<'t> Tree<'t> {
                 && matches!(
                     problem.kind,
                     ProblemKind::Symbols { .. }
+                        | ProblemKind::Unsuitable { is_asked: true, .. }
                         | ProblemKind::StaticTls { .. }
                         | ProblemKind::OtherLibc { .. }
                         | ProblemKind::NoLongerNeeded { .. }

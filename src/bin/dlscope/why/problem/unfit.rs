@@ -57,7 +57,9 @@ impl Evidence<'_> {
         let path = path.to_string();
         let (object, library) = match of_user {
             Some((node, need)) => (node.tag.name.to_string(), need.name.clone()),
-            None => (user.map_or(self.asked, |tag| &*tag.name).to_string(), short(self.asked).to_string()),
+            None => {
+                (user.map_or(self.graph.label(self.asked), |tag| &*tag.name).to_string(), short(self.asked).to_string())
+            }
         };
         let is_asked = of_user.is_none();
         Problem { object, kind: ProblemKind::Unsuitable { library, is_asked, path, reason, without_it: Vec::new() } }
