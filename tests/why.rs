@@ -814,6 +814,338 @@ fn a_needed_name_with_a_slash_is_no_matter_of_search_paths() {
 }
 
 #[test]
+fn a_library_that_is_called_like_what_it_needs_is_told_from_it() {
+    if !patchelf() {
+        return;
+    }
+    let script = "
+        mkdir lib wrap; cc -fPIC -shared -Wl,-soname,libxq.so.1 -o lib/libxq.so.1 a.c
+        echo 'int a(void); int f(void) { return a(); }' > f.c; cc -fPIC -shared -o wrap/libxq.so.1 f.c lib/libxq.so.1";
+    let case = Case::new("same-name", script);
+    let value = case.cure("./wrap/libxq.so.1");
+    let summary = value["summary"].as_str().unwrap();
+    assert!(summary.starts_with("libxq.so.1 cannot be loaded: it needs libxq.so.1, which lies in "), "{summary}");
+    // The dependency is not found by its own rights: the one that is damaged is named.
+    let script = format!("{script}; patchelf --set-rpath '$ORIGIN/../lib' wrap/libxq.so.1; : > lib/libxq.so.1");
+    let value = Case::new("same-name-damaged", &script).why("./wrap/libxq.so.1");
+    let summary = value["summary"].as_str().unwrap();
+    assert!(summary.contains("libxq.so.1, which it needs, is an empty file"), "{summary}");
+}
+
+#[test]
+fn a_dependency_that_no_dlopen_may_bring_is_the_culprit() {
+    let library = "
+        mkdir lib; cc -fPIC -shared -Wl,-soname,libxq.so -o lib/libxq.so a.c
+        echo 'int a(void); int f(void) { return a(); }' > f.c
+        cc -fPIC -shared -o u.so f.c lib/libxq.so -Wl,-rpath,'$ORIGIN/lib'; echo 'int main(void) { return 0; }' > m.c";
+    for (name, more) in
+        [("pie", "cc -pie -fPIE -o lib/libxq.so m.c"), ("static-pie", "cc -static-pie -fPIE -o lib/libxq.so m.c")]
+    {
+        let value = Case::new(&format!("unfit-{name}"), &format!("{library}\n{more}")).why("./u.so");
+        let summary = value["summary"].as_str().unwrap();
+        assert!(summary.starts_with("u.so cannot be loaded: libxq.so, which it needs, is a program"), "{summary}");
+        assert!(cures_of(&value).contains("Another file belongs there: /"), "{value:#}");
+        assert!(!cures_of(&value).contains("Run the program instead"), "{value:#}");
+    }
+    let script = format!("{library}\ncc -fPIC -shared -Wl,-soname,libxq.so,-z,nodlopen -o lib/libxq.so a.c");
+    let case = Case::new("unfit-nodlopen", &script);
+    for (file, who) in [("./u.so", "libxq.so, which it needs,"), ("lib/libxq.so", "it")] {
+        let value = case.cure(file);
+        let summary = value["summary"].as_str().unwrap();
+        assert!(
+            summary.contains(&format!("cannot be loaded: {who} must be there when the program starts")),
+            "{summary}"
+        );
+        assert!(!cures_of(&value).contains("policy"), "{value:#}");
+    }
+}
+
+#[test]
+fn an_object_that_inherits_a_dt_rpath_gets_none_that_ends_it() {
+    if !patchelf() {
+        return;
+    }
+    let script = "
+        mkdir lib deep; cc -fPIC -shared -Wl,-soname,libaq.so -o deep/libaq.so a.c
+        cc -fPIC -shared -Wl,-soname,libbq.so -o lib/libbq.so b.c
+        cc -fPIC -shared -Wl,-soname,libk.so -o lib/libk.so user.c deep/libaq.so lib/libbq.so
+        echo 'int f(void); int g(void) { return f(); }' > g.c
+        cc -fPIC -shared -o g.so g.c lib/libk.so -Wl,--disable-new-dtags,-rpath,'$ORIGIN/lib' -Wl,--allow-shlib-undefined";
+    let value = Case::new("inherits", script).cure("./g.so");
+    assert!(cures_of(&value).contains("-Wl,--disable-new-dtags,-rpath,'"), "{value:#}");
+}
+
+/// An older libz in the folder `old`, and f.so, which needs a newer version than it has.
+const OLDER: &str = "
+mkdir old; echo 'ZLIB_1.2.0 { global: inflateReset2; };' > map
+echo 'int inflateReset2(void) { return 1; } int b(void) { return 2; }' > z.c
+cc -w -fno-builtin -fPIC -shared -Wl,-soname,libz.so.1,--version-script=map -o old/libz.so.1 z.c
+echo 'int inflateReset2(void); int f(void) { return inflateReset2(); }' > f.c
+";
+
+#[test]
+fn an_older_library_that_comes_first_is_taken_out_of_the_way() {
+    let Some(newer) = library("libz.so.1") else { return };
+    let link = |flags: &str| format!("{OLDER} cc -fPIC -shared -o f.so f.c {newer} {flags}");
+    let case = Case::new("older-variable", &link(""));
+    let old = case.folder.join("old");
+    let output = dlscope(&["--format", "json", case.folder.join("f.so").to_str().unwrap()], |command| {
+        command.env("LD_LIBRARY_PATH", &old);
+    });
+    let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(value["loads"], false, "{value:#}");
+    assert!(cures_of(&value).contains("would be found without LD_LIBRARY_PATH"), "{value:#}");
+    let settings = value["environment"].as_array().unwrap();
+    assert_eq!(settings.len(), 2, "{value:#}");
+    for setting in settings {
+        let setting = setting.as_str().unwrap();
+        case.sh(&format!("export LD_LIBRARY_PATH={}; export {setting}; ./open ./f.so | grep '^loads$'", old.display()));
+    }
+    if !patchelf() {
+        return;
+    }
+    for (name, flags, rest) in [
+        ("rpath", "--disable-new-dtags,-rpath,'$ORIGIN/old:/opt/kept'", "(RPATH).*: \\[/opt/kept"),
+        ("runpath", "--enable-new-dtags,-rpath,'$ORIGIN/old:/opt/kept'", "(RUNPATH).*: \\[/opt/kept"),
+    ] {
+        let case = Case::new(&format!("older-{name}"), &link(&format!("-Wl,{flags}")));
+        let value = case.cure("./f.so");
+        assert!(
+            cures_of(&value).contains(&format!("would be found without the DT_{}", name.to_uppercase())),
+            "{value:#}"
+        );
+        case.sh(&format!("readelf -dW f.so | grep '{rest}'"));
+    }
+    let case = Case::new("older-alone", &link("-Wl,-rpath,'$ORIGIN/old'"));
+    case.cure("./f.so");
+    case.sh("! readelf -dW f.so | grep PATH");
+    // The path leads to another library, too, so it must stay.
+    let script = format!(
+        "{OLDER} cc -fPIC -shared -Wl,-soname,libbq.so -o old/libbq.so b.c
+         echo 'int inflateReset2(void), b(void); int f(void) {{ return inflateReset2() + b(); }}' > f.c
+         cc -fPIC -shared -o f.so f.c {newer} old/libbq.so -Wl,-rpath,'$ORIGIN/old'"
+    );
+    Case::new("older-shared", &script).cure("./f.so");
+}
+
+#[test]
+fn a_newer_library_comes_before_the_elements_of_a_dt_rpath_which_stay() {
+    if !patchelf() {
+        return;
+    }
+    let script = "
+        mkdir here new; echo 'V1 { global: a; };' > v1; echo 'V2 { global: a; };' > v2
+        cc -fPIC -shared -Wl,-soname,libaq.so,--version-script=v2 -o new/libaq.so a.c
+        cc -fPIC -shared -Wl,-soname,libaq.so,--version-script=v1 -o here/libaq.so a.c
+        cc -fPIC -shared -Wl,-soname,libbq.so -o here/libbq.so b.c
+        cc -fPIC -shared -o f.so user.c new/libaq.so here/libbq.so -Wl,--disable-new-dtags,-rpath,'$ORIGIN/here'";
+    let case = Case::new("version-rpath", script);
+    let value = case.cure("./f.so");
+    assert!(!cures_of(&value).contains("remove-rpath"), "{value:#}");
+    case.sh("readelf -dW f.so | grep -F '[$ORIGIN/new:$ORIGIN/here]'");
+}
+
+#[test]
+fn a_path_that_is_the_end_of_another_name_is_not_overwritten() {
+    let script = "
+        mkdir plugin; cc -fPIC -shared -Wl,-soname,libaq.so -o plugin/libaq.so a.c
+        echo 'int a(void); int plugin(void) { return a(); }' > p.c
+        cc -fPIC -shared -o f.so p.c plugin/libaq.so -Wl,-rpath,/opt/app/plugin";
+    let value = Case::new("shared-tail", script).cure("./f.so");
+    assert_eq!(value["commands"], serde_json::json!([]), "{value:#}");
+    assert!(cures_of(&value).contains("Link f.so with -Wl,-rpath,'$ORIGIN/plugin'"), "{value:#}");
+}
+
+#[test]
+fn what_is_closed_or_leads_back_is_named_behind_links_too() {
+    let library = "
+        mkdir lib; cc -fPIC -shared -Wl,-soname,libxq.so.1 -o lib/libxq.so.1 a.c
+        echo 'int a(void); int f(void) { return a(); }' > f.c
+        cc -fPIC -shared -o u.so f.c lib/libxq.so.1 -Wl,-rpath,'$ORIGIN/lib'";
+    let moved =
+        "mkdir far; mv lib/libxq.so.1 far; ln -s ../far/libxq.so.1 lib/libxq.so.1; chmod -R a+rX .; chmod 0 far";
+    let value = Case::as_nobody(&format!("{library}\n{moved}")).cure("./u.so");
+    let summary = value["summary"].as_str().unwrap();
+    assert!(summary.contains("no permission to enter the folder") && summary.contains("/far (EACCES)"), "{summary}");
+    let case = Case::new("loop-folder", &format!("{library}\nmv lib lib2; ln -s lib lib"));
+    let value = case.cure("./u.so");
+    let summary = value["summary"].as_str().unwrap();
+    assert!(summary.contains("/lib is a symbolic link that leads back to itself"), "{summary}");
+}
+
+#[test]
+fn a_file_that_broke_off_and_was_filled_with_zeros_is_damaged() {
+    let script = "
+        mkdir lib; cc -fPIC -shared -Wl,-soname,libxq.so -o lib/libxq.so a.c
+        echo 'int a(void); int f(void) { return a(); }' > f.c
+        cc -fPIC -shared -o u.so f.c lib/libxq.so -Wl,-rpath,'$ORIGIN/lib'
+        size=$(stat -c %s lib/libxq.so); truncate -s 4096 lib/libxq.so; truncate -s $size lib/libxq.so";
+    let case = Case::new("zero-tail", script);
+    for (file, who) in [("./u.so", "libxq.so, which it needs,"), ("lib/libxq.so", "it")] {
+        let value = case.why(file);
+        let summary = value["summary"].as_str().unwrap();
+        assert!(summary.contains(&format!("cannot be loaded: {who} is damaged")), "{summary}");
+        assert_eq!(value["problems"].as_array().unwrap().len(), 1, "{value:#}");
+        assert!(cures_of(&value).contains("a download was broken off"), "{value:#}");
+    }
+    let (text, _) = why(&case.folder.join("lib/libxq.so"));
+    assert!(text.contains("lib/libxq.so  ✗ is damaged"), "{text}");
+}
+
+#[test]
+fn a_dependency_that_is_a_named_pipe_is_not_waited_for() {
+    let script = "
+        mkdir lib; cc -fPIC -shared -Wl,-soname,libxq.so -o lib/libxq.so a.c
+        echo 'int a(void); int f(void) { return a(); }' > f.c
+        cc -fPIC -shared -o u.so f.c lib/libxq.so -Wl,-rpath,'$ORIGIN/lib'; rm lib/libxq.so; mkfifo lib/libxq.so";
+    let case = Case::new("pipe", script);
+    let mut command = Command::new("timeout");
+    command.args(["20", env!("CARGO_BIN_EXE_dlscope"), "why", "--format", "json", "./u.so"]);
+    let output = command.current_dir(&case.folder).env_remove("LD_LIBRARY_PATH").output().unwrap();
+    let value: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"));
+    let summary = value["summary"].as_str().unwrap();
+    assert_eq!(summary, "u.so cannot be loaded: libxq.so, which it needs, is a named pipe, and no file.", "{value:#}");
+    assert_eq!(value["system"], Value::Null);
+}
+
+#[test]
+fn a_folder_of_ld_so_conf_without_ldconfig_is_told() {
+    let script = "
+        mkdir -p far/away/opt conf; cc -fPIC -shared -Wl,-soname,libconfq.so -o far/away/opt/libconfq.so a.c
+        echo 'int a(void); int f(void) { return a(); }' > f.c; cc -fPIC -shared -o u.so f.c far/away/opt/libconfq.so
+        cp -r /etc/ld.so.conf.d/. conf; echo \"$PWD/far/away/opt\" > conf/zz.conf";
+    let case = Case::new("ld-so-conf", script);
+    // A mount namespace of its own; who is not root needs a user namespace, too.
+    let script =
+        format!("mount --bind conf /etc/ld.so.conf.d && {} why --format json ./u.so", env!("CARGO_BIN_EXE_dlscope"));
+    let ways = ["-m", "-rm"].map(|flags| {
+        let mut command = Command::new("unshare");
+        command.args([flags, "sh", "-c", &script]).current_dir(&case.folder).env_remove("LD_LIBRARY_PATH").output()
+    });
+    let said = ways.iter().flatten().find_map(|output| serde_json::from_slice::<Value>(&output.stdout).ok());
+    let Some(value) = said else {
+        assert!(env::var_os("CI").is_none(), "no folder can be mounted here: {ways:?}");
+        eprintln!("skipped: no folder can be mounted here");
+        return;
+    };
+    assert!(cures_of(&value).starts_with("Run ldconfig (as root): /"), "{value:#}");
+}
+
+#[test]
+fn paths_of_a_file_behind_a_link_are_looked_at_from_the_file() {
+    if !patchelf() {
+        return;
+    }
+    let script = "
+        mkdir -p libs real x/y; cc -fPIC -shared -Wl,-soname,libupq.so -o libs/libupq.so a.c
+        echo 'int a(void); int f(void) { return a(); }' > f.c
+        cc -fPIC -shared -o real/u.so f.c libs/libupq.so -Wl,-rpath,'$ORIGIN/../libs'; ln -s ../../real/u.so x/y/u.so";
+    Case::new("origin-link-up", script).cure("x/y/u.so");
+}
+
+#[test]
+fn ld_library_path_has_the_folder_of_a_library_whose_link_is_missing() {
+    let script = "
+        mkdir d1 d2; echo 'int b(void); int a(void) { return b(); }' > c.c
+        echo 'int a(void); int f(void) { return a(); }' > f.c
+        cc -fPIC -shared -Wl,-soname,libnest.so.1 -o d2/libnest.so.1.0 b.c
+        cc -fPIC -shared -Wl,-soname,liboutq.so -o d1/liboutq.so c.c d2/libnest.so.1.0
+        cc -fPIC -shared -o u.so f.c d1/liboutq.so -Wl,--allow-shlib-undefined";
+    let case = Case::new("nested-variable", script);
+    let value = case.why("./u.so");
+    case.sh("ln -s libnest.so.1.0 d2/libnest.so.1");
+    let setting = value["environment"][0].as_str().unwrap();
+    assert_eq!(case.opened("./u.so", Some(setting)), "loads\n", "{value:#}");
+}
+
+#[test]
+fn a_link_is_made_also_where_a_shell_needs_quotes() {
+    let script = "
+        mkdir 'd d'; cc -fPIC -shared -Wl,-soname,libspq.so.1 -o 'd d/libspq.so.1.0' a.c
+        echo 'int a(void); int f(void) { return a(); }' > f.c
+        cc -fPIC -shared -o 'd d/u.so' f.c 'd d/libspq.so.1.0' -Wl,-rpath,'$ORIGIN'; printf libspq.so.1.0 > 'd d/libspq.so.1'";
+    Case::new("former-link-space", script).cure("d d/u.so");
+    // Only bash can write a byte that is no text.
+    let script = r"
+        mkdir s; n=$(printf 'libq\351.so.1'); cc -fPIC -shared -Wl,-soname,$n -o s/$n.0 a.c
+        echo 'int a(void); int f(void) { return a(); }' > f.c; cc -fPIC -shared -o s/u.so f.c s/$n.0 -Wl,-rpath,'$ORIGIN'";
+    let case = Case::new("link-no-text", script);
+    let value = case.why("s/u.so");
+    let command = value["commands"][0].as_str().unwrap();
+    let output = Command::new("bash").args(["-c", command]).current_dir(&case.folder).output().unwrap();
+    assert!(output.status.success(), "{command}: {output:?}");
+    assert_eq!(case.opened("s/u.so", None), "loads\n", "{value:#}");
+}
+
+#[test]
+fn blanks_semicolons_and_a_missing_dollar_in_a_path_are_told_and_mended() {
+    if !patchelf() {
+        return;
+    }
+    let elements = [
+        ("$ORIGIN/lib;", "\";\" at its end is a part of the path"),
+        ("$ORIGIN/lib ", "\" \" at its end is a part of the path"),
+        (" $ORIGIN/lib", "\" \" at its beginning is a part of the path"),
+        ("ORIGIN/lib", "the '$' before ORIGIN is missing"),
+    ];
+    for (at, (element, said)) in elements.into_iter().enumerate() {
+        let script = format!(
+            "mkdir lib; cc -fPIC -shared -Wl,-soname,libxq.so -o lib/libxq.so a.c
+             echo 'int a(void); int f(void) {{ return a(); }}' > f.c; cc -fPIC -shared -o u.so f.c lib/libxq.so
+             patchelf --set-rpath '{element}' u.so"
+        );
+        let case = Case::new(&format!("blanks-{at}"), &script);
+        let value = case.cure("./u.so");
+        let mistake = value["problems"][0]["mistakes"][0].as_str().unwrap();
+        assert!(mistake.contains(said), "{mistake}");
+        case.sh("readelf -dW u.so | grep -F '[$ORIGIN/lib]'");
+    }
+}
+
+#[test]
+fn a_cure_gives_no_reason_that_is_not_there() {
+    let script = "
+        mkdir lib 'a;b'; cc -fPIC -shared -o lib/libsl.so a.c; cc -fPIC -shared -Wl,-soname,libsemi.so -o 'a;b/libsemi.so' b.c
+        echo 'int a(void); int f(void) { return a(); }' > f.c; cc -fPIC -shared -o slash.so f.c $PWD/lib/libsl.so
+        echo 'int b(void); int f(void) { return b(); }' > f.c; cc -fPIC -shared -o semi.so f.c 'a;b/libsemi.so'
+        rm lib/libsl.so";
+    let case = Case::new("reasons", script);
+    let cures = cures_of(&case.why("./slash.so"));
+    assert!(cures.starts_with("Put the library back to /") && !cures.contains("Start the program"), "{cures}");
+    let cures = cures_of(&case.why("./semi.so"));
+    assert!(cures.contains("a ';' in the name of a folder") && !cures.contains("C library"), "{cures}");
+    if library("libz.so.1").is_some() {
+        let cures = cures_of(&case.why("libz.so.2"));
+        assert!(cures.contains("or ask for libz.so.1, if that one will do") && !cures.contains("anew"), "{cures}");
+    }
+}
+
+#[test]
+fn a_dependency_that_is_only_for_building_is_to_be_taken_away() {
+    let script = "
+        mkdir s; cc -fPIC -shared -Wl,-soname,libxq.so -o s/libxq.so a.c
+        echo 'int a(void); int f(void) { return a(); }' > f.c
+        cc -fPIC -shared -o s/u.so f.c s/libxq.so -Wl,-rpath,'$ORIGIN'";
+    let case = Case::new("for-building", script);
+    let contents: [(&[u8], &str, &str); 8] = [
+        (b"INPUT(libreal.so.1)\n", "a linker script", "It names libreal.so.1."),
+        (b"# x.la - a libtool library file\ndlname='libx.so.1'\n", "a libtool file", "It names libx.so.1."),
+        (b"!<arch>\ndebian-binary   1 2 3 \n", "a Debian package", "dpkg-deb -x"),
+        (b"\xed\xab\xee\xdb\x03\0", "an RPM package", "rpm2archive"),
+        (b"<?xml version=\"1.0\"?>\n<!DOCTYPE html>\n<html/>", "an HTML page", "Download"),
+        (b"\0asm\x01\0\0\0", "a WebAssembly module", "x86_64 Linux"),
+        (b"7z\xbc\xaf\x27\x1c\0\0", "packed by 7z", "Unpack"),
+        (&[0; 9000], "nothing but zeros", "once more"),
+    ];
+    for (bytes, said, cure) in contents {
+        fs::write(case.folder.join("s/libxq.so"), bytes).unwrap();
+        let value = case.why("s/u.so");
+        assert!(value["summary"].as_str().unwrap().contains(said), "{said}: {value:#}");
+        assert!(cures_of(&value).contains(cure) && !cures_of(&value).contains("Open the library"), "{value:#}");
+    }
+}
+
+#[test]
 fn a_removed_dt_needed_is_added_again_with_a_path_to_it_if_there_is_none() {
     if !patchelf() {
         return;

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::cures::{in_quotes, quoted};
+
 /// What a file is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -19,6 +21,12 @@ pub enum Content {
     Bitcode,
     /// Compressed, or an archive of files: by which program.
     Packed(&'static str),
+    /// A package of a distribution, of this kind and with the command that unpacks it.
+    Package(&'static str, &'static str),
+    /// A module of WebAssembly.
+    Wasm,
+    /// Nothing but zeros.
+    Zeros,
     Html,
     /// Git LFS's stand-in for a file that was not fetched.
     GitLfs,
@@ -33,7 +41,11 @@ pub enum Content {
 }
 
 /// The kinds of file that their first bytes tell.
-const MAGIC: [(&[u8], Content); 16] = [
+const MAGIC: [(&[u8], Content); 20] = [
+    (b"!<arch>\ndebian-binary", Content::Package("Debian", "dpkg-deb -x")),
+    (b"\xed\xab\xee\xdb", Content::Package("RPM", "rpm2archive")),
+    (b"\0asm", Content::Wasm),
+    (b"7z\xbc\xaf\x27\x1c", Content::Packed("7z")),
     (b"!<arch>\n", Content::Archive),
     (b"!<thin>\n", Content::Archive),
     (b"BC\xc0\xde", Content::Bitcode),
@@ -55,6 +67,9 @@ const MAGIC: [(&[u8], Content); 16] = [
 impl Content {
     /// Looks at a file.
     pub fn of(path: &Path) -> Content {
+        if !path.is_file() {
+            return Content::Unknown;
+        }
         fs::read(path).map_or(Content::Unknown, |bytes| Content::of_bytes(&bytes))
     }
 
@@ -65,15 +80,21 @@ impl Content {
         if let Some((_, content)) = MAGIC.into_iter().find(|(magic, _)| bytes.starts_with(magic)) {
             return content;
         }
+        if bytes.iter().all(|byte| *byte == 0) {
+            return Content::Zeros;
+        }
+        // A page may be in any encoding.
+        let start = String::from_utf8_lossy(&bytes[..bytes.len().min(2000)]).to_ascii_lowercase();
+        let start = start.trim_start_matches('\u{feff}').trim_start();
+        let is_page = ["<!doctype html", "<html", "<head"].iter().any(|tag| start.starts_with(tag));
+        if is_page || (start.starts_with("<?xml") && (start.contains("<!doctype html") || start.contains("<html"))) {
+            return Content::Html;
+        }
         let is_written = |c: char| !c.is_control() || c.is_whitespace();
         let Some(text) = std::str::from_utf8(bytes).ok().filter(|text| text.chars().all(is_written)) else {
             return Content::Unknown;
         };
         let start: String = text.trim_start_matches('\u{feff}').trim_start().chars().take(200).collect();
-        let lower = start.to_ascii_lowercase();
-        if ["<!doctype html", "<html", "<head"].iter().any(|tag| lower.starts_with(tag)) {
-            return Content::Html;
-        }
         if text.lines().take(5).any(|line| line.starts_with('#') && line.contains("libtool library file")) {
             let name = text.lines().find_map(|line| line.strip_prefix("dlname='")?.strip_suffix('\''));
             return Content::Libtool(name.filter(|name| !name.is_empty()).map(Into::into));
@@ -103,6 +124,12 @@ impl Content {
             Content::Libtool(_) => "is a libtool file, a text about a library and not a library".into(),
             Content::Bitcode => "is not an ELF file: it is LLVM bitcode, which only a compiler can use".into(),
             Content::Packed(program) => format!("is not an ELF file: it is packed by {program}"),
+            Content::Package(kind, _) => match *kind {
+                "RPM" => "is not an ELF file: it is an RPM package".into(),
+                kind => format!("is not an ELF file: it is a {kind} package"),
+            },
+            Content::Wasm => "is not an ELF file: it is a WebAssembly module".into(),
+            Content::Zeros => "is not an ELF file: it has nothing but zeros in it".into(),
             Content::Html => "is not an ELF file: it is an HTML page, as a download gives that failed".into(),
             Content::GitLfs => {
                 "is not an ELF file: it is a Git LFS pointer, and the file itself was not fetched".into()
@@ -138,12 +165,21 @@ impl Content {
             ),
             Content::Bitcode => "Compile it to machine code: without -emit-llvm, and linked with -shared.".into(),
             Content::Packed(program) => format!("Unpack it: {path} was packed by {program}."),
+            Content::Package(_, unpack) => {
+                format!("Install the package, or unpack it ({unpack} {}): the library is in it.", quoted(path))
+            }
+            Content::Wasm => {
+                format!("Install the build of {library} for x86_64 Linux; only a WebAssembly runtime reads {path}.")
+            }
+            Content::Zeros => format!("Write {path} once more: a copy or a download was broken off."),
             Content::Html => format!("Download {library} again; `head {path}` shows what the server said instead."),
             Content::GitLfs => "Fetch the file itself: git lfs pull.".into(),
             Content::MachO | Content::Pe => format!("Build {library} for Linux, or install the Linux build of it."),
             Content::FormerLink(to) => format!(
-                "Make it a link again: ln -sf '{to}' {path}. (Git on a system without links, zip, and some copying \
-                 programs write a link as text.)"
+                "Make it a link again: ln -sf {} {}. (Git on a system without links, zip, and some copying programs write a \
+                 link as text.)",
+                in_quotes(to),
+                quoted(path)
             ),
             Content::Script(_) | Content::Text | Content::Unknown => {
                 format!("`file {path}` says what it is. Another file of that name may be meant.")
@@ -166,6 +202,10 @@ mod tests {
             Content::Libtool(Some("libz.so.1".into()))
         );
         assert_eq!(of(b"\xef\xbb\xbf\n<!DOCTYPE HTML>"), Content::Html);
+        assert_eq!(of(b"<!DOCTYPE html><title>caf\xe9"), Content::Html);
+        assert_eq!(of(b"<?xml version=\"1.0\"?>\n<!DOCTYPE html>\n<html/>"), Content::Html);
+        assert_eq!(of(b"<?xml version=\"1.0\"?>\n<a/>"), Content::Text);
+        assert_eq!(of(&[0; 100]), Content::Zeros);
         assert_eq!(of(b"libz.so.1.2.13\n"), Content::FormerLink("libz.so.1.2.13".into()));
         assert_eq!(of(b"INPUT(libz.so.1)"), Content::LinkerScript(vec!["libz.so.1".into()]));
         assert_eq!(of(b"words about libz.so\n"), Content::Text);

@@ -17,7 +17,7 @@ mod system;
 mod version;
 
 pub use search_path::is_of_glibc;
-use shell::{in_quotes, quoted};
+pub use shell::{in_quotes, quoted};
 use static_tls::late_runtime;
 
 /// All cures, and what in them can be carried out as it stands.
@@ -34,7 +34,6 @@ pub struct Cures {
 /// What is known for all problems together: one command may have to mend several.
 struct Maker<'m> {
     problems: &'m [Problem],
-    asked: &'m str,
     nodes: Vec<&'m Node>,
     /// The folder that is the root of the other system, as this one names it.
     root: Option<&'m Path>,
@@ -44,13 +43,8 @@ struct Maker<'m> {
 impl Cures {
     /// The cures for these problems, in their order. If the library is one of another system below `root`, the commands
     /// are for this one: their paths lead into `root`.
-    pub fn of<'n>(
-        problems: &'n [Problem],
-        asked: &'n str,
-        nodes: impl Iterator<Item = &'n Node>,
-        root: Option<&'n Path>,
-    ) -> Cures {
-        let mut maker = Maker { problems, asked, nodes: nodes.collect(), root, made: Cures::default() };
+    pub fn of<'n>(problems: &'n [Problem], nodes: impl Iterator<Item = &'n Node>, root: Option<&'n Path>) -> Cures {
+        let mut maker = Maker { problems, nodes: nodes.collect(), root, made: Cures::default() };
         for problem in problems {
             let texts = match &problem.kind {
                 ProblemKind::Symbols { symbols, .. } => maker.symbol_cures(problem, symbols),
@@ -71,10 +65,10 @@ impl<'m> Maker<'m> {
         let user = problem.whose();
         match &problem.kind {
             ProblemKind::NotFound { .. } => self.not_found(problem),
-            ProblemKind::Unsuitable { library, path, reason, .. } => self.refused(reason, library, path),
-            ProblemKind::Version { version, library, offered, lies_in, found_by, .. } => {
-                self.version(problem, (version, library), offered, lies_in, found_by.as_ref())
+            ProblemKind::Unsuitable { library, is_asked, path, reason, .. } => {
+                self.refused(reason, (library, *is_asked), path)
             }
+            ProblemKind::Version { .. } => self.version(problem),
             ProblemKind::Symbols { .. } => String::new(),
             // The runtimes of sanitizers are made for the start of a program.
             ProblemKind::StaticTls { .. } if user.starts_with("libtsan.so") => {

@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::bytes::path_of;
+use dlscope::elf::dynamic::DF_1_NOOPEN;
+use dlscope::elf::image::DF_1_PIE;
 use dlscope::event::{Arrival, Event, Kind, Outcome, Rule, Stage, Tag};
 use serde::Serialize;
 
 use super::host::Host;
-use crate::bytes::path_of;
 
 /// The objects of a load, in the order in which the loader met them; the first is the library that was opened.
 #[derive(Default)]
@@ -34,6 +36,14 @@ pub struct Node {
     pub bind_now: bool,
     /// Whether the default folders are not searched for it (`DF_1_NODEFLIB`).
     pub no_default_dirs: bool,
+    /// Whether no `dlopen` may bring it into a process: it is a program (`DF_1_PIE`), or has `DF_1_NOOPEN`.
+    #[serde(skip)]
+    pub unfit: bool,
+    /// How many entries its dynamic section has, and whether `DT_SYMTAB` is one of them.
+    #[serde(skip)]
+    pub entries: usize,
+    #[serde(skip)]
+    pub has_symbols: bool,
     /// Whether it has relocations that only Android's loader applies.
     pub android_relocations: bool,
     pub needs: Vec<Need>,
@@ -119,6 +129,11 @@ impl Graph {
         self.nodes.first()
     }
 
+    /// The library that was opened, as the problems name it. `asked` is the name that the user gave.
+    pub fn label<'g>(&'g self, asked: &'g str) -> &'g str {
+        self.root().map_or(asked, |root| &root.tag.name)
+    }
+
     /// The object with this number.
     pub fn node(&self, id: u32) -> Option<&Node> {
         self.nodes.iter().find(|node| node.tag.id == id)
@@ -188,6 +203,9 @@ impl Graph {
             runpath: None,
             bind_now: false,
             no_default_dirs: false,
+            unfit: false,
+            entries: 0,
+            has_symbols: false,
             android_relocations: false,
             needs,
         });
@@ -201,12 +219,15 @@ impl Graph {
     fn entry(&mut self, of_whom: Option<&Tag>, tag: &str, value: u64, text: Option<&String>) {
         const DF_BIND_NOW: u64 = 8;
         let Some(node) = self.of_tag(of_whom) else { return };
+        node.entries += usize::from(tag != "DT_NULL");
         match tag {
+            "DT_SYMTAB" => node.has_symbols = true,
             "DT_RPATH" => node.rpath = text.cloned(),
             "DT_RUNPATH" => node.runpath = text.cloned(),
             "DT_FLAGS" => node.bind_now |= value & DF_BIND_NOW != 0,
             "DT_FLAGS_1" => {
                 node.bind_now |= value & dlscope::elf::dynamic::DF_1_NOW != 0;
+                node.unfit |= value & (DF_1_NOOPEN | DF_1_PIE) != 0;
                 node.no_default_dirs |= value & dlscope::elf::dynamic::DF_1_NODEFLIB != 0;
             }
             "DT_BIND_NOW" => node.bind_now = true,

@@ -10,6 +10,7 @@ use dlscope::elf::symbol::{Class, Want, Wanted};
 use super::candidates::{by_numbers, unfit};
 use super::graph::{Graph, Node};
 use super::likely::is_never_meant;
+use super::paths::expanded;
 use super::problem::libc_of;
 use crate::bytes::{path_of, shown, shown_bytes, shown_path};
 use crate::compare::file::{ElfFile, identity};
@@ -59,6 +60,12 @@ impl Machine {
             // Behind a symbolic link, what the file needs may lie beside the file itself.
             if let Some(folder) = path_of(&node.tag.name).canonicalize().ok().as_deref().and_then(Path::parent) {
                 machine.add(folder);
+                // And where its paths lead from there.
+                if path_of(&node.tag.name).is_symlink() {
+                    let lists = [&node.rpath, &node.runpath].into_iter().flatten();
+                    let elements = lists.flat_map(|list| list.split(':')).filter(|element| element.contains("ORIGIN"));
+                    elements.for_each(|element| machine.add(&path_of(&expanded(element, folder))));
+                }
             }
         }
         for (_, folders) in graph.searches().flat_map(|search| &search.rules) {
@@ -74,6 +81,7 @@ impl Machine {
         for folder in DEFAULT_FOLDERS.iter().chain(&["/usr/local/lib"]) {
             machine.add(Path::new(folder));
         }
+        ld_so_conf().iter().for_each(|folder| machine.add(folder));
         // What a DT_NEEDED with a '/' names may lie at the same place below another folder.
         let slashed = graph.searches().filter(|search| search.name.contains('/'));
         let below: Vec<PathBuf> = slashed
@@ -194,7 +202,8 @@ impl Machine {
                 if let Some((index, _)) = symbols.find(wanted, &mut ()) {
                     let (soname, version) = (soname.clone(), symbols.version_text(index));
                     // Show the path with the name that others need, if there is one.
-                    let path = Some(path.with_file_name(&soname)).filter(|own| own.is_file()).unwrap_or(path.clone());
+                    let own = path.with_file_name(path_of(&soname));
+                    let path = Some(own).filter(|own| own.is_file()).unwrap_or(path.clone());
                     let of_system = path.parent().is_some_and(is_of_the_system);
                     found.push(Provider { soname, path, version, of_system, exports: symbols.exports().count() });
                 }
@@ -225,11 +234,19 @@ impl Machine {
 
 /// Whether `ldconfig` looks into this folder: then the loader finds what lies there once `ldconfig` has run.
 pub fn is_in_ld_so_conf(folder: &Path) -> bool {
+    ld_so_conf().iter().any(|known| known.canonicalize().is_ok_and(|known| known == folder))
+}
+
+/// The folders into which `ldconfig` looks beside the default ones: those of /etc/ld.so.conf and of /etc/ld.so.conf.d.
+fn ld_so_conf() -> Vec<PathBuf> {
     let mut files = vec![PathBuf::from("/etc/ld.so.conf")];
     files.extend(fs::read_dir("/etc/ld.so.conf.d").into_iter().flatten().flatten().map(|entry| entry.path()));
-    let texts = files.iter().filter_map(|file| fs::read_to_string(file).ok());
-    let is_it = |line: &str| Path::new(line.trim()).canonicalize().is_ok_and(|known| known == folder);
-    texts.into_iter().any(|text| text.lines().any(|line| line.starts_with('/') && is_it(line)))
+    let mut folders = Vec::new();
+    for text in files.iter().filter_map(|file| fs::read_to_string(file).ok()) {
+        let lines = text.lines().map(|line| line.split('#').next().unwrap_or(line).trim());
+        folders.extend(lines.filter(|line| line.starts_with('/')).map(PathBuf::from));
+    }
+    folders
 }
 
 /// The last part of a path, as text.

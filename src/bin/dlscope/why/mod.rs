@@ -10,7 +10,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use dlscope::Inspection;
-use dlscope::event::Event;
 use serde::Serialize;
 
 use crate::Failure;
@@ -144,6 +143,13 @@ pub struct Explanation<'e> {
     host: &'e Host,
 }
 
+impl Explanation<'_> {
+    /// The library, as the problems name it.
+    fn root(&self) -> &str {
+        self.graph.label(self.library)
+    }
+}
+
 /// At most so many times the load is looked at again with folders in which something lies.
 const ROUNDS: usize = 5;
 
@@ -190,11 +196,11 @@ fn later_problems(
     later
 }
 
-/// Looks at the library, and gives the events, too.
-fn inspect(search: &SearchDirs, name: &OsStr) -> (Inspection, Vec<Event>) {
+/// Looks at the library. The events of it are in the watcher.
+fn inspect(search: &SearchDirs, name: &OsStr) -> (Inspection, Arc<Watcher>) {
     let watcher = Arc::new(Watcher::default());
     let inspection = search.loader().probe(watcher.clone()).inspect(name);
-    (inspection, watcher.take())
+    (inspection, watcher)
 }
 
 /// Runs the subcommand. Returns whether the library would load.
@@ -217,14 +223,17 @@ pub fn run(args: &Args) -> Result<bool, Failure> {
     }
     let host = args.host.as_deref().map_or(Ok(Host::default()), |program| Host::of(program, &search))?;
     search.dirs.extend(host.rpath.iter().cloned());
-    let (mut inspection, mut events) = inspect(&search, &name);
+    let (mut inspection, mut watcher) = inspect(&search, &name);
+    let mut events = watcher.take();
     let mut graph = Graph::of(&events);
     if host.helped_in_vain(&graph) {
         search.dirs.clone_from(&args.search.dirs);
-        (inspection, events) = inspect(&search, &name);
+        (inspection, watcher) = inspect(&search, &name);
+        events = watcher.take();
         graph = Graph::of(&events);
     }
     graph.tell_rpath_of(&host);
+    let pipes = watcher.pipes();
     let exports = Exports::of(&inspection);
     let by_dlscope = inspection.faults().is_empty();
     let (system, not_asked) = match (args.offline, &args.host, &args.root) {
@@ -232,6 +241,7 @@ pub fn run(args: &Args) -> Result<bool, Failure> {
         (_, _, Some(root)) => (None, Some(format!("it would have to be asked in {}", shown(root)))),
         // Only that program could ask.
         (_, Some(program), _) => (None, Some(format!("it would have to be asked in {}", shown(program)))),
+        _ if !pipes.is_empty() => (None, Some(format!("it would wait for the other end of {}", shown(&pipes[0])))),
         _ => match system::ask(&name, &args.search.dirs) {
             Ok(says) => (Some(says), None),
             Err(error) => (None, Some(error.to_string())),
@@ -267,14 +277,20 @@ pub fn run(args: &Args) -> Result<bool, Failure> {
     }
     let loads = problems.is_empty();
     let later = later_problems(&search, &library, &graph, &host, &mut problems);
-    let cures = Cures::of(&problems, &library, graph.nodes.iter().chain(&later), outside.as_deref());
+    let cures = Cures::of(&problems, graph.nodes.iter().chain(&later), outside.as_deref());
     let by_system_alone = answer.is_some_and(|says| says.loads) && !by_dlscope;
     let adopted = graph.nodes.iter().filter(|node| node.of_host).count();
     let explanation = Explanation {
         library: &library,
         loads,
         by_dlscope,
-        summary: tell::summary(&library, &problems, (graph.nodes.len(), adopted), &surprises, by_system_alone),
+        summary: tell::summary(
+            (&library, graph.label(&library)),
+            &problems,
+            (graph.nodes.len(), adopted),
+            &surprises,
+            by_system_alone,
+        ),
         cures: cures.texts,
         commands: cures.commands,
         environment: cures.environment,

@@ -44,6 +44,20 @@ fn mistake(element: &str, user: &Node, name: &str) -> Option<String> {
             "{separator:?} separates nothing in it, only ':' does: {first} and {second} are one folder for the loader"
         ));
     }
+    if let [inner] = &separated(element)[..]
+        && inner != element
+    {
+        let (place, extra) = match element.strip_prefix(inner.as_str()) {
+            Some(behind) => ("at its end", behind),
+            None => ("at its beginning", &element[..element.find(inner.as_str()).unwrap_or(0)]),
+        };
+        return Some(format!("for the loader the {extra:?} {place} is a part of the path"));
+    }
+    if element.strip_prefix(['{', '(']).unwrap_or(element).starts_with("ORIGIN") {
+        return Some(format!(
+            "the '$' before ORIGIN is missing: {element:?} is relative to the directory of whoever runs the program"
+        ));
+    }
     if element.contains(['\'', '"', '\\']) {
         return Some("quotes and backslashes in it are part of the path: one level of quoting too much".into());
     }
@@ -79,11 +93,13 @@ fn mistake(element: &str, user: &Node, name: &str) -> Option<String> {
     })
 }
 
-/// An element of a search path at whose `;`, `,` or space somebody meant two elements: all of them. Otherwise the element.
+/// An element of a search path at whose `;`, `,` or space somebody meant two elements, or the end of one: all of them,
+/// without these. Otherwise the element.
 pub fn separated(element: &str) -> Vec<String> {
     let begins = |part: &str| part.starts_with(['/', '$', '.']);
     let parts: Vec<&str> = element.split([';', ',', ' ']).filter(|part| !part.is_empty()).collect();
-    if parts.len() > 1 && parts.iter().all(|part| begins(part)) && !path_of(element).is_dir() {
+    let is_one = parts.len() == 1 && parts[0] == element;
+    if !parts.is_empty() && !is_one && parts.iter().all(|part| begins(part)) && !path_of(element).is_dir() {
         return parts.into_iter().map(Into::into).collect();
     }
     vec![element.into()]
@@ -94,7 +110,13 @@ pub fn is_nonsense(element: &str) -> bool {
     name_of(element).as_bytes().iter().any(|byte| b"'\"\\".contains(byte))
         || tokens(element).iter().any(|token| !TOKENS.contains(&token.as_str()))
         || element.starts_with("RIGIN")
+        || (element.starts_with("ORIGIN") && !path_of(element).is_dir())
         || element.starts_with(['@', '~'])
+}
+
+/// An element of a search path with the folder in the place of `$ORIGIN`.
+pub fn expanded(element: &str, origin: &Path) -> String {
+    element.replace("${ORIGIN}", "$ORIGIN").replace("$ORIGIN", &shown(origin))
 }
 
 /// The names after a `$`, with or without braces.
@@ -118,7 +140,7 @@ fn not_inherited(user: &Node, here: &[PathBuf], graph: &Graph) -> Option<String>
         let origin = node.origin();
         let mut folders = list.split(':').filter(|e| !e.is_empty());
         folders.any(|element| {
-            let folder = element.replace("${ORIGIN}", "$ORIGIN").replace("$ORIGIN", &shown(&origin));
+            let folder = expanded(element, &origin);
             here.iter().any(|file| file.parent().is_some_and(|dir| same(dir, &path_of(&folder))))
         })
     };

@@ -20,8 +20,11 @@ mod of_system;
 mod other_libc;
 mod refused;
 mod undefined;
+mod unfit;
+mod way;
 pub use of_system::of_system;
 pub use other_libc::libc_of;
+use unfit::is_unfit;
 
 /// One thing that must be mended before the library loads.
 #[derive(Serialize)]
@@ -38,6 +41,9 @@ pub enum ProblemKind {
     /// A library was not found.
     NotFound {
         library: String,
+        /// Whether it is the library that was asked for; otherwise the object needs it. Both may have one name.
+        #[serde(skip)]
+        is_asked: bool,
         /// The error of the kernel.
         errno: String,
         /// Files of that name in folders that the loader does not search.
@@ -69,7 +75,15 @@ pub enum ProblemKind {
         without_it: Vec<String>,
     },
     /// A file was found, and the loader refuses it.
-    Unsuitable { library: String, path: String, reason: Refusal, without_it: Vec<String> },
+    Unsuitable {
+        library: String,
+        /// Whether it is the library that was asked for; otherwise the object needs it.
+        #[serde(skip)]
+        is_asked: bool,
+        path: String,
+        reason: Refusal,
+        without_it: Vec<String>,
+    },
     /// A dependency does not define a version.
     Version {
         version: String,
@@ -136,6 +150,8 @@ pub enum Obstacle {
     Loop {
         #[serde(serialize_with = "shown_path")]
         link: PathBuf,
+        /// Whether the link stands for the folder of the file.
+        is_folder: bool,
     },
     /// The file, or a folder on the way to it, is forbidden to this user.
     Forbidden {
@@ -185,12 +201,18 @@ pub enum Refusal {
     NoExec(#[serde(serialize_with = "shown_path")] PathBuf),
     /// It ends before its program headers.
     Short(u64),
+    /// Its dynamic section has no `DT_SYMTAB`: how many entries it has.
+    NoSymbols(usize),
     /// It is a program.
     Program,
+    /// `dlopen` may not bring it into a process: `DF_1_NOOPEN`.
+    NoOpen,
     /// It is a folder.
     Folder,
     /// It was built for another C library.
     OtherLibc(OtherLibc),
+    /// It is a named pipe, a socket or a device.
+    Special(&'static str),
     /// Any other reason.
     Other(LoaderWords),
 }
@@ -286,6 +308,7 @@ pub fn all(evidence: &Evidence<'_>) -> Vec<Problem> {
         }
         problems.push(Problem { object: node.tag.name.to_string(), kind: ProblemKind::AndroidRelocations });
     }
+    evidence.damaged(&mut problems);
     problems.extend(evidence.late_runtime());
     evidence.other_libc(&mut problems);
     evidence.symbols(&undefined, &mut problems);
@@ -326,6 +349,7 @@ impl Evidence<'_> {
             ErrorKind::StaticTls { asked, align, left, size, why } => {
                 ProblemKind::StaticTls { asked: *asked, align: *align, left: *left, size: *size, reason: why.clone() }
             }
+            kind if is_unfit(kind) => return Some(self.unfit(object, error)),
             _ if error.stage <= Stage::Needed => self.unsuitable(object, error, searched),
             ErrorKind::Malformed { field, found, .. } if field == "DT_VERNEED: vn_file" => {
                 let lies_in = self.machine.files_named(found);

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use goblin::elf::Elf;
+use goblin::elf::dynamic::{DT_NEEDED, DT_RPATH, DT_RUNPATH, DT_SONAME};
 use goblin::elf::sym::{STB_LOCAL, STT_FUNC, STT_GNU_IFUNC, STT_OBJECT, STT_TLS, STV_HIDDEN, STV_INTERNAL};
 use serde::Serialize;
 
@@ -51,6 +52,33 @@ pub fn thread_locals(path: &Path) -> Vec<(String, u64)> {
     found.sort_by_key(|(name, size)| (std::cmp::Reverse(*size), name.clone()));
     found.dedup();
     found
+}
+
+/// Whether the string of `DT_RPATH` or `DT_RUNPATH` in the library at `path` is a part of another string that is in use:
+/// linkers store a string that another one ends with only once. patchelf before 0.18 overwrites the old path.
+pub fn shares_its_path(path: &Path) -> bool {
+    let Ok(bytes) = std::fs::read(path) else { return false };
+    let Ok(elf) = Elf::parse(&bytes) else { return false };
+    let Some(dynamic) = &elf.dynamic else { return false };
+    let end_of = |start: usize| {
+        let length = elf.dynstrtab.get_at(start).map_or(0, str::len);
+        (length > 0).then_some(start + length)
+    };
+    let of_tags = |tags: &[u64]| -> Vec<usize> {
+        dynamic.dyns.iter().filter(|entry| tags.contains(&entry.d_tag)).map(|entry| entry.d_val as usize).collect()
+    };
+    let ends: Vec<usize> = of_tags(&[DT_RPATH, DT_RUNPATH]).into_iter().filter_map(end_of).collect();
+    let symbols = elf.dynsyms.iter().map(|symbol| symbol.st_name);
+    let mut names = of_tags(&[DT_NEEDED, DT_SONAME]);
+    for need in elf.verneed.iter().flat_map(|table| table.iter()) {
+        names.push(need.vn_file);
+        names.extend(need.iter().map(|version| version.vna_name));
+    }
+    for version in elf.verdef.iter().flat_map(|table| table.iter()) {
+        names.extend(version.iter().map(|name| name.vda_name));
+    }
+    let mut others = symbols.chain(names);
+    !ends.is_empty() && others.any(|start| end_of(start).is_some_and(|end| ends.contains(&end)))
 }
 
 /// Whether the library at `path` says that it needs initial-exec room: `DF_STATIC_TLS` in `DT_FLAGS`.

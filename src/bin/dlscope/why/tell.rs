@@ -20,7 +20,7 @@ const MOST: usize = 10;
 /// Writes the explanation.
 pub fn tell(explanation: &Explanation<'_>, all: bool) -> io::Result<()> {
     let mut writer =
-        Writer { page: Page::stdout(), asked: explanation.library, most: if all { usize::MAX } else { MOST } };
+        Writer { page: Page::stdout(), root: explanation.root(), most: if all { usize::MAX } else { MOST } };
     let summary = if explanation.loads { good(&explanation.summary) } else { bad(&explanation.summary) };
     writer.page.paragraph(&summary, 0);
     writer.page.gap();
@@ -61,7 +61,8 @@ fn system_line(explanation: &Explanation<'_>) -> Option<String> {
 
 struct Writer<'w> {
     page: Page,
-    asked: &'w str,
+    /// The library that was opened, as the problems name it.
+    root: &'w str,
     most: usize,
 }
 
@@ -70,22 +71,28 @@ impl Writer<'_> {
     fn details(&mut self, problem: &Problem) {
         let whose = problem.whose();
         match &problem.kind {
-            ProblemKind::NotFound { library, lies_in, mistakes, without_it, obstacle, rejected, .. } => {
+            ProblemKind::NotFound { library, is_asked, lies_in, mistakes, without_it, obstacle, rejected, .. } => {
                 if let Some(Obstacle::Forbidden { path, .. }) = obstacle {
                     self.page.gap();
                     self.page.paragraph(&format!("{}.", permission(path)), 2);
                 }
-                if library.contains('/') && short(library) != short(self.asked) {
+                if library.contains('/') && !is_asked {
                     self.page.gap();
-                    let text = "A DT_NEEDED with a '/' is opened as it stands, from the directory in which the program runs. \
-                                No search path is consulted for it. A library without a DT_SONAME that is linked by its \
-                                path leaves such a name.";
-                    self.page.paragraph(text, 2);
+                    let from = match library.starts_with('/') {
+                        true => "",
+                        false => ", from the directory in which the program runs",
+                    };
+                    let text = format!(
+                        "A DT_NEEDED with a '/' is opened as it stands{from}. No search path is consulted for it. A library \
+                         without a DT_SONAME that is linked by its path leaves such a name."
+                    );
+                    self.page.paragraph(&text, 2);
                 }
                 if !lies_in.is_empty() {
                     self.page.gap();
                     let list = few(lies_in.iter().map(shown), 3);
-                    let by = if short(self.asked) == whose { String::new() } else { format!(", which {whose} needs,") };
+                    let by =
+                        if self.root == problem.object { String::new() } else { format!(", which {whose} needs,") };
                     self.page.paragraph(&format!("{}{by} lies in {list}.", heading(short(library))), 2);
                 }
                 if !rejected.is_empty() {
@@ -100,7 +107,7 @@ impl Writer<'_> {
                 }
                 self.without(library, without_it);
             }
-            ProblemKind::Unsuitable { library, path, reason, without_it } => {
+            ProblemKind::Unsuitable { library, path, reason, without_it, .. } => {
                 self.page.gap();
                 self.page.paragraph(&format!("{} was found at {path}; {}.", heading(library), reason.detail()), 2);
                 self.without(library, without_it);
@@ -340,7 +347,7 @@ impl Writer<'_> {
 
 /// The first sentence: `libx.so cannot be loaded: …`, or that it loads.
 pub fn summary(
-    library: &str,
+    (library, root): (&str, &str),
     problems: &[Problem],
     objects: (usize, usize),
     surprises: &Surprises,
@@ -349,7 +356,7 @@ pub fn summary(
     let name = short(library);
     match problems {
         [first, ..] if system_loads => {
-            format!("{name} is loaded by the system's dlopen, and not by dlscope: {}.", first.clause(library))
+            format!("{name} is loaded by the system's dlopen, and not by dlscope: {}.", first.clause(root))
         }
         [] => {
             let (mapped, adopted) = objects;
@@ -367,7 +374,7 @@ pub fn summary(
                 1 => " There is one more problem.".into(),
                 n => format!(" There are {n} more problems."),
             };
-            format!("{name} cannot be loaded: {}.{more}", first.clause(library))
+            format!("{name} cannot be loaded: {}.{more}", first.clause(root))
         }
     }
 }

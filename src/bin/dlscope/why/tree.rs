@@ -137,6 +137,7 @@ impl<'t> Tree<'t> {
                 && matches!(
                     problem.kind,
                     ProblemKind::Symbols { .. }
+                        | ProblemKind::Unsuitable { is_asked: true, .. }
                         | ProblemKind::StaticTls { .. }
                         | ProblemKind::OtherLibc { .. }
                         | ProblemKind::NoLongerNeeded { .. }
@@ -154,7 +155,8 @@ impl<'t> Tree<'t> {
     fn version_problem(&self, by: &Node, need: &Need) -> Option<String> {
         let is_it = |problem: &&Problem| {
             *problem.object == *by.tag.name
-                && matches!(&problem.kind, ProblemKind::Version { library, .. } if *library == need.name)
+                && matches!(&problem.kind, ProblemKind::Version { library, .. } | ProblemKind::Unsuitable { library, .. }
+                        if *library == need.name)
         };
         self.problems.iter().find(is_it).map(Problem::mark)
     }

@@ -17,16 +17,15 @@ impl Problem {
         short(&self.object)
     }
 
-    /// The problem in a clause behind "cannot be loaded:". `asked` is the library that was opened.
-    pub fn clause(&self, asked: &str) -> String {
-        let it = if self.whose() == short(asked) { "it".into() } else { format!("{}, which it needs,", self.whose()) };
+    /// The problem in a clause behind "cannot be loaded:". `root` is the library that was opened, as the problems name it.
+    pub fn clause(&self, root: &str) -> String {
+        let it = if self.object == root { "it".into() } else { format!("{}, which it needs,", self.whose()) };
         match &self.kind {
-            ProblemKind::NotFound { library, obstacle: Some(obstacle), .. } => {
-                let own = short(library) == short(asked);
-                let needs = if own { String::new() } else { format!("{it} needs {library}, and ") };
+            ProblemKind::NotFound { library, is_asked, obstacle: Some(obstacle), .. } => {
+                let needs = if *is_asked { String::new() } else { format!("{it} needs {library}, and ") };
                 format!("{needs}{}", obstacle.clause())
             }
-            ProblemKind::NotFound { library, errno, lies_in, .. } if short(library) == short(asked) => {
+            ProblemKind::NotFound { library, is_asked: true, errno, lies_in, .. } => {
                 match (errno.as_str(), lies_in.is_empty()) {
                     ("ENOENT" | "ENOTDIR", _) if library.contains('/') => "there is no such file".into(),
                     ("ENOENT" | "ENOTDIR", true) => "no file of that name is in any folder that is searched".into(),
@@ -63,8 +62,8 @@ impl Problem {
                 ("ENOENT" | "ENOTDIR", None) => format!("{it} needs {library}, which cannot be found"),
                 _ => format!("{it} needs {library}, which cannot be opened ({errno})"),
             },
-            ProblemKind::Unsuitable { library, reason, .. } => {
-                let who = if short(library) == short(asked) {
+            ProblemKind::Unsuitable { library, is_asked, reason, .. } => {
+                let who = if *is_asked {
                     "it".into()
                 } else if it == "it" {
                     format!("{library}, which it needs,")
@@ -176,9 +175,13 @@ impl Refusal {
                 shown(mount)
             ),
             Refusal::Short(length) => format!("is cut off or damaged: it ends after {}", count(*length, "byte")),
+            Refusal::NoSymbols(0) => "is damaged: where its dynamic section should be, there are only zeros".into(),
+            Refusal::NoSymbols(_) => "is damaged: its dynamic section names no table of symbols".into(),
             Refusal::Program => "is a program, not a library".into(),
+            Refusal::NoOpen => "must be there when the program starts, and cannot be loaded later (DF_1_NOOPEN)".into(),
             Refusal::Folder => "is a folder".into(),
             Refusal::OtherLibc(libc) => format!("was built for {}, and this process has glibc", libc.name()),
+            Refusal::Special(what) => format!("is {what}, and no file"),
             Refusal::Other(told) => format!("cannot be used: {}", told.message),
         }
     }
@@ -192,9 +195,13 @@ impl Refusal {
             Refusal::Content(_) => "it does not begin with 7f 45 4c 46 (\\x7fELF)".into(),
             Refusal::ObjectFile => "its e_type is ET_REL, not ET_DYN (gABI, \"ELF Header\")".into(),
             Refusal::NoExec(_) => "mmap with PROT_EXEC fails there (mount(8), \"noexec\")".into(),
+            Refusal::NoSymbols(_) => "its PT_DYNAMIC has no DT_SYMTAB, which every library must have".into(),
             Refusal::Short(_) => "a header or table would lie behind its end".into(),
             Refusal::Program => "DF_1_PIE in its DT_FLAGS_1 says that it is a program".into(),
-            Refusal::Folder => "a library is a file".into(),
+            Refusal::NoOpen => {
+                "DF_1_NOOPEN in its DT_FLAGS_1 says that dlopen shall refuse it (linked with -z nodlopen)".into()
+            }
+            Refusal::Folder | Refusal::Special(_) => "a library is a file".into(),
             Refusal::OtherLibc(libc) => format!("its DT_NEEDED or DT_SONAME names the C library of {}", libc.name()),
             Refusal::Other(told) => told.in_full(),
         }
@@ -241,7 +248,7 @@ impl Obstacle {
             Obstacle::Dangling { link, to } => {
                 format!("{} is a symbolic link to {}, which is not there", shown(link), shown(to))
             }
-            Obstacle::Loop { link } => {
+            Obstacle::Loop { link, .. } => {
                 format!("{} is a symbolic link that leads back to itself (ELOOP)", shown(link))
             }
             Obstacle::Forbidden { path, is_folder: false } => {

@@ -8,13 +8,14 @@ use super::super::problem::{Obstacle, Problem, ProblemKind, Refusal};
 use super::super::words::{folder, is_in};
 use super::Maker;
 use super::shell::{in_quotes, quoted};
-use crate::bytes::shown;
+use crate::bytes::{path_of, shown};
 use crate::page::{few, short};
 
 impl Maker<'_> {
     pub(super) fn not_found(&mut self, problem: &Problem) -> String {
         let ProblemKind::NotFound {
             library,
+            is_asked,
             lies_in,
             written,
             other_versions,
@@ -29,12 +30,11 @@ impl Maker<'_> {
             return String::new();
         };
         let name = short(library);
-        let for_itself = name == short(self.asked);
         if let Some(obstacle) = obstacle {
             return self.obstacle(obstacle, name, lies_in, other_names);
         }
         if library.contains('/') {
-            return match for_itself {
+            return match is_asked {
                 true => "A name with a '/' is a path and is opened as it is, from the current directory.".into(),
                 false => self.path_needed(problem, library, lies_in),
             };
@@ -43,7 +43,7 @@ impl Maker<'_> {
         let unlinked = other_names.first().filter(|path| lies_in.is_empty() || is_in(path, searched));
         let mut link = String::new();
         if let Some(path) = unlinked {
-            let there = path.with_file_name(name);
+            let there = path.with_file_name(path_of(name));
             let made = self.command(format!("ln -s {} {}", quoted(&name_of(path)), self.quoted_path(&there)));
             link = format!(
                 "Make the link of that name: {made} (`ldconfig -n {}` makes it, too).",
@@ -61,7 +61,7 @@ impl Maker<'_> {
                 folder(path)
             );
         }
-        if let (false, Some(path), Some(written)) = (for_itself, lies_in.first().or(unlinked), written) {
+        if let (false, Some(path), Some(written)) = (*is_asked, lies_in.first().or(unlinked), written) {
             let relink = self.relink(problem, path, written);
             return if link.is_empty() { relink } else { format!("{link} {relink}") };
         }
@@ -86,6 +86,13 @@ impl Maker<'_> {
                 );
             }
             let names = few(other_versions.iter().map(shown), 3);
+            if *is_asked {
+                return format!(
+                    "There is {names}, but another number behind .so means another interface: install the package that has \
+                     {library}, or ask for {}, if that one will do.",
+                    short(&shown(path))
+                );
+            }
             return format!(
                 "There is {names}, but another number behind .so means another interface: install the \
                  package that has {library}, or build {} anew against {}.",
@@ -110,7 +117,17 @@ impl Maker<'_> {
         other_names: &[PathBuf],
     ) -> String {
         match obstacle {
-            Obstacle::Dangling { link, .. } | Obstacle::Loop { link } => {
+            Obstacle::Loop { link, is_folder: true } => match lies_in.first().and_then(|path| path.parent()) {
+                Some(folder) => {
+                    let to = if folder.parent() == link.parent() { name_of(folder) } else { shown(folder) };
+                    let link = quoted(&shown(link));
+                    format!("Make the link anew: {}.", self.command(format!("ln -sfn {} {link}", quoted(&to))))
+                }
+                None => {
+                    format!("Make {} a link to the folder in which {name} lies, or that folder itself.", shown(link))
+                }
+            },
+            Obstacle::Dangling { link, .. } | Obstacle::Loop { link, .. } => {
                 let parent = link.parent().and_then(|parent| parent.canonicalize().ok()).unwrap_or_default();
                 let beside = other_names.iter().find(|path| path.parent() == Some(&parent));
                 let to = match beside {
@@ -151,6 +168,9 @@ impl Maker<'_> {
             short(library)
         );
         let (Some(path), Some(node)) = (lies_in.first(), self.node(problem)) else {
+            if library.starts_with('/') {
+                return format!("Put the library back to {library}. {again}");
+            }
             return format!("Start the program in the folder from which {library} can be reached. {again}");
         };
         let to = format!("{}/{}", from_origin(node, path), name_of(path));

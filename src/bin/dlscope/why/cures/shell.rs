@@ -1,7 +1,7 @@
 //! Words for a shell.
 
 /// A word for a shell. Only bash and its kin can write a byte that is no text: `$'caf\xe9'`.
-pub(super) fn quoted(word: &str) -> String {
+pub fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+:=@%,~".contains(c);
     let name = name_as_bytes(word);
     if std::str::from_utf8(&name).is_err() {
@@ -21,7 +21,7 @@ fn name_as_bytes(text: &str) -> Vec<u8> {
 }
 
 /// A word for a shell that stands in quotes whatever is in it.
-pub(super) fn in_quotes(word: &str) -> String {
+pub fn in_quotes(word: &str) -> String {
     match quoted(word) {
         quoted if quoted.starts_with(['\'', '$']) => quoted,
         plain => format!("'{plain}'"),

@@ -10,12 +10,15 @@ use super::super::graph::{Attempt, Node};
 use super::super::machine::{DEFAULT_FOLDERS, versions_wanted};
 use super::super::paths;
 use super::super::words::is_in;
+use super::way::{End, follow};
 use super::{Evidence, Obstacle, ProblemKind};
 use crate::bytes::path_of;
+use crate::compare::file::identity;
 use crate::page::short;
 
 impl Evidence<'_> {
     pub(super) fn not_found(&self, user: Option<&Tag>, library: &str, errno: &str) -> ProblemKind {
+        let is_asked = user.is_none();
         let user = user.and_then(|tag| self.graph.node(tag.id));
         let name = short(library);
         let search = match user {
@@ -30,6 +33,9 @@ impl Evidence<'_> {
         let mut other_names = self.machine.with_soname(name);
         other_names.sort_by_key(|path| !path.parent().is_some_and(|folder| searched.iter().any(|s| s == folder)));
         let mut lies_in = self.machine.files_named(name);
+        // An object that is called like the library that it needs is not that library.
+        let own = user.and_then(|user| identity(&path_of(&user.tag.name)));
+        lies_in.retain(|path| own.is_none() || identity(path) != own);
         let mut rejected = reject(&mut lies_in);
         if let Some(user) = user {
             let wants = self.wants(user, library);
@@ -62,6 +68,7 @@ impl Evidence<'_> {
         let (library, errno) = (library.into(), errno.into());
         ProblemKind::NotFound {
             library,
+            is_asked,
             errno,
             lies_in,
             mistakes,
@@ -99,18 +106,16 @@ fn obstacle(attempt: &Attempt) -> Option<Obstacle> {
             let to = std::fs::read_link(&path).ok()?;
             Some(Obstacle::Dangling { link: path, to })
         }
-        "ELOOP" => Some(Obstacle::Loop { link: path }),
-        "EACCES" => {
-            use nix::unistd::{AccessFlags, access};
-            let whole = std::path::absolute(&path).unwrap_or(path);
-            // What is behind a link is what counts.
-            let whole = whole.canonicalize().unwrap_or(whole);
-            let mut folders: Vec<&Path> = whole.ancestors().skip(1).collect();
-            folders.reverse();
-            let closed = folders.into_iter().find(|folder| access(*folder, AccessFlags::X_OK).is_err());
-            let (path, is_folder) = closed.map_or((whole.as_path(), false), |folder| (folder, true));
-            Some(Obstacle::Forbidden { path: path.into(), is_folder })
+        "ELOOP" => {
+            let End::Loop(link) = follow(&path) else { return Some(Obstacle::Other { path, errno: errno.clone() }) };
+            let is_folder = path.parent().is_some_and(|folder| folder.file_name() == link.file_name());
+            Some(Obstacle::Loop { link, is_folder })
         }
+        "EACCES" => match follow(&path) {
+            End::Closed(path) => Some(Obstacle::Forbidden { path, is_folder: true }),
+            End::File(path) => Some(Obstacle::Forbidden { path, is_folder: false }),
+            End::Loop(_) => Some(Obstacle::Other { path, errno: errno.clone() }),
+        },
         _ => Some(Obstacle::Other { path, errno: errno.clone() }),
     }
 }

@@ -1,5 +1,6 @@
 //! A file that is found and cannot be used.
 
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use dlscope::event::Tag;
@@ -26,7 +27,13 @@ impl Evidence<'_> {
         };
         let path = &path_of(&error.object);
         let reason = Refusal::of(&error.kind, path);
-        ProblemKind::Unsuitable { library: library.into(), path: error.object.clone(), reason, without_it: Vec::new() }
+        ProblemKind::Unsuitable {
+            library: library.into(),
+            is_asked: user.is_none(),
+            path: error.object.clone(),
+            reason,
+            without_it: Vec::new(),
+        }
     }
 
     /// The runtime of a sanitizer that this load would bring.
@@ -52,6 +59,7 @@ impl Refusal {
     /// The reason behind the loader's error about the file at `path`.
     pub fn of(kind: &ErrorKind, path: &Path) -> Refusal {
         match kind {
+            _ if let Some(special) = special(path) => Refusal::Special(special),
             ErrorKind::Unsuitable { field, .. } if field == "e_ident[EI_CLASS]" => Refusal::Class32,
             ErrorKind::Unsuitable { field, found, .. } if field == "e_machine" => Refusal::Machine(found.clone()),
             ErrorKind::Unsuitable { field, .. } if field == "DT_FLAGS_1" => Refusal::Program,
@@ -74,4 +82,15 @@ impl Refusal {
             kind => Refusal::Other(LoaderWords::of(kind)),
         }
     }
+}
+
+/// What a path is that is neither a file nor a folder.
+fn special(path: &Path) -> Option<&'static str> {
+    let kind = path.metadata().ok()?.file_type();
+    let kinds = [
+        (kind.is_fifo(), "a named pipe"),
+        (kind.is_socket(), "a socket"),
+        (kind.is_char_device() || kind.is_block_device(), "a device"),
+    ];
+    kinds.into_iter().find(|(is_it, _)| *is_it).map(|(_, name)| name)
 }
