@@ -13,6 +13,7 @@
 //!     pub files: &'static [(&'static str, &'static [u8])], // all files, by path in the case's folder
 //!     pub source: &'static [(&'static str, &'static str)], // all C files, by name
 //!     pub claims: &'static [Claim],                        // every `has:`
+//!     pub shows: &'static [&'static str],                  // every `show:`, symbols to tell of in dependencies, too
 //!     pub calls: &'static [&'static str],                  // every `call:`, to be made in this order
 //!     pub prints: &'static [&'static str],                 // lines on stdout from open to exit
 //!     pub refuse: Option<&'static str>,                    // why no loader takes it, in glibc's words
@@ -84,7 +85,7 @@ fn build_all() -> Result<()> {
 // ---- what the C files say ----------------------------------------------------------------
 
 /// The words that may stand before the colon of a `//@` line.
-const WORDS: &str = "teaches cc needs out runpath patch has call prints refuse policy crash later host";
+const WORDS: &str = "teaches cc needs out runpath patch has show call prints refuse policy crash later host";
 
 /// One folder below `c-fixtures`. Its first source is `<name>.c`, whose `teaches:` describes the
 /// case.
@@ -399,9 +400,10 @@ fn generate_case(Case { name, sources }: &Case) -> String {
     let host_prints = sources.iter().find(|source| source.is_program()).map(|host| lines(host, "prints"));
     let mut text = format!(
         "Fixture {{ name: {name:?}, teaches: {:?}, main: {:?}, files: &[{files}], source: &[{source}], \
-         claims: &[{claims}], calls: &{:?}, prints: &{:?}, host_prints: &{:?}, ",
+         claims: &[{claims}], shows: &{:?}, calls: &{:?}, prints: &{:?}, host_prints: &{:?}, ",
         main.one("teaches").unwrap(),
         main.out(),
+        lines(main, "show"),
         lines(main, "call"),
         lines(main, "prints"),
         host_prints.unwrap_or_default(),

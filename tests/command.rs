@@ -186,6 +186,40 @@ fn what_every_library_has_is_folded_and_a_slot_for_its_own_function_is_explained
 }
 
 #[test]
+fn the_point_of_a_fixture_is_told_even_where_it_lies_in_a_dependency() {
+    let story = stdout_of(&["trace", "--fixture", "first-wins"], 0);
+    let of_right = story.split("libright.so: 8 relocations").nth(1).expect("stage 8 tells of libright.so");
+    let slot = of_right.lines().nth(1).expect("a line for the slot");
+    assert!(slot.trim().starts_with("side ") && slot.contains("libleft.so+0x"), "{slot}");
+}
+
+#[test]
+fn segments_that_need_no_call_of_their_own_are_told_as_in_place() {
+    let story = stdout_of(&["trace"], 0);
+    for segment in ["0 R--", "2 R--"] {
+        assert!(story.contains(&format!("{segment}  in place already")), "segment {segment}");
+    }
+    assert!(story.contains("DT_PLTREL DT_RELA"));
+    assert!(story.contains("what an adopted library needs was found when the program started"));
+}
+
+#[test]
+fn a_default_version_is_kept_until_the_end_of_the_search() {
+    let story = stdout_of(&["trace", "--fixture", "versions", "--symbol", "foo"], 0);
+    let search = story.split("lookup: foo, no version asked for").nth(1).expect("a lookup without a version");
+    let search = search.split("\n\n").next().unwrap();
+    for words in [
+        "symbol 5: the name, version V1, not the default",
+        "symbol 6: the name, version V2, the default: kept for the end of the search",
+        "the end, so the default counts: symbol 6, version V2: found",
+    ] {
+        assert!(search.contains(words), "{words:?} in\n{search}");
+    }
+    let of_slot = story.split("relocate libnew-user.so: foo").nth(1).expect("the lookup of a slot");
+    assert!(of_slot.lines().nth(1).unwrap().contains("wanted for slot 0x"), "{of_slot}");
+}
+
+#[test]
 fn thread_local_variables_are_told_in_words_and_distances_with_their_sign() {
     let out = stdout_of(&["trace", "--fixture", "tls-initial-exec", "--all"], 0);
     assert!(out.contains("in every thread its thread-local variables lie at thread pointer - 0x"), "{out}");

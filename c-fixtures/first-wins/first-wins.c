@@ -3,6 +3,7 @@
 //@ has: DT_NEEDED libleft.so
 //@ has: DT_NEEDED libright.so
 //@ has: R_X86_64_JUMP_SLOT side
+//@ show: side
 //@ call: asked_from_top() -> str = "left"
 //@ call: asked_from_right() -> str = "left"
 //@ call: side() -> str = "left"

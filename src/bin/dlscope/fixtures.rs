@@ -24,6 +24,8 @@ pub struct Fixture {
     pub source: &'static [(&'static str, &'static str)],
     /// Claims about the contents of the files, which a test checks.
     pub claims: &'static [Claim],
+    /// The symbols to tell of in dependencies, too: what the fixture shows happens there.
+    pub shows: &'static [&'static str],
     /// Calls to make, in this order.
     pub calls: &'static [&'static str],
     /// Lines on stdout from open to exit.

@@ -45,14 +45,18 @@ impl Telling {
             out.write_all(b"\n")?;
             return Ok(Telling::Json(out));
         }
-        let view = View { all: args.all, symbol: args.symbol.clone(), explain: args.explain };
-        let (subject, teaches) = match target {
-            Target::Library(name) => (shown(name), None),
+        let (subject, shows, teaches) = match target {
+            Target::Library(name) => (shown(name), &[][..], None),
             Target::Fixture(fixture, _) => {
                 let remark = fixture.remark().map_or(String::new(), |remark| format!(" ({remark})"));
-                (fixture.main.to_string(), Some(format!("fixture {}: {}{remark}", fixture.name, fixture.teaches)))
+                (
+                    fixture.main.to_string(),
+                    fixture.shows,
+                    Some(format!("fixture {}: {}{remark}", fixture.name, fixture.teaches)),
+                )
             }
         };
+        let view = View { all: args.all, symbol: args.symbol.clone(), shows, explain: args.explain };
         let teller = Teller::new(Page::stdout(), view);
         let text = TextTelling { teller, subject, teaches, symbol: args.symbol.clone(), ran: !args.subject.no_run };
         Ok(Telling::Text(Box::new(text)))

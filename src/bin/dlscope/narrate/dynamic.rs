@@ -1,6 +1,7 @@
 //! Stages 5 to 7 (dynamic, needed, versions): the dynamic section, the dependencies and the versions of a library.
 
-use dlscope::event::{Arrival, Kind, VersionOutcome};
+use dlscope::event::{Arrival, Event, Kind, VersionOutcome};
+use goblin::elf64::dynamic::DT_RELA;
 
 use super::{Teller, tally};
 use crate::page::{Table, bad, count, dim, good, heading};
@@ -68,10 +69,16 @@ pub fn dynamic(t: &mut Teller, section: &Section<'_>) {
     }
 }
 
-/// A value as `readelf -d` prints it: lengths and counts in decimal, addresses in hexadecimal.
+/// A value as `readelf -d` prints it: lengths and counts in decimal, addresses in hexadecimal, and the tag in
+/// `DT_PLTREL` by its name.
 fn shown(tag: &str, value: u64) -> String {
     let is_number = ["SZ", "ENT", "NUM", "COUNT"].iter().any(|end| tag.ends_with(end));
-    if is_number { value.to_string() } else { format!("{value:#x}") }
+    match tag {
+        // The value is itself a tag.
+        "DT_PLTREL" if value == DT_RELA => "DT_RELA".into(),
+        _ if is_number => value.to_string(),
+        _ => format!("{value:#x}"),
+    }
 }
 
 fn each(entries: &[DynamicRow<'_>]) -> Table {
@@ -140,6 +147,10 @@ pub fn needed(t: &mut Teller, section: &Section<'_>) {
         }
     }
     t.page.table(&table, 0);
+    let is_adopted = |event: &&Event| matches!(event.kind, Kind::Needed { how: Arrival::Adopted, .. });
+    if section.events.iter().any(is_adopted) {
+        t.page.line(dim("what an adopted library needs was found when the program started; it is in the scope, too"));
+    }
 }
 
 /// The dependencies of a dependency, in one line.

@@ -115,7 +115,9 @@ pub fn outcome(steps: &[Probing]) -> String {
         _ => None,
     });
     let walked = steps.iter().filter(|step| matches!(step, Probing::Chain { .. })).count();
+    let default = default_taken(steps);
     let passed = steps.iter().filter_map(|step| match step {
+        Probing::OtherVersion { symbol, .. } if Some(*symbol) == default => None,
         Probing::OtherVersion { has, .. } => Some(format!("passed over version {has}")),
         Probing::NotADefinition { .. } => Some("a reference, not a definition".into()),
         Probing::NotExported { .. } => Some("there, but hidden".into()),
@@ -134,6 +136,9 @@ pub fn outcome(steps: &[Probing]) -> String {
         said.push_str(&passed);
     }
     match steps.last() {
+        Some(Probing::Found { version: Some(version), .. }) if default.is_some() => {
+            said.push_str(&format!(", the default version {version}: found"));
+        }
         Some(Probing::Found { version: Some(version), .. }) => said.push_str(&format!(", version {version}: found")),
         Some(Probing::Found { version: None, .. }) => said.push_str(": found"),
         _ if matches!(bucket, Some((_, first)) if first != 0) => said.push_str(" is the last: not here"),
@@ -153,8 +158,33 @@ fn ordinal(number: usize) -> String {
     format!("{number}{end}")
 }
 
-/// One step of a search in a hash table, as a sentence.
-pub fn step(step: &Probing) -> String {
+/// The definition that a search without a version ended with because it is the default one. The search passed it at
+/// first, because a definition without a version would count before it.
+fn default_taken(steps: &[Probing]) -> Option<u32> {
+    let Some(Probing::Found { symbol: found, .. }) = steps.last() else { return None };
+    let passed = |step: &Probing| matches!(step, Probing::OtherVersion { symbol, .. } if symbol == found);
+    steps.iter().any(passed).then_some(*found)
+}
+
+/// The steps of a search in one hash table, a sentence each.
+pub fn steps(steps: &[Probing]) -> Vec<String> {
+    let default = default_taken(steps);
+    let told = |step: &Probing| match step {
+        Probing::OtherVersion { symbol, has } if Some(*symbol) == default => {
+            format!("symbol {symbol}: the name, version {has}, the default: kept for the end of the search")
+        }
+        Probing::OtherVersion { symbol, has } if default.is_some() => {
+            format!("symbol {symbol}: the name, version {has}, not the default")
+        }
+        Probing::Found { symbol, version: Some(version) } if Some(*symbol) == default => {
+            format!("the end, so the default counts: symbol {symbol}, version {version}: found")
+        }
+        _ => step_alone(step),
+    };
+    steps.iter().map(told).collect()
+}
+
+fn step_alone(step: &Probing) -> String {
     match step {
         Probing::BloomNo => "the bloom filter says no: certainly not here".into(),
         Probing::EmptyTable => "its table has no buckets".into(),

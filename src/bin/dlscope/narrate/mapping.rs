@@ -1,6 +1,6 @@
 //! Stages 3 and 4 (plan, map): the plan of the address space, and the mappings.
 
-use dlscope::elf::addr::PAGE;
+use dlscope::elf::addr::{Bias, PAGE};
 use dlscope::elf::image::Segment;
 use dlscope::elf::plan::Plan;
 use dlscope::event::{Event, Kind, ProtectReason};
@@ -110,6 +110,7 @@ pub fn map(t: &mut Teller, section: &Section<'_>) {
             Kind::Placed { bias, .. } => {
                 t.page.note("B");
                 t.page.line(format!("load bias = {bias}: p_vaddr + load bias = address"));
+                in_place(t, section, *bias);
             }
             _ if brief => left += 1,
             Kind::Zero { address, length } => {
@@ -129,6 +130,21 @@ pub fn map(t: &mut Teller, section: &Section<'_>) {
         }
     }
     t.more(left, if left == 1 { " step" } else { " steps" });
+}
+
+/// The segments that the mapping of the whole file has put into place, so that no call follows for them.
+fn in_place(t: &mut Teller, section: &Section<'_>, bias: Bias) {
+    if !section.events.iter().any(|event| matches!(event.kind, Kind::MapWhole { .. })) {
+        return;
+    }
+    let is_mapped_later = |load: &Segment| {
+        let start = bias + load.vaddr.page_down();
+        section.events.iter().any(|event| matches!(event.kind, Kind::Map { address, .. } if address == start))
+    };
+    for load in loads(t, section).into_iter().filter(|load| !is_mapped_later(load)) {
+        t.page.note(&format!("{} {}", load.index, load.flags));
+        t.page.line("in place already: the first mapping has its pages, with these rights");
+    }
 }
 
 /// What a system call is for, short enough for the margin.

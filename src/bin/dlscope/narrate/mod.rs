@@ -24,6 +24,8 @@ pub struct View {
     pub all: bool,
     /// Only what concerns this symbol.
     pub symbol: Option<String>,
+    /// The symbols whose slots are told in dependencies, too.
+    pub shows: &'static [&'static str],
     /// An explanation of each kind of event where it first appears.
     pub explain: bool,
 }

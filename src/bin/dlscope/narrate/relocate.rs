@@ -83,6 +83,14 @@ impl<'e> Fix<'e> {
         }
     }
 
+    /// The name of its symbol, if it has one.
+    fn name(&self) -> Option<&'e str> {
+        match &self.event.kind {
+            Kind::Relocation { name, .. } => name.as_deref(),
+            _ => None,
+        }
+    }
+
     /// Whether the object's reference is bound to its own definition.
     fn is_bound_to_itself(&self) -> bool {
         let found = self.search().and_then(|(_, found)| found?.object.as_ref());
@@ -92,8 +100,7 @@ impl<'e> Fix<'e> {
     /// Whether it is for one of the weak names that the compiler's start-up files refer to, and nobody defines it.
     fn is_left_by_start_up_files(&self) -> bool {
         const NAMES: [&str; 3] = ["_ITM_deregisterTMCloneTable", "_ITM_registerTMCloneTable", "__gmon_start__"];
-        let Kind::Relocation { name: Some(name), .. } = &self.event.kind else { return false };
-        NAMES.contains(&name.as_str()) && matches!(self.search(), Some((_, None)))
+        self.name().is_some_and(|name| NAMES.contains(&name)) && matches!(self.search(), Some((_, None)))
     }
 
     fn kind(&self) -> &'e str {
@@ -123,7 +130,9 @@ pub fn relocate(t: &mut Teller, section: &Section<'_>) {
         t.page.line(format!("{}{}", t.named(section, &line), dim(&bias)));
         text_rights(t, &others, ProtectReason::TextOpen);
         t.last_was_brief = t.is_brief(section);
-        if !t.is_brief(section) {
+        if t.is_brief(section) {
+            shown_in_brief(t, &fixes);
+        } else {
             let legend = "symbol, slot (r_offset), old value → new value = formula, where the new value points";
             t.page.line(dim(legend));
             let uses = section.subject.and_then(|object| Uses::of(&object.name, &slots(&fixes)));
@@ -263,6 +272,19 @@ fn one_kind(t: &mut Teller, kind: &str, n: usize, fixes: &[&Fix<'_>], uses: Opti
         );
         t.page.sub(format!("  {}", dim(&line)));
     }
+}
+
+/// In a dependency, the slots of the symbols that the fixture is about.
+fn shown_in_brief(t: &mut Teller, fixes: &[Fix<'_>]) {
+    let fixes: Vec<_> =
+        fixes.iter().filter(|fix| fix.name().is_some_and(|name| t.view.shows.contains(&name))).collect();
+    let mut table = Table::whole(true);
+    for fix in &fixes {
+        table.row(row(t, fix, 30));
+    }
+    t.page.table_below(&table, 4, |at| {
+        fixes[at].search().map(|(asked, _)| lookup::in_brief(asked)).into_iter().collect()
+    });
 }
 
 /// The cells for one relocation: symbol, slot, value before, value after, formula in numbers, target.

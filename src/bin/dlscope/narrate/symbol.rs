@@ -4,7 +4,7 @@ use dlscope::event::{Event, Kind, Stage};
 
 use super::relocate::{Fix, arithmetic, fixes, target};
 use super::{Teller, lookup};
-use crate::page::{Table, dim, heading, symbol, width_of};
+use crate::page::{Table, dim, few, heading, symbol, width_of};
 use crate::story;
 
 /// Tells what concerns the symbol `name`. Returns how many lookups, and relocations without a lookup, there were.
@@ -23,9 +23,10 @@ pub fn tell(t: &mut Teller, events: &[Event], name: &str) -> usize {
                 Some(subject) => format!("{} {subject}", section.stage),
                 None => section.stage.to_string(),
             };
-            one_lookup(t, event, &by);
             let its_own = |fix: &&&Fix<'_>| fix.lookup.is_some_and(|lookup| lookup.seq == event.seq);
-            used_by(t, &of_name.iter().filter(its_own).copied().collect::<Vec<_>>());
+            let fixes: Vec<_> = of_name.iter().filter(its_own).copied().collect();
+            one_lookup(t, event, &by, &fixes);
+            used_by(t, &fixes);
             told += 1;
         }
         let without: Vec<_> = of_name.iter().filter(|fix| fix.lookup.is_none()).copied().collect();
@@ -48,19 +49,27 @@ fn is_named(event: &Event, wanted: &str) -> bool {
     }
 }
 
-/// One lookup: every object that was asked, and every step in its hash table.
-fn one_lookup(t: &mut Teller, event: &Event, by: &str) {
+/// One lookup: the slots that want it, every object that was asked, and every step in its hash table.
+fn one_lookup(t: &mut Teller, event: &Event, by: &str, fixes: &[&Fix<'_>]) {
     let Kind::Lookup { name, version, hash, candidates, found } = &event.kind else { return };
     let wanted = match version {
         Some(version) => format!("version {version}"),
         None => "no version asked for".into(),
     };
     t.page.raw(&format!("{}: {}, {wanted}, gnu hash {hash:#010x}", heading(by), symbol(name)));
+    let slots = fixes.iter().filter_map(|fix| match &fix.event.kind {
+        Kind::Relocation { place, kind, .. } => Some(format!("slot {place} ({kind})")),
+        _ => None,
+    });
+    let slots: Vec<_> = slots.collect();
+    if !slots.is_empty() {
+        t.page.prose(&format!("wanted for {}", few(slots.into_iter(), 4)), 2);
+    }
     let width = candidates.iter().map(|c| width_of(c.object.short())).max().unwrap_or(0);
     for candidate in candidates {
-        for (at, step) in candidate.steps.iter().enumerate() {
+        for (at, step) in lookup::steps(&candidate.steps).iter().enumerate() {
             let who = if at == 0 { candidate.object.short() } else { "" };
-            t.page.line(format!("{who:width$}  {}", lookup::step(step)));
+            t.page.line(format!("{who:width$}  {}", step));
         }
         if candidate.steps.is_empty() {
             t.page.line(format!("{:width$}  it has no hash table", candidate.object.short()));

@@ -135,7 +135,7 @@ impl Walk {
 
 fn candidate(candidate: &Candidate) -> Trail {
     use dlscope::elf::symbol::Probing;
-    let steps: Vec<_> = candidate.steps.iter().map(lookup::step).collect();
+    let steps = lookup::steps(&candidate.steps);
     let found = matches!(candidate.steps.last(), Some(Probing::Found { .. }));
     Trail { who: candidate.object.short().into(), said: steps.join("; "), found }
 }
