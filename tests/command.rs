@@ -473,6 +473,9 @@ fn a_wrong_call_is_a_usage_error_that_says_what_is_wrong() {
 fn a_missing_symbol_or_library_is_a_failure() {
     let complaint = complaint_of(&["call", "libm.so.6", "no_such_function() -> i32"], 1);
     assert!(complaint.contains("no symbol no_such_function"), "{complaint}");
+    // What comes near is named.
+    let complaint = complaint_of(&["call", "libz.so.1", "zlibVersio() -> str"], 1);
+    assert!(complaint.contains("\n       libz.so.1 has zlibVersion"), "{complaint}");
     let complaint = complaint_of(&["call", "libno-such-library.so.1", "f() -> i32"], 1);
     assert!(complaint.contains("libno-such-library.so.1: cannot be found"), "{complaint}");
 }

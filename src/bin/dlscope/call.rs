@@ -3,12 +3,13 @@
 use std::ffi::{OsString, c_void};
 use std::io::Write as _;
 
-use dlscope::Library;
 use dlscope::elf::symbol::SymbolType;
+use dlscope::{ErrorKind, Library};
 
 use crate::Failure;
 use crate::signature::{Signature, Value};
 use crate::subject::SearchDirs;
+use crate::why;
 
 /// Load a library, call one of its functions, print the result
 #[derive(clap::Args)]
@@ -43,13 +44,26 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let library = unsafe { loader.open(&args.library) }?;
     refuse_variable(&library, &signature.name)?;
     // SAFETY: the user vouches for the signature.
-    let result = unsafe { invoke(&library, &signature, None, &values) }?;
+    let result = unsafe { invoke(&library, &signature, None, &values) };
+    let result = result.map_err(|failure| with_near_names(failure, &library, &signature.name))?;
     flush_c_output();
     if let Some(result) = result {
         writeln!(anstream::stdout(), "{result}")?;
     }
     library.close()?;
     Ok(())
+}
+
+/// Where the library has no such function, names what comes near: a letter or two differ, or C++ has mangled the name.
+fn with_near_names(failure: Failure, library: &Library, name: &str) -> Failure {
+    match &failure {
+        Failure::Load(error) if matches!(error.kind, ErrorKind::NoSuchSymbol { .. }) => {
+            let near = why::near(library, name).into_iter().map(|line| format!("\n       {line}"));
+            let message = near.fold(error.to_string(), |message, line| message + &line);
+            Failure::Refused(message)
+        }
+        _ => failure,
+    }
 }
 
 /// Refuses to call a variable: it has an address like a function, but there is no code.

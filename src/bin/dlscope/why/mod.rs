@@ -45,6 +45,7 @@ use optional::Optional;
 use problem::{Evidence, Problem, ProblemKind};
 use surprises::Surprises;
 use symbols::Exports;
+pub use symbols::near;
 use system::SystemSays;
 pub use system::{ChildArgs, run_child};
 use watch::Watcher;

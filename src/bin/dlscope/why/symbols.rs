@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use dlscope::Inspection;
 use dlscope::elf::symbol::SymbolBinding;
 use dlscope::event::Tag;
+use dlscope::{Inspection, Library};
 use serde::Serialize;
 
 use super::families::Family;
@@ -28,15 +28,17 @@ pub struct Export {
     pub weak: bool,
 }
 
+impl From<dlscope::Export> for Export {
+    fn from(export: dlscope::Export) -> Export {
+        let weak = export.binding != SymbolBinding::Global;
+        Export { name: export.name, version: export.version, weak }
+    }
+}
+
 impl Exports {
     /// The exports of every object of the load.
     pub fn of(inspection: &Inspection) -> Exports {
-        let export = |export: dlscope::Export| Export {
-            name: export.name,
-            version: export.version,
-            weak: export.binding != SymbolBinding::Global,
-        };
-        Exports(inspection.objects().map(|o| (o.tag().clone(), o.symbols().map(export).collect())).collect())
+        Exports(inspection.objects().map(|o| (o.tag().clone(), o.symbols().map(Export::from).collect())).collect())
     }
 
     /// The exports of files that are not loaded.
@@ -211,6 +213,13 @@ fn libraries_that_define(missing: &mut [&mut Missing], known: &[&str], machine: 
         };
         missing.nearest.splice(0..0, providers.into_iter().take(3).map(nearest));
     }
+}
+
+/// What the library exports that comes near to a name that it does not have, a line each.
+pub fn near(library: &Library, name: &str) -> Vec<String> {
+    let tag = Tag { id: 0, name: shown_name(library.path()).into() };
+    let exports = Exports(vec![(tag, library.symbols().map(Export::from).collect())]);
+    alike(&Missing::new(name, None, true), &exports).iter().map(Nearest::told).collect()
 }
 
 fn alike(missing: &Missing, exports: &Exports) -> Vec<Nearest> {
