@@ -68,6 +68,12 @@ pub(crate) static STAND_INS: &[StandIn] = &[
     StandIn { whose: Whose::Host, ..stand_in(b"__cxa_thread_atexit", || Some(thread_atexit as *const ())) },
 ];
 
+/// The names of the functions that loaded libraries get from here and not from the C library (or libstdc++), whose own
+/// do not know the objects of dlscope.
+pub fn replaced_names() -> impl Iterator<Item = &'static str> {
+    STAND_INS.iter().filter_map(|stand_in| str::from_utf8(stand_in.name).ok())
+}
+
 const fn stand_in(name: &'static [u8], address: fn() -> Option<*const ()>) -> StandIn {
     StandIn { name, hash: gnu_hash::hash_byte_by_byte(name), whose: Whose::CLibrary, address }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use dlscope::capi;
 use dlscope::elf::addr::PAGE;
 
 use super::comparison::{Comparison, Count, Difference, Reasons, SlotCount, Verdict};
@@ -83,26 +84,7 @@ fn reason(end: &End<LoadResult>) -> Option<String> {
     }
 }
 
-/// Functions of the C library (or libstdc++) that dlscope replaces in the libraries that it loads, because the
-/// originals do not know its objects.
-const STAND_INS: [&str; 14] = [
-    "dlopen",
-    "dlmopen",
-    "dlsym",
-    "dlvsym",
-    "dlclose",
-    "dlerror",
-    "dladdr",
-    "dladdr1",
-    "dlinfo",
-    "dl_iterate_phdr",
-    "_dl_find_object",
-    "__tls_get_addr",
-    "__cxa_thread_atexit",
-    "__cxa_thread_atexit_impl",
-];
-
-/// The libraries that define these functions.
+/// The libraries that define the functions which dlscope replaces in what it loads.
 const THEIR_LIBRARIES: [&str; 4] = ["libc.so.", "ld-linux-", "libdl.so.", "libstdc++.so."];
 
 struct Pair<'a, N> {
@@ -277,7 +259,7 @@ impl<'a, N: Names> Pair<'a, N> {
     fn stands_in(&self, symbol: &str, theirs: WordMeaning, ours: WordMeaning) -> bool {
         let (WordMeaning::Object(theirs, _), WordMeaning::Object(ours, _)) = (theirs, ours) else { return false };
         let of_library = short(&self.system.objects[theirs as usize].path);
-        STAND_INS.contains(&symbol)
+        capi::replaced_names().any(|name| name == symbol)
             && self.dlscope.objects[ours as usize].path == Snapshot::PROGRAM
             && THEIR_LIBRARIES.iter().any(|name| of_library.starts_with(name))
     }
