@@ -137,7 +137,7 @@ impl Effect {
 #[derive(Clone, Debug)]
 struct OpenFile {
     path: Arc<str>,
-    content: Arc<[u8]>,
+    content: Arc<Vec<u8>>,
 }
 
 /// Why an event does not fit what came before it. The stream is then incomplete or damaged.
@@ -247,7 +247,7 @@ impl<F: FnMut(&str) -> io::Result<Vec<u8>>> Replay<F> {
             Some(file) => file.clone(),
             None => {
                 let content = (self.files)(path).map_err(|e| format!("{path}: {e}"))?;
-                let file = OpenFile { path: path.into(), content: content.into() };
+                let file = OpenFile { path: path.into(), content: Arc::new(content) };
                 self.read.insert(path.into(), file.clone());
                 file
             }
@@ -312,7 +312,7 @@ impl<F> Replay<F> {
 
     /// The content of a file that an event opened, by the path in that event; also after the file was closed.
     pub fn file(&self, path: &str) -> Option<&[u8]> {
-        self.read.get(path).map(|file| &*file.content)
+        self.read.get(path).map(|file| file.content.as_slice())
     }
 
     /// The page that holds `address`, if one is mapped.

@@ -76,7 +76,7 @@ fn source(content: &str) -> String {
 fn packed(model: &Model, bytes: &[u8]) -> io::Result<String> {
     let json = serde_json::to_vec(model)?;
     let length = u32::try_from(json.len()).map_err(|_| io::Error::other("the report is too large for a browser"))?;
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
     gzip.write_all(&length.to_le_bytes())?;
     gzip.write_all(&json)?;
     gzip.write_all(bytes)?;

@@ -75,7 +75,12 @@ struct Recording<'r> {
 
 impl Story for Recording<'_> {
     fn part(&mut self, phase: Phase<'_>, mut events: Vec<Event>, printed: &str) -> io::Result<()> {
-        self.events.append(&mut events);
+        // The first part is nearly all of it, and may be hundreds of megabytes: it is not copied.
+        if self.events.is_empty() {
+            self.events = events;
+        } else {
+            self.events.append(&mut events);
+        }
         let after = self.remarks.entry(self.events.len().saturating_sub(1)).or_default();
         if let Phase::Call { text, result } = phase {
             after.extend(call_remark(text, result));
