@@ -392,12 +392,23 @@ pub(crate) fn program_path(exactly: bool) -> OsString {
     if is_run_by_loader() {
         // The executable is ld.so, and ld.so has put the path of the program there.
         let folder = std::env::current_dir().unwrap_or_default();
-        return folder.join(OsStr::from_bytes(told)).into_os_string();
+        let path = folder.join(OsStr::from_bytes(told));
+        // Newer ld.so follows the links in it, as the kernel does (bug 25263; `_dl_canonicalize`).
+        let real = glibc_is_at_least([2, 42]).then(|| std::fs::canonicalize(&path).ok()).flatten();
+        return real.unwrap_or(path).into_os_string();
     }
     if exactly || !told.starts_with(b"/") {
         return std::env::current_exe().map(OsString::from).unwrap_or_default();
     }
     OsStr::from_bytes(told).into()
+}
+
+/// Whether the glibc of this process has at least this version.
+pub(crate) fn glibc_is_at_least(wanted: [u32; 2]) -> bool {
+    // SAFETY: glibc returns a C string that is there for good, such as "2.36".
+    let version = unsafe { CStr::from_ptr(libc::gnu_get_libc_version()) }.to_str().unwrap_or_default();
+    let mut numbers = version.split('.').map(|part| part.parse().unwrap_or(0));
+    [numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)] >= wanted
 }
 
 fn adopt(map: *mut LinkMap, shown: &Shown<'_>, startup: bool, exactly: bool) -> Result<Object> {

@@ -9,16 +9,14 @@
 //! enough: the walk from the suspects counts how many users of each member it has met, and a member with more of them has
 //! one that stays.
 
-use std::ffi::CStr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-use nix::libc;
 
 use super::order::{Ties, users_first};
 use super::{Life, Member, Members};
 use crate::elf::dynamic::DF_1_NODELETE;
 use crate::event::Stay;
+use crate::host;
 use crate::object::Object;
 use crate::text::escape;
 use rustc_hash::FxHashMap as Map;
@@ -205,7 +203,8 @@ impl Members {
         }
         let places: Map<u32, usize> = ids.iter().enumerate().map(|(at, &id)| (id, at)).collect();
         let ties: Vec<Ties> = ids.iter().map(|id| ties(&self.list[id], &places)).collect();
-        let closed = closed.filter(|_| glibc_is_at_least_2_39()).and_then(|id| places.get(&id).copied());
+        // Since glibc's fix of bug 30981.
+        let closed = closed.filter(|_| host::glibc_is_at_least([2, 39])).and_then(|id| places.get(&id).copied());
         let others_are_bound = || self.list.values().any(|m| !places.contains_key(&m.object.tag.id) && is_bound(m));
         let order = users_first(&ties, closed, others_are_bound);
         order.into_iter().map(|at| ids[at]).collect()
@@ -237,12 +236,4 @@ fn ties(member: &Member, places: &Map<u32, usize>) -> Ties {
         bound: reldeps(member).rev().filter_map(place).collect(),
         is_bound: is_bound(member),
     }
-}
-
-/// Whether the glibc of this process has the library first whose close it is: since the fix of bug 30981.
-fn glibc_is_at_least_2_39() -> bool {
-    // SAFETY: glibc returns a C string that is there for good, such as "2.36".
-    let version = unsafe { CStr::from_ptr(libc::gnu_get_libc_version()) }.to_str().unwrap_or_default();
-    let mut numbers = version.split('.').map(|part| part.parse().unwrap_or(0));
-    [numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)] >= [2, 39]
 }
