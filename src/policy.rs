@@ -40,6 +40,16 @@ pub(crate) struct StandIn {
     pub address: fn() -> Option<*const ()>,
 }
 
+impl StandIn {
+    /// The address of the function, for a name that an object of the host defines. `None` if that definition is not
+    /// replaced, or need not be.
+    pub(crate) fn address_for(&self, is_c_library: impl FnOnce() -> bool) -> Option<Addr> {
+        let replaces = self.whose == Whose::Host || is_c_library();
+        let address = if replaces { (self.address)() } else { None };
+        address.map(|address| Addr(address.expose_provenance() as u64))
+    }
+}
+
 /// Whose definition of a name a [`StandIn`] replaces.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Whose {

@@ -525,7 +525,8 @@ struct Case {
 }
 
 impl Case {
-    /// Runs a script of sh in a fresh folder, in which a.c, b.c and user.c lie: user.c calls `a` and `b`.
+    /// Runs a script of sh in a fresh folder, in which a.c, b.c, user.c and f.c lie: user.c calls `a` and `b`, and f.c
+    /// calls `a`.
     fn new(name: &str, script: &str) -> Case {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("why-cures").join(name);
         let _ = fs::remove_dir_all(&folder);
@@ -548,6 +549,7 @@ impl Case {
         fs::write(folder.join("a.c"), "int a(void) { return 1; }").unwrap();
         fs::write(folder.join("b.c"), "int b(void) { return 2; }").unwrap();
         fs::write(folder.join("user.c"), "int a(void); int b(void); int f(void) { return a() + b(); }").unwrap();
+        fs::write(folder.join("f.c"), "int a(void); int f(void) { return a(); }").unwrap();
         fs::write(folder.join("open.c"), OPENER).unwrap();
         let case = Case { folder, as_nobody };
         case.sh("cc -w -o open open.c");
@@ -671,7 +673,6 @@ fn what_a_library_that_lies_elsewhere_needs_is_mended_with_it() {
     }
     let script = "
         mkdir -p one two app; echo 'int b(void); int a(void) { return b(); }' > calls.c
-        echo 'int a(void); int f(void) { return a(); }' > f.c
         cc -fPIC -shared -Wl,-soname,libbq.so -o two/libbq.so b.c
         cc -fPIC -shared -Wl,-soname,libaq.so -o one/libaq.so calls.c -Ltwo -lbq
         cc -fPIC -shared -o app/f.so f.c -Lone -laq -Wl,-rpath-link,two";
@@ -704,7 +705,6 @@ fn a_library_behind_a_link_is_mended_for_the_link_and_for_the_file() {
     let script = "
         mkdir -p app/lib other/place/far
         cc -fPIC -shared -Wl,-soname,libaq.so -o app/lib/libaq.so a.c
-        echo 'int a(void); int f(void) { return a(); }' > f.c
         cc -fPIC -shared -o app/lib/f.so f.c -Lapp/lib -laq -Wl,-rpath,'$ORIGIN'
         ln -s lib/f.so app/f.so; ln -s ../../../app/lib/f.so other/place/far/f.so";
     for (name, link) in [("link-near", "app/f.so"), ("link-far", "other/place/far/f.so")] {
@@ -720,7 +720,6 @@ fn a_library_behind_a_link_is_mended_for_the_link_and_for_the_file() {
 fn a_missing_dangling_or_circular_link_is_made_and_no_package_is_asked_for() {
     let library = "
         mkdir s; cc -fPIC -shared -Wl,-soname,libxq.so.1 -o s/libxq.so.1.2.3 a.c
-        echo 'int a(void); int f(void) { return a(); }' > f.c
         cc -fPIC -shared -o s/u.so f.c s/libxq.so.1.2.3 -Wl,-rpath,'$ORIGIN'";
     for (name, more, said) in [
         ("link-missing", "", "which is there as"),
@@ -803,7 +802,6 @@ fn a_needed_name_with_a_slash_is_no_matter_of_search_paths() {
     }
     let script = "
         mkdir -p build/deep sub; cc -fPIC -shared -o build/deep/libnoson.so a.c
-        echo 'int a(void); int f(void) { return a(); }' > f.c
         cc -fPIC -shared -o u.so f.c build/deep/libnoson.so; mv open sub/; mv u.so sub/";
     let case = Case::new("slash", script);
     let inside = Case { folder: case.folder.join("sub"), as_nobody: None };
@@ -820,7 +818,7 @@ fn a_library_that_is_called_like_what_it_needs_is_told_from_it() {
     }
     let script = "
         mkdir lib wrap; cc -fPIC -shared -Wl,-soname,libxq.so.1 -o lib/libxq.so.1 a.c
-        echo 'int a(void); int f(void) { return a(); }' > f.c; cc -fPIC -shared -o wrap/libxq.so.1 f.c lib/libxq.so.1";
+        cc -fPIC -shared -o wrap/libxq.so.1 f.c lib/libxq.so.1";
     let case = Case::new("same-name", script);
     let value = case.cure("./wrap/libxq.so.1");
     let summary = value["summary"].as_str().unwrap();
@@ -836,7 +834,6 @@ fn a_library_that_is_called_like_what_it_needs_is_told_from_it() {
 fn a_dependency_that_no_dlopen_may_bring_is_the_culprit() {
     let library = "
         mkdir lib; cc -fPIC -shared -Wl,-soname,libxq.so -o lib/libxq.so a.c
-        echo 'int a(void); int f(void) { return a(); }' > f.c
         cc -fPIC -shared -o u.so f.c lib/libxq.so -Wl,-rpath,'$ORIGIN/lib'; echo 'int main(void) { return 0; }' > m.c";
     for (name, more) in
         [("pie", "cc -pie -fPIE -o lib/libxq.so m.c"), ("static-pie", "cc -static-pie -fPIE -o lib/libxq.so m.c")]
@@ -960,7 +957,6 @@ fn a_path_that_is_the_end_of_another_name_is_not_overwritten() {
 fn what_is_closed_or_leads_back_is_named_behind_links_too() {
     let library = "
         mkdir lib; cc -fPIC -shared -Wl,-soname,libxq.so.1 -o lib/libxq.so.1 a.c
-        echo 'int a(void); int f(void) { return a(); }' > f.c
         cc -fPIC -shared -o u.so f.c lib/libxq.so.1 -Wl,-rpath,'$ORIGIN/lib'";
     let moved =
         "mkdir far; mv lib/libxq.so.1 far; ln -s ../far/libxq.so.1 lib/libxq.so.1; chmod -R a+rX .; chmod 0 far";
@@ -977,7 +973,6 @@ fn what_is_closed_or_leads_back_is_named_behind_links_too() {
 fn a_file_that_broke_off_and_was_filled_with_zeros_is_damaged() {
     let script = "
         mkdir lib; cc -fPIC -shared -Wl,-soname,libxq.so -o lib/libxq.so a.c
-        echo 'int a(void); int f(void) { return a(); }' > f.c
         cc -fPIC -shared -o u.so f.c lib/libxq.so -Wl,-rpath,'$ORIGIN/lib'
         size=$(stat -c %s lib/libxq.so); truncate -s 4096 lib/libxq.so; truncate -s $size lib/libxq.so";
     let case = Case::new("zero-tail", script);
@@ -996,7 +991,6 @@ fn a_file_that_broke_off_and_was_filled_with_zeros_is_damaged() {
 fn a_dependency_that_is_a_named_pipe_is_not_waited_for() {
     let script = "
         mkdir lib; cc -fPIC -shared -Wl,-soname,libxq.so -o lib/libxq.so a.c
-        echo 'int a(void); int f(void) { return a(); }' > f.c
         cc -fPIC -shared -o u.so f.c lib/libxq.so -Wl,-rpath,'$ORIGIN/lib'; rm lib/libxq.so; mkfifo lib/libxq.so";
     let case = Case::new("pipe", script);
     let mut command = Command::new("timeout");
@@ -1012,7 +1006,7 @@ fn a_dependency_that_is_a_named_pipe_is_not_waited_for() {
 fn a_folder_of_ld_so_conf_without_ldconfig_is_told() {
     let script = "
         mkdir -p far/away/opt conf; cc -fPIC -shared -Wl,-soname,libconfq.so -o far/away/opt/libconfq.so a.c
-        echo 'int a(void); int f(void) { return a(); }' > f.c; cc -fPIC -shared -o u.so f.c far/away/opt/libconfq.so
+        cc -fPIC -shared -o u.so f.c far/away/opt/libconfq.so
         cp -r /etc/ld.so.conf.d/. conf; echo \"$PWD/far/away/opt\" > conf/zz.conf";
     let case = Case::new("ld-so-conf", script);
     // A mount namespace of its own; who is not root needs a user namespace, too.
@@ -1038,7 +1032,6 @@ fn paths_of_a_file_behind_a_link_are_looked_at_from_the_file() {
     }
     let script = "
         mkdir -p libs real x/y; cc -fPIC -shared -Wl,-soname,libupq.so -o libs/libupq.so a.c
-        echo 'int a(void); int f(void) { return a(); }' > f.c
         cc -fPIC -shared -o real/u.so f.c libs/libupq.so -Wl,-rpath,'$ORIGIN/../libs'; ln -s ../../real/u.so x/y/u.so";
     Case::new("origin-link-up", script).cure("x/y/u.so");
 }
@@ -1047,7 +1040,6 @@ fn paths_of_a_file_behind_a_link_are_looked_at_from_the_file() {
 fn ld_library_path_has_the_folder_of_a_library_whose_link_is_missing() {
     let script = "
         mkdir d1 d2; echo 'int b(void); int a(void) { return b(); }' > c.c
-        echo 'int a(void); int f(void) { return a(); }' > f.c
         cc -fPIC -shared -Wl,-soname,libnest.so.1 -o d2/libnest.so.1.0 b.c
         cc -fPIC -shared -Wl,-soname,liboutq.so -o d1/liboutq.so c.c d2/libnest.so.1.0
         cc -fPIC -shared -o u.so f.c d1/liboutq.so -Wl,--allow-shlib-undefined";
@@ -1062,13 +1054,12 @@ fn ld_library_path_has_the_folder_of_a_library_whose_link_is_missing() {
 fn a_link_is_made_also_where_a_shell_needs_quotes() {
     let script = "
         mkdir 'd d'; cc -fPIC -shared -Wl,-soname,libspq.so.1 -o 'd d/libspq.so.1.0' a.c
-        echo 'int a(void); int f(void) { return a(); }' > f.c
         cc -fPIC -shared -o 'd d/u.so' f.c 'd d/libspq.so.1.0' -Wl,-rpath,'$ORIGIN'; printf libspq.so.1.0 > 'd d/libspq.so.1'";
     Case::new("former-link-space", script).cure("d d/u.so");
     // Only bash can write a byte that is no text.
     let script = r"
         mkdir s; n=$(printf 'libq\351.so.1'); cc -fPIC -shared -Wl,-soname,$n -o s/$n.0 a.c
-        echo 'int a(void); int f(void) { return a(); }' > f.c; cc -fPIC -shared -o s/u.so f.c s/$n.0 -Wl,-rpath,'$ORIGIN'";
+        cc -fPIC -shared -o s/u.so f.c s/$n.0 -Wl,-rpath,'$ORIGIN'";
     let case = Case::new("link-no-text", script);
     let value = case.why("s/u.so");
     let command = value["commands"][0].as_str().unwrap();
@@ -1106,7 +1097,7 @@ fn blanks_semicolons_and_a_missing_dollar_in_a_path_are_told_and_mended() {
 fn a_cure_gives_no_reason_that_is_not_there() {
     let script = "
         mkdir lib 'a;b'; cc -fPIC -shared -o lib/libsl.so a.c; cc -fPIC -shared -Wl,-soname,libsemi.so -o 'a;b/libsemi.so' b.c
-        echo 'int a(void); int f(void) { return a(); }' > f.c; cc -fPIC -shared -o slash.so f.c $PWD/lib/libsl.so
+        cc -fPIC -shared -o slash.so f.c $PWD/lib/libsl.so
         echo 'int b(void); int f(void) { return b(); }' > f.c; cc -fPIC -shared -o semi.so f.c 'a;b/libsemi.so'
         rm lib/libsl.so";
     let case = Case::new("reasons", script);
@@ -1124,7 +1115,6 @@ fn a_cure_gives_no_reason_that_is_not_there() {
 fn a_dependency_that_is_only_for_building_is_to_be_taken_away() {
     let script = "
         mkdir s; cc -fPIC -shared -Wl,-soname,libxq.so -o s/libxq.so a.c
-        echo 'int a(void); int f(void) { return a(); }' > f.c
         cc -fPIC -shared -o s/u.so f.c s/libxq.so -Wl,-rpath,'$ORIGIN'";
     let case = Case::new("for-building", script);
     let contents: [(&[u8], &str, &str); 8] = [
@@ -1164,7 +1154,7 @@ fn a_removed_dt_needed_is_added_again_with_a_path_to_it_if_there_is_none() {
     // The same without versions: only the symbol is undefined.
     let script = "
         mkdir deep; cc -fPIC -shared -Wl,-soname,libxq.so -o deep/libxq.so a.c
-        echo 'int a(void); int f(void) { return a(); }' > f.c; cc -fPIC -shared -o u.so f.c";
+        cc -fPIC -shared -o u.so f.c";
     Case::new("never-needed", script).cure("./u.so");
 }
 
@@ -1260,7 +1250,6 @@ foo: ret
 fn a_dependency_that_is_no_library_is_the_culprit_and_called_by_its_name() {
     let script = "
         mkdir s; cc -fPIC -shared -Wl,-soname,libxq.so -o s/libxq.so a.c
-        echo 'int a(void); int f(void) { return a(); }' > f.c
         cc -fPIC -shared -o s/u.so f.c s/libxq.so -Wl,-rpath,'$ORIGIN'; cc -c -fPIC -o a.o a.c";
     let case = Case::new("contents", script);
     let file = case.folder.join("s/libxq.so");
@@ -1307,7 +1296,6 @@ fn a_dependency_that_is_no_library_is_the_culprit_and_called_by_its_name() {
 fn a_link_that_became_text_is_made_a_link_again() {
     let script = "
         mkdir s; cc -fPIC -shared -Wl,-soname,libxq.so.1 -o s/libxq.so.1 a.c
-        echo 'int a(void); int f(void) { return a(); }' > f.c
         cc -fPIC -shared -o s/u.so f.c s/libxq.so.1 -Wl,-rpath,'$ORIGIN'
         mv s/libxq.so.1 s/libxq.so.1.2; printf libxq.so.1.2 > s/libxq.so.1";
     Case::new("former-link", script).cure("s/u.so");
@@ -1655,7 +1643,6 @@ fn commands_for_another_system_change_files_of_that_system() {
     let script = r#"
         mkdir -p r/lib/x86_64-linux-gnu r/opt/whyroot r/app; ln -s /opt/whyroot r/app/link
         cc -nostdlib -fPIC -shared -Wl,-soname,librooted.so.1 -o r/opt/whyroot/librooted.so.1.0 a.c
-        echo 'int a(void); int f(void) { return a(); }' > f.c
         cc -nostdlib -fPIC -shared -o r/opt/whyroot/f.so f.c r/opt/whyroot/librooted.so.1.0 -Wl,-rpath,'$ORIGIN'
         cc -nostdlib -fPIC -shared -o r/app/g.so f.c r/opt/whyroot/librooted.so.1.0"#;
     let case = Case::new("root-commands", script);
@@ -1797,7 +1784,7 @@ fn of_several_files_of_a_name_the_one_is_taken_that_has_what_is_wanted() {
         return;
     }
     let script = "
-        mkdir aa lib; echo 'int a(void); int f(void) { return a(); }' > f.c
+        mkdir aa lib
         echo 'V1 { global: a; };' > v1; echo 'V2 { global: a; };' > v2";
     let build = "cc -fPIC -shared -Wl,-soname,libchosen.so.1";
     for (name, good, bad) in
@@ -1818,7 +1805,7 @@ fn of_several_files_of_a_name_the_one_is_taken_that_has_what_is_wanted() {
 #[test]
 fn a_file_of_the_name_that_cannot_be_used_is_told_and_no_command_leads_to_it() {
     let script = "
-        mkdir lib; echo 'int a(void); int f(void) { return a(); }' > f.c
+        mkdir lib
         cc -fPIC -shared -Wl,-soname,librejected.so.1 -o lib/librejected.so.1 a.c; cp lib/librejected.so.1 keep
         cc -fPIC -shared -o f.so f.c lib/librejected.so.1
         cc -fPIC -shared -nostdlib -Wl,-soname,libc.musl-x86_64.so.1 -o libc.musl-x86_64.so.1 b.c
@@ -1868,7 +1855,6 @@ fn the_newest_of_several_builds_is_linked() {
     let script = "
         mkdir s; cc -fPIC -shared -Wl,-soname,libnewest.so.1 -o s/libnewest.so.1.11 a.c; cp s/libnewest.so.1.11 s/libnewest.so.1.10
         cc -fPIC -shared -Wl,-soname,libnewest.so.1 -o s/libnewest.so.1.9 a.c
-        echo 'int a(void); int f(void) { return a(); }' > f.c
         cc -fPIC -shared -o s/f.so f.c s/libnewest.so.1.11 -Wl,-rpath,'$ORIGIN'";
     let case = Case::new("newest", script);
     let value = case.cure("s/f.so");

@@ -114,10 +114,7 @@ fn replacement(object: &Object, name: &[u8]) -> Option<Addr> {
 
 /// The same for a name that a start-up object defines.
 fn replacement_of(name: &[u8], is_c_library: bool) -> Option<Addr> {
-    let stand_in = STAND_INS.iter().find(|stand_in| stand_in.name == name)?;
-    let replaces = stand_in.whose == Whose::Host || is_c_library;
-    let address = if replaces { (stand_in.address)() } else { None };
-    address.map(|address| Addr(address.expose_provenance() as u64))
+    STAND_INS.iter().find(|stand_in| stand_in.name == name)?.address_for(|| is_c_library)
 }
 
 /// Refuses what an allocator wants that was called while guarded state was borrowed, or a signal handler that came then:

@@ -45,8 +45,9 @@ static HANDLES: Guarded<BTreeMap<usize, (Weak<Namespace>, u32)>> = Guarded::new(
 /// How often each of the host's objects was opened through dlscope and not closed, by handle.
 static USES_OF_HOST: Guarded<BTreeMap<usize, usize>> = Guarded::new(BTreeMap::new());
 
-/// `dlopen`. An exception that a constructor throws passes through. `from` is the return address of the call: it tells which library is calling. Null is an error, with a
-/// message for `dlerror`. With `RTLD_NOLOAD`, null without a message is a library that is not loaded.
+/// `dlopen`. An exception that a constructor throws passes through. `from` is the return address of the call: it tells
+/// which library is calling. Null is an error, with a message for `dlerror`. With `RTLD_NOLOAD`, null without a message
+/// is a library that is not loaded.
 ///
 /// # Safety
 /// As `dlopen`: `file` is null or a C string, and the library's constructors may run.

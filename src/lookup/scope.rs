@@ -20,7 +20,7 @@ use crate::lookup::first::First;
 use crate::memory;
 use crate::namespace::{Members, OneOfAKind};
 use crate::object::Object;
-use crate::policy::{Defined, Policy, StandIn, Whose};
+use crate::policy::{Defined, Policy, StandIn};
 use crate::text::escape;
 use rustc_hash::FxHashMap as Map;
 
@@ -402,9 +402,7 @@ pub(crate) fn stand_in(table: &[StandIn], object: &Object, name: &[u8], hash: u3
         return None;
     }
     let stand_in = table.iter().find(|s| s.hash == hash && s.name == name)?;
-    let replaces = stand_in.whose == Whose::Host || host::is_c_library(object);
-    let address = if replaces { (stand_in.address)() } else { None };
-    address.map(|address| Addr(address.expose_provenance() as u64))
+    stand_in.address_for(|| host::is_c_library(object))
 }
 
 /// Whether none of `objects`, the first ones of a scope, can have a name with this hash, whose lowest bit is not known.
