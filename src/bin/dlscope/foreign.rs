@@ -112,10 +112,14 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut
         _ => Ended::Crashed { signal, at: Place::of(address), touched: has_address.then_some(touched) },
     });
     // The story itself crashed, or a library's thread that nobody watches.
+    back_to_default(signal);
+    let _ = nix::sys::signal::raise(signal);
+}
+
+fn back_to_default(signal: Signal) {
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     // SAFETY: the default action.
     let _ = unsafe { sigaction(signal, &default) };
-    let _ = nix::sys::signal::raise(signal);
 }
 
 extern "C" fn on_exit_of_process(status: c_int, _: *mut c_void) {
@@ -128,9 +132,7 @@ fn finish(ended: impl FnOnce() -> Ended) {
     if then.is_null() {
         return;
     }
-    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
-    // SAFETY: the default action.
-    let _ = unsafe { sigaction(Signal::SIGALRM, &default) };
+    back_to_default(Signal::SIGALRM);
     alarm::set(60);
     // SAFETY: `watch` is still on the stack, which does not go on, and `then` is a variable of it.
     unsafe { (*then)(ended()) };

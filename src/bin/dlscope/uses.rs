@@ -1,6 +1,7 @@
 //! Which instructions of a library use a slot: directly, or through an entry of the PLT. This is the way from a line of C to
 //! a relocation.
 
+use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
@@ -30,6 +31,8 @@ pub struct Uses {
     calls: HashMap<u64, Vec<u64>>,
     /// Names and lines of the file, if it has them.
     names: Option<addr2line::Loader>,
+    /// The sources that were read, by path; `None` for those that cannot be.
+    sources: RefCell<HashMap<String, Option<String>>>,
 }
 
 impl Uses {
@@ -44,8 +47,13 @@ impl Uses {
         if code().map(|segment| segment.filesz).sum::<u64>() > MOST {
             return None;
         }
-        let mut uses =
-            Uses { direct: HashMap::new(), plt: HashMap::new(), calls: HashMap::new(), names: names_of(&path) };
+        let mut uses = Uses {
+            direct: HashMap::new(),
+            plt: HashMap::new(),
+            calls: HashMap::new(),
+            names: names_of(&path),
+            sources: RefCell::default(),
+        };
         let mut branches = Vec::new();
         for segment in code() {
             let from = segment.offset.0 as usize;
@@ -102,9 +110,8 @@ impl Uses {
     fn source_line(&self, at: u64) -> Option<String> {
         let location = self.names.as_ref()?.find_location(at).ok()??;
         let (file, line) = (location.file?, location.line?);
-        // What a library says of its source may be anything.
-        std::fs::metadata(file).ok().filter(|file| file.is_file() && file.len() < 4 << 20)?;
-        let text = std::fs::read_to_string(file).ok()?;
+        let mut sources = self.sources.borrow_mut();
+        let text = sources.entry(file.into()).or_insert_with(|| source(file)).as_ref()?;
         let text = text.lines().nth((line as usize).checked_sub(1)?)?.trim();
         (!text.is_empty()).then(|| format!("{}:{line}  {}", short(file), shown(text)))
     }
@@ -125,6 +132,12 @@ impl Uses {
         let function = names.find_symbol(at).map(|name| format!(" in {name}"));
         function.unwrap_or_default() + &line.unwrap_or_default()
     }
+}
+
+/// The text of a source. What a library says of its source may be anything.
+fn source(path: &str) -> Option<String> {
+    std::fs::metadata(path).ok().filter(|file| file.is_file() && file.len() < 4 << 20)?;
+    std::fs::read_to_string(path).ok()
 }
 
 fn names_of(path: &Path) -> Option<addr2line::Loader> {
