@@ -75,6 +75,160 @@ fn a_key_explains_the_words_of_an_event() {
     assert!(status.success() && restored, "{status:?}, restored: {restored}");
 }
 
+/// What the screen says about the answer to a question.
+struct Asked {
+    concept: String,
+    /// The lines of the options, as `1  libleft.so`.
+    options: Vec<String>,
+    verdict: String,
+}
+
+/// Answers every question of a fixture by `answer`, which gets the number of the question and its screen, and gives the
+/// result for the teacher, too.
+fn take_the_quiz(fixture: &str, answer: &dyn Fn(usize, &str) -> String) -> (Vec<Asked>, serde_json::Value) {
+    let folder = tempfile::tempdir().unwrap();
+    let result = folder.path().join("result.json");
+    let arguments = ["step", "--fixture", fixture, "--quiz", "--result", result.to_str().unwrap()];
+    let mut terminal = Terminal::start(&arguments, 240, 50);
+    terminal.wait_for("event 1 of ");
+    let mut asked = Vec::new();
+    loop {
+        terminal.press("\t");
+        let title = format!("question {} of ", asked.len() + 1);
+        let page = terminal.wait("a question or the end", |s| s.contains(&title) || s.contains("no question is left:"));
+        if !page.contains(&title) {
+            break;
+        }
+        let concept = page.split(&title).nth(1).unwrap().split(" · ").nth(1).unwrap();
+        let concept = concept.split(" ──").next().unwrap().to_string();
+        let is_option = |line: &&str| line.trim_start().chars().next().is_some_and(|c| c.is_ascii_digit());
+        let options = page.lines().filter(|line| line.starts_with("  ")).filter(is_option);
+        let options = options.map(|line| line.trim().to_string()).collect();
+        terminal.press(&format!("{}\r", answer(asked.len(), &page)));
+        let page = terminal.wait("a verdict", |s| s.contains("Right. ") || s.contains("Not so. "));
+        let start = page.find("Right. ").or(page.find("Not so. ")).unwrap();
+        let verdict = page[start..].split("\n\n").next().unwrap().replace('\n', " ");
+        asked.push(Asked { concept, options, verdict });
+        terminal.press("\r");
+        let next = format!("question {} of ", asked.len() + 1);
+        // Two questions may be about one event.
+        let is_over =
+            |s: &str| ["Tab next question", "no question is left:", &next].iter().any(|part| s.contains(part));
+        terminal.wait("the event or the next question", is_over);
+    }
+    terminal.press("q");
+    let (status, score, restored) = terminal.end();
+    assert!(status.success() && restored, "{status:?}, restored: {restored}");
+    assert!(score.contains(&format!(" of {} right", asked.len())), "{score}");
+    (asked, serde_json::from_str(&fs::read_to_string(result).unwrap()).unwrap())
+}
+
+/// The right answer to a question, made from what the screen says after an answer.
+fn right_answer(asked: &Asked) -> String {
+    let behind = |words: &str| asked.verdict.split(words).nth(1).unwrap_or_else(|| panic!("{}", asked.verdict));
+    let digit = |wanted: &dyn Fn(&str) -> bool| -> String {
+        let texts = asked.options.iter().map(|option| option.split_once("  ").unwrap());
+        texts.filter(|(_, text)| wanted(text)).map(|(digit, _)| digit).collect()
+    };
+    let among = |list: &str| {
+        let names: Vec<_> = list.split(", ").flat_map(|part| part.split(" and ")).collect();
+        digit(&|text| names.contains(&text))
+    };
+    match asked.concept.as_str() {
+        "relocation" => behind("The slot gets ").trim().trim_end_matches('.').rsplit(' ').next().unwrap().into(),
+        "bloom filter" => match asked.verdict.split("The filters of ").nth(1) {
+            Some(list) => among(list.split(" say no").next().unwrap()),
+            None => among(behind("Only the filter of ").split(" says no").next().unwrap()),
+        },
+        "interposition" => match asked.verdict.split("It is defined in ").nth(1) {
+            Some(list) => among(list.trim().trim_end_matches('.')),
+            None => among(behind("is taken, that of ").split(" (").next().unwrap()),
+        },
+        "RELRO" => {
+            let pages = behind("the whole pages from ").split(':').next().unwrap().replace(" to ", " … ");
+            digit(&|text| text.starts_with(&pages))
+        }
+        "order of constructors" => {
+            let list = asked.verdict.split("order is ").nth(1).unwrap_or_else(|| behind("order: "));
+            let list = list.trim().trim_end_matches('.');
+            list.split(", ").map(|name| digit(&|text| text == name)).collect()
+        }
+        "dlclose" => match asked.verdict.contains("Nothing is unmapped") {
+            true => "0".into(),
+            false => among(behind("Unmapped: ").split(". ").next().unwrap().trim_end_matches('.')),
+        },
+        other => panic!("no such concept: {other}"),
+    }
+}
+
+#[test]
+fn every_question_of_the_quiz_can_be_answered_rightly_and_wrongly() {
+    let mut concepts = std::collections::BTreeSet::new();
+    for fixture in ["add", "first-wins", "diamond"] {
+        let some = |_: usize, page: &str| match page.contains("Answer with all digits") {
+            // All digits, from the last option to the first.
+            true => (1..=9).rev().filter(|n| page.contains(&format!("\n  {n}  "))).map(|n| n.to_string()).collect(),
+            false => "1".to_string(),
+        };
+        let (asked, _) = take_the_quiz(fixture, &some);
+        let right: Vec<_> = asked.iter().map(right_answer).collect();
+        // Addresses differ from run to run: the formula is the same.
+        let formula = |page: &str| match page {
+            _ if page.contains("R_X86_64_RELATIVE") => "B + A",
+            _ if page.contains("nobody defines") => "0",
+            _ => "S + A",
+        };
+        let best = |n: usize, page: &str| match asked[n].concept.as_str() {
+            "relocation" => formula(page).to_string(),
+            _ => right[n].clone(),
+        };
+        let (again, result) = take_the_quiz(fixture, &best);
+        for (asked, right) in again.iter().zip(&right) {
+            assert!(asked.verdict.starts_with("Right. "), "{fixture}: {right}: {}", asked.verdict);
+        }
+        assert_eq!((&result["answered"], &result["right"]), (&result["asked"], &result["asked"]), "{result}");
+        let worst = |n: usize, page: &str| match (asked[n].concept.as_str(), right[n].as_str()) {
+            ("relocation", _) => "B".to_string(),
+            ("order of constructors", right) => right.chars().rev().collect(),
+            (_, "1") => "2".to_string(),
+            (_, _) if page.contains("one digit") => "1".to_string(),
+            (_, "0") => "1".to_string(),
+            (_, _) => "0".to_string(),
+        };
+        let (again, result) = take_the_quiz(fixture, &worst);
+        for asked in &again {
+            assert!(asked.verdict.starts_with("Not so. "), "{fixture}: {}", asked.verdict);
+        }
+        assert_eq!(result["right"], 0, "{result}");
+        concepts.extend(again.into_iter().map(|asked| asked.concept));
+    }
+    let all = ["RELRO", "bloom filter", "dlclose", "interposition", "order of constructors", "relocation"];
+    assert!(concepts.iter().eq(all), "{concepts:?}");
+}
+
+#[test]
+fn a_wrong_answer_gets_its_reason_and_a_wrong_form_another_try() {
+    let mut terminal = Terminal::start(&["step", "--quiz"], 120, 40);
+    terminal.wait_for("event 1 of ");
+    terminal.press("\t");
+    terminal.wait_for("R_X86_64_RELATIVE");
+    terminal.press("B+\r");
+    terminal.wait_for("a number or a letter is missing");
+    terminal.press("\x7f\r");
+    terminal.wait_for("Not so. That is the load bias alone.");
+    // Enter goes on to the event; a step forward comes to the next question, too.
+    terminal.press("\r");
+    terminal.wait_for("R_X86_64_RELATIVE: the slot");
+    terminal.press("\t");
+    terminal.wait_for("question 2 of ");
+    terminal.press("\x1b");
+    terminal.wait_for("Tab next question");
+    terminal.press("q");
+    let (status, score, restored) = terminal.end();
+    assert!(status.success() && restored, "{status:?}, restored: {restored}");
+    assert!(score.contains("0 of 1 right") && score.contains("not answered"), "{score}");
+}
+
 #[test]
 fn a_constructor_that_crashes_is_the_last_event() {
     let folder = tempfile::tempdir().unwrap();

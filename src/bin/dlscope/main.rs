@@ -23,6 +23,7 @@ mod invoke;
 mod narrate;
 mod page;
 mod profile;
+mod quiz;
 mod report;
 mod signature;
 mod step;

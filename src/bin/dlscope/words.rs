@@ -143,6 +143,9 @@ pub fn of_relocation(kind: &str) -> &'static str {
     }
 }
 
+/// Weak names that the compiler's start-up files refer to. In most processes nobody defines them.
+pub const OF_START_UP_FILES: [&str; 3] = ["_ITM_deregisterTMCloneTable", "_ITM_registerTMCloneTable", "__gmon_start__"];
+
 /// The tags of the dynamic section, in groups of one theme; `trace` shows them in this order.
 pub const DYNAMIC: [(&str, &[&str]); 11] = [
     ("soname", &["DT_SONAME"]),

@@ -99,8 +99,8 @@ impl<'e> Fix<'e> {
 
     /// Whether it is for one of the weak names that the compiler's start-up files refer to, and nobody defines it.
     fn is_left_by_start_up_files(&self) -> bool {
-        const NAMES: [&str; 3] = ["_ITM_deregisterTMCloneTable", "_ITM_registerTMCloneTable", "__gmon_start__"];
-        self.name().is_some_and(|name| NAMES.contains(&name)) && matches!(self.search(), Some((_, None)))
+        self.name().is_some_and(|name| words::OF_START_UP_FILES.contains(&name))
+            && matches!(self.search(), Some((_, None)))
     }
 
     fn kind(&self) -> &'e str {

@@ -10,6 +10,7 @@ use tui_input::backend::crossterm::EventHandler as _;
 use dlscope::elf::addr::{Addr, Vaddr};
 use dlscope::event::Stage;
 
+use super::quiz::Quiz;
 use crate::walk::{Direction, Walk};
 
 /// The mode, which decides what a key does.
@@ -28,6 +29,8 @@ pub enum Mode {
     Details(u16),
     /// Explains the words of one event, from this line on.
     Words(u16),
+    /// Asks a question, or says whether the answer was right.
+    Question,
 }
 
 /// The state of the program.
@@ -43,11 +46,13 @@ pub struct App {
     pub stage_places: Vec<(Rect, Stage)>,
     /// How many rows of memory or text fit on the screen.
     pub rows: u16,
+    /// The questions of `--quiz`.
+    pub quiz: Option<Quiz>,
     searched: String,
 }
 
 impl App {
-    pub fn new(walk: Walk) -> App {
+    pub fn new(walk: Walk, quiz: Option<Quiz>) -> App {
         App {
             walk,
             mode: Mode::Walk,
@@ -56,6 +61,7 @@ impl App {
             quit: false,
             stage_places: Vec::new(),
             rows: 0,
+            quiz,
             searched: String::new(),
         }
     }
@@ -72,6 +78,7 @@ impl App {
         }
         match self.mode {
             Mode::Search | Mode::Go => self.write(key),
+            Mode::Question => self.answer(key),
             Mode::Help => self.mode = Mode::Walk,
             Mode::Memory(top) => self.look(key.code, top),
             Mode::Details(top) => self.read(key.code, top, Mode::Details),
@@ -98,6 +105,9 @@ impl App {
 
     fn step(&mut self, code: KeyCode) {
         match code {
+            KeyCode::Right | KeyCode::Down | KeyCode::Char('l' | 'j' | ' ') if self.is_asked() => {
+                self.ask(Mode::Question)
+            }
             KeyCode::Right | KeyCode::Down | KeyCode::Char('l' | 'j' | ' ') => self.by(1),
             KeyCode::Left | KeyCode::Up | KeyCode::Char('h' | 'k') | KeyCode::Backspace => self.by(-1),
             KeyCode::PageDown => self.by(20),
@@ -112,6 +122,7 @@ impl App {
             KeyCode::Char('g') => self.ask(Mode::Go),
             KeyCode::Char('m') => self.open_memory(),
             KeyCode::Enter => self.mode = Mode::Details(0),
+            KeyCode::Tab => self.next_question(),
             KeyCode::Char('w') => self.mode = Mode::Words(0),
             KeyCode::Char('?') => self.mode = Mode::Help,
             KeyCode::Char('q') | KeyCode::Esc => self.quit = true,
@@ -132,6 +143,51 @@ impl App {
             Some(to) => self.walk.go(to),
             None => self.message = Some(otherwise.into()),
         }
+    }
+
+    /// Whether a question comes before the next event.
+    fn is_asked(&mut self) -> bool {
+        let next = self.walk.at() + 1;
+        self.quiz.as_mut().is_some_and(|quiz| quiz.before(next))
+    }
+
+    /// Goes to the event before the next question, and asks it.
+    fn next_question(&mut self) {
+        let at = self.walk.at();
+        let next = self.quiz.as_mut().and_then(|quiz| quiz.next(at));
+        match next {
+            Some(next) => {
+                self.walk.go(next.saturating_sub(1));
+                self.ask(Mode::Question);
+            }
+            None if self.quiz.is_some() => self.message = Some("no question is left".into()),
+            None => self.message = Some("there are questions with --quiz".into()),
+        }
+    }
+
+    /// Carries out a key on the page of a question.
+    fn answer(&mut self, key: KeyEvent) {
+        let Some(quiz) = &mut self.quiz else { return self.mode = Mode::Walk };
+        let done = match key.code {
+            KeyCode::Esc => Some(quiz.pass()),
+            KeyCode::Enter => match quiz.enter(self.input.value()) {
+                Ok(done) => done,
+                Err(message) => return self.message = Some(message),
+            },
+            // Once the answer is judged, the keys that lead to the next event do so.
+            KeyCode::Right | KeyCode::Char(' ') if !quiz.is_open() => quiz.enter("").unwrap_or_default(),
+            _ if quiz.is_open() => {
+                self.input.handle_event(&Event::Key(key));
+                None
+            }
+            _ => None,
+        };
+        let Some(to) = done else { return };
+        if quiz.before(to) {
+            return self.ask(Mode::Question);
+        }
+        self.mode = Mode::Walk;
+        self.walk.go(to);
     }
 
     fn ask(&mut self, mode: Mode) {

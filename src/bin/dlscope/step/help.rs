@@ -1,7 +1,7 @@
 //! The list of keys.
 
 /// Each key and its meaning. A line without a key continues the one above.
-pub const KEYS: [(&str, &str); 21] = [
+pub const KEYS: [(&str, &str); 22] = [
     ("→ ↓ l j Space", "the next event"),
     ("← ↑ h k", "the event before"),
     ("PgDn PgUp", "20 events on, or back"),
@@ -15,6 +15,7 @@ pub const KEYS: [(&str, &str); 21] = [
     ("", "byte at an address (0x7f3a…, libadd.so+0x4010)"),
     ("Enter", "everything about this event on one page"),
     ("w", "what the words of this event mean"),
+    ("Tab", "the next question (--quiz)"),
     ("m", "the memory that it is about; ← → still step"),
     ("q Esc Ctrl-C", "back, or quit"),
     ("", ""),

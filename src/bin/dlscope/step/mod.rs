@@ -1,6 +1,7 @@
 //! `dlscope step`: shows the record of a load in the terminal, event by event, forwards and backwards.
 
 use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use ratatui::layout::Size;
 
 use crate::Failure;
 use crate::foreign;
+use crate::quiz::questions;
 use crate::subject::Subject;
 use crate::walk::Walk;
 
@@ -21,9 +23,11 @@ mod colours;
 mod help;
 mod hex;
 mod panes;
+mod quiz;
 mod screen;
 
 use app::App;
+use quiz::Quiz;
 
 /// Walk through a load in the terminal, forwards and backwards, event by event
 #[derive(clap::Args)]
@@ -37,6 +41,7 @@ Examples:
   dlscope step                          a first look
   dlscope step --fixture ifunc          another built-in library
   dlscope step libz.so.1 --event 100    begin at event 100
+  dlscope step --quiz                   guess before you look: questions before some events, and a score
   dlscope step ./libmine.so --no-run    run none of the library's code")]
 pub struct Args {
     #[command(flatten)]
@@ -47,6 +52,12 @@ pub struct Args {
     /// Step with the mouse wheel, and go to a stage by a click on it; to select text you then need Shift
     #[arg(long)]
     mouse: bool,
+    /// Ask what will happen, before it happens
+    #[arg(long)]
+    quiz: bool,
+    /// Write the answers and the score to FILE, as JSON
+    #[arg(long, value_name = "FILE", requires = "quiz")]
+    result: Option<PathBuf>,
 }
 
 /// Set by SIGINT and SIGTERM, because the terminal must be restored before the process ends. SIGHUP ends the process at
@@ -72,10 +83,14 @@ fn walk_through(args: &Args, mut walk: Walk) -> Result<(), Failure> {
     end_on_signals()?;
     // This also sets a panic hook that restores the terminal.
     let terminal = ratatui::try_init()?;
-    let mut app = App::new(walk);
+    let quiz = args.quiz.then(|| Quiz::new(questions(&walk), args.result.clone()));
+    let mut app = App::new(walk, quiz);
     let result = show(terminal, &mut app, args.mouse);
     ratatui::restore();
     result?;
+    if let Some(quiz) = &app.quiz {
+        quiz.finish(&app.walk.title)?;
+    }
     // The error of a failed load is printed after the screen is gone, so that it stays readable.
     app.walk.error.take().map_or(Ok(()), Err)
 }

@@ -8,6 +8,7 @@ use ratatui::widgets::{Block, Borders, Clear, Paragraph, Wrap};
 use super::app::{App, Mode};
 use super::colours::{BAD, HERE, QUIET, STRONG};
 use super::help::KEYS;
+use super::quiz::Quiz;
 use super::{hex, panes};
 use crate::walk::Scene;
 use crate::words::glossary::Word;
@@ -31,6 +32,7 @@ pub fn draw(app: &mut App, frame: &mut Frame<'_>) {
         Mode::Memory(top) => memory(app, frame, body, top),
         Mode::Details(top) => details(app, frame, body, top),
         Mode::Words(top) => words(app, frame, body, top),
+        Mode::Question => question(app, frame, body),
         _ => walk(app, frame, body),
     }
     footer(app, frame, foot);
@@ -149,6 +151,13 @@ fn words(app: &mut App, frame: &mut Frame<'_>, area: Rect, top: u16) {
     app.mode = Mode::Words(top);
 }
 
+/// A question, and once it is answered what there is to say about the answer.
+fn question(app: &App, frame: &mut Frame<'_>, area: Rect) {
+    if let Some(quiz) = &app.quiz {
+        pane(frame, area, &quiz.title(), Text::from(quiz.lines()), true);
+    }
+}
+
 /// A page of text about the current event, from the line `top` on. Returns where it begins, if the text is not so long.
 fn text_page(app: &mut App, frame: &mut Frame<'_>, area: Rect, top: u16, lines: Vec<Line<'static>>) -> u16 {
     app.rows = area.height.saturating_sub(1);
@@ -180,6 +189,7 @@ fn footer(app: &App, frame: &mut Frame<'_>, area: Rect) {
     let asked = match app.mode {
         Mode::Search => Some("/"),
         Mode::Go => Some("go to event or address: "),
+        Mode::Question if app.message.is_none() && app.quiz.as_ref().is_some_and(Quiz::is_open) => Some("answer: "),
         _ => None,
     };
     if let Some(prompt) = asked {
@@ -195,15 +205,21 @@ fn footer(app: &App, frame: &mut Frame<'_>, area: Rect) {
     frame.render_widget(line, area);
 }
 
-fn keys(app: &App, width: u16) -> &'static str {
-    match app.mode {
+fn keys(app: &App, width: u16) -> String {
+    let walking = matches!(app.mode, Mode::Walk);
+    if let Some(quiz) = app.quiz.as_ref().filter(|_| walking) {
+        return format!("← → event · {} · w words · m memory · ? help · q", quiz.left());
+    }
+    let keys = match app.mode {
+        Mode::Question => "Enter, → on to the event",
         Mode::Memory(_) => "↑ ↓ scroll · ← → event · m what was touched · Esc back to the event",
         Mode::Details(_) | Mode::Words(_) => "↑ ↓ scroll · ← → event · Esc back",
         _ if width >= 104 => {
             "← → event · [ ] stage · n N of this type · / search · g go to · Enter all · w words · m memory · ? help"
         }
         _ => "← → event · [ ] stage · n type · / find · g go · Enter all · w words · ? help",
-    }
+    };
+    keys.into()
 }
 
 fn help(frame: &mut Frame<'_>, area: Rect) {
