@@ -1,4 +1,4 @@
-//@ teaches: only DT_GNU_HASH: a bloom filter first, then sorted chains that hold the hashes themselves
+//@ teaches: only DT_GNU_HASH: a bloom filter first, then chains that hold the hashes themselves
 //@ cc: -Wl,--hash-style=gnu
 //@ has: DT_GNU_HASH
 //@ has: no DT_HASH

@@ -216,7 +216,7 @@ impl Nearest {
                 format!("{library} has it in version {}", versions.join(", "))
             }
             Nearest::Hidden { library, why: Hidden::ByVisibility } => {
-                format!("{library} has it, hidden: its visibility is not default")
+                format!("{library} has it, hidden: its visibility is STV_HIDDEN or STV_INTERNAL")
             }
             Nearest::NoRtti { library } => {
                 format!(
