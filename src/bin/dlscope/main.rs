@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod against;
 mod atlas;
 mod bytes;
 mod call;
@@ -77,6 +78,9 @@ enum Command {
     Compare(compare::Args),
     Exec(exec::Args),
     Profile(profile::Args),
+    /// Load one library and write what `trace --against` tells of it to a file
+    #[command(hide = true)]
+    AgainstChild(against::ChildArgs),
     /// Load one library with one loader and write the result to a file
     #[command(hide = true)]
     CompareChild(compare::ChildArgs),
@@ -136,6 +140,7 @@ fn main() -> ExitCode {
         Command::Profile(args) => profile::run(&args),
         Command::Compare(args) => return end(compare::run(&args)),
         Command::Why(args) => return end(why::run(&args)),
+        Command::AgainstChild(args) => against::run_child(&args),
         Command::CompareChild(args) => compare::run_child(&args),
         Command::ProfileChild(args) => profile::run_child(&args),
         Command::WhyChild(args) => why::run_child(&args),

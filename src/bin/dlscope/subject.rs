@@ -13,6 +13,7 @@ use dlscope::event::Event;
 use dlscope::{Bind, Library, Loader, Recorder};
 
 use crate::Failure;
+use crate::against::Side;
 use crate::bytes::shown;
 use crate::call::invoke;
 use crate::capture::Capture;
@@ -104,6 +105,26 @@ impl Subject {
     /// The library or the fixture that the arguments name; without a name the fixture `add`.
     pub fn target(&self) -> Result<Target, Failure> {
         Target::of(self.library.as_deref(), self.fixture.as_deref())
+    }
+
+    /// The same as one side of `trace --against`: the words of the command line once more.
+    pub fn as_side(&self) -> Side {
+        let mut side = match (&self.library, &self.fixture) {
+            (Some(library), _) => library
+                .to_str()
+                .map_or_else(|| Side { title: shown(library), arguments: vec![library.clone()] }, Side::of),
+            (None, fixture) => Side::of(fixture.as_deref().unwrap_or("add")),
+        };
+        let flags = [("--lazy", self.lazy), ("--no-run", self.no_run)];
+        for (flag, _) in flags.iter().filter(|(_, is_set)| *is_set) {
+            side.title.push_str(&format!(" {flag}"));
+            side.arguments.push(flag.into());
+        }
+        for dir in &self.search.dirs {
+            side.title.push_str(&format!(" -L {}", shown(dir)));
+            side.arguments.extend(["-L".into(), dir.into()]);
+        }
+        side
     }
 
     /// Loads the library, makes the calls of a fixture, and closes it. The story is told to its end in any case: if the

@@ -5,6 +5,7 @@ use std::io;
 use dlscope::Event;
 
 use crate::Failure;
+use crate::against::{self, Side};
 use crate::compare;
 use crate::fixtures::FIXTURES;
 use crate::page::{Page, Table, dim, symbol};
@@ -21,6 +22,7 @@ Examples:
   dlscope trace --fixture diamond                    another built-in library
   dlscope trace libsqlite3.so.0 --symbol malloc      only what concerns one symbol
   dlscope trace ./libmine.so --no-run                run none of the library's code
+  dlscope trace plt --against 'plt --lazy'            two loads, and only what differs
   dlscope trace libz.so.1 --format json | jq .event  the raw events, see docs/events.md")]
 pub struct Args {
     #[command(flatten)]
@@ -37,6 +39,9 @@ pub struct Args {
     /// Say what each kind of event means where it first appears
     #[arg(long)]
     pub explain: bool,
+    /// Load B as well, and tell only what differs; B is a library or a built-in one, with options such as --lazy
+    #[arg(long, value_name = "B", conflicts_with_all = ["all", "symbol", "explain"])]
+    against: Option<String>,
     /// How to tell it; JSON is one event a line, see docs/events.md
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
@@ -48,6 +53,9 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         return list_fixtures().map_err(Failure::Io);
     }
     let subject = &args.subject;
+    if let Some(other) = &args.against {
+        return against::run([subject.as_side(), Side::of(other)], args.format);
+    }
     let target = subject.target()?;
     let telling = Some(Telling::begin(args, &target)?);
     subject.run(&target, &mut Trace { subject, target: &target, telling, closed: false })

@@ -35,7 +35,7 @@ pub use links::Link;
 pub use search::Direction;
 pub use sources::excerpt;
 pub use space::Region;
-pub use title::{same, version};
+pub use title::{arrival, protect, same, version};
 
 /// The function by which [`Replay`] reads files.
 type Files = fn(&str) -> io::Result<Vec<u8>>;

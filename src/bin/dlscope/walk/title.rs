@@ -152,7 +152,8 @@ pub fn same(by: SameBy) -> &'static str {
     }
 }
 
-fn arrival(how: Arrival) -> &'static str {
+/// How a dependency was settled, after the names.
+pub fn arrival(how: Arrival) -> &'static str {
     match how {
         Arrival::Adopted => "it was in the process before, and is adopted",
         Arrival::Loaded => "an earlier open loaded it",
@@ -161,7 +162,8 @@ fn arrival(how: Arrival) -> &'static str {
     }
 }
 
-fn protect(reason: ProtectReason) -> &'static str {
+/// Why the rights of pages were changed.
+pub fn protect(reason: ProtectReason) -> &'static str {
     match reason {
         ProtectReason::Plan => "the bss in them is zero now",
         ProtectReason::TextOpen => "relocations write there (DT_TEXTREL)",
