@@ -92,11 +92,10 @@ pub fn run(sides: [Side; 2], format: Format) -> Result<(), Failure> {
         let (end, _) = child::run::<Told>(&out, |command| {
             command.arg("against-child").arg("--out").arg(&out).args(&side.arguments);
         })?;
-        let told = match end {
+        match end {
             child::End::Told(told) => Ok(told),
             end => Err(Failure::Refused(format!("{}: {}", side.title, end.told().err().unwrap_or_default()))),
-        };
-        told
+        }
     };
     let both = [told(&sides[0])?, told(&sides[1])?];
     let differences = differences(&both);
@@ -134,9 +133,9 @@ fn differences(told: &[Told; 2]) -> Vec<Difference> {
         if let Some(rest) = goes_on {
             let side = usize::from(failed[0]);
             let stage = own[1 - side].last().map_or(String::new(), |line| line.stage.clone());
-            let same_stage = rest.iter().take_while(|line| line.stage == stage).count();
-            own[side].extend_from_slice(&rest[..same_stage]);
-            if same_stage < rest.len() {
+            let same_stage: Vec<Line> = rest.iter().filter(|line| line.stage == stage).cloned().collect();
+            if same_stage.len() < rest.len() {
+                own[side].extend(told_alone(&same_stage, &told[1 - side]));
                 own[side].push(Line { stage, text: "the load goes on".into(), times: 1, routine_of: None });
             }
         }
