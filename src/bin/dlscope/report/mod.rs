@@ -1,7 +1,8 @@
 //! `dlscope report`: the record of a load as one HTML file.
 //!
 //! The file needs no other file and no network: it has the page, its style, its script, and the compressed data of the
-//! [`model`]. All words are made here; the script only shows them and knows nothing about loading.
+//! [`model`], with the glossary and the chapters of the documentation. All words are made here; the script only shows them
+//! and knows nothing about loading.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -14,6 +15,7 @@ use crate::subject::Subject;
 use crate::walk::Walk;
 
 mod builder;
+mod chapters;
 mod document;
 mod effects;
 mod fold;
@@ -31,8 +33,9 @@ Examples:
   dlscope report libsqlite3.so.0 -o walk.html another library, another file
   dlscope report ./libmine.so --no-run -o -   run none of the library's code; write to standard output
 
-The file opens from disk and makes no requests. Before you give it away: it contains the bytes that the events are
-about, the paths that were searched, and addresses. A failed load makes a report, too, with exit status 1.")]
+The file opens from disk and makes no requests. It explains the words of dynamic linking where they stand, and has the
+chapters of the documentation. Before you give it away: it contains the bytes that the events are about, the paths that
+were searched, and addresses. A failed load makes a report, too, with exit status 1.")]
 pub struct Args {
     #[command(flatten)]
     subject: Subject,
