@@ -57,12 +57,16 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
 fn write(args: &Args, mut walk: Walk) -> Result<(), Failure> {
     let most = if args.all { usize::MAX } else { args.most };
+    let events = walk.len();
     let (model, bytes) = builder::model(&mut walk, most);
-    let html = document::html(&walk.title, &model, &bytes)?;
+    // The record of a large load is hundreds of megabytes, which are free for what comes next.
+    let (title, error) = (std::mem::take(&mut walk.title), walk.error.take());
+    drop(walk);
+    let html = document::html(&title, &model, &bytes)?;
     match &args.output {
         Some(path) if path.as_os_str() == "-" => io::stdout().write_all(html.as_bytes())?,
         path => {
-            let path = path.clone().unwrap_or_else(|| format!("{}.html", walk.title).into());
+            let path = path.clone().unwrap_or_else(|| format!("{title}.html").into());
             fs::write(&path, &html).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", shown(&path))))?;
             let address = fs::canonicalize(&path)?;
             let mut out = anstream::stdout();
@@ -70,11 +74,11 @@ fn write(args: &Args, mut walk: Walk) -> Result<(), Failure> {
                 out,
                 "{}: {}, {} bytes. Open it in a browser: file://{}",
                 shown(&path),
-                count(walk.len() as u64, "event"),
+                count(events as u64, "event"),
                 thousands(html.len() as u64),
                 address.display()
             )?;
         }
     }
-    walk.error.map_or(Ok(()), Err)
+    error.map_or(Ok(()), Err)
 }
