@@ -22,11 +22,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::ops::Range;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use crate::elf::addr::{Addr, FileOffset, PAGE, Word, page_down};
 use crate::elf::image::Prot;
 use crate::event::{Event, Kind};
+
+mod content;
+
+use content::Pages;
+pub use content::{Content, PageBytes};
 
 /// One page of modelled memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +39,7 @@ pub struct Page {
     /// The page's access rights.
     pub prot: Prot,
     /// The page's bytes. Zeros where the page is not readable.
-    pub bytes: Arc<[u8; PAGE as usize]>,
+    pub bytes: PageBytes,
     /// The file that it was mapped from, whatever was written to it since; `None` for a page that began as zeros.
     pub origin: Option<Origin>,
 }
@@ -50,19 +55,14 @@ pub struct Origin {
 
 impl Page {
     fn zero(prot: Prot) -> Page {
-        // All of them share their bytes until somebody writes to one: a library may have gigabytes of zeros.
-        static ZEROS: LazyLock<Arc<[u8; PAGE as usize]>> = LazyLock::new(|| Arc::new([0; PAGE as usize]));
-        Page { prot, bytes: ZEROS.clone(), origin: None }
+        Page { prot, bytes: PageBytes::zeros(), origin: None }
     }
 
     /// The page `at` bytes behind `offset`; it is zero from the end of the file on.
     fn of_file(file: &OpenFile, prot: Prot, offset: FileOffset, at: u64) -> Page {
         let offset = FileOffset(offset.0 + at);
-        let mut page = [0; PAGE as usize];
-        let rest = file.content.get(offset.0 as usize..).unwrap_or_default();
-        let length = rest.len().min(page.len());
-        page[..length].copy_from_slice(&rest[..length]);
-        Page { prot, bytes: Arc::new(page), origin: Some(Origin { path: file.path.clone(), offset }) }
+        let bytes = PageBytes::of_file(file.content.clone(), offset);
+        Page { prot, bytes, origin: Some(Origin { path: file.path.clone(), offset }) }
     }
 }
 
@@ -137,7 +137,7 @@ impl Effect {
 #[derive(Clone, Debug)]
 struct OpenFile {
     path: Arc<str>,
-    content: Arc<Vec<u8>>,
+    content: Arc<Pages>,
 }
 
 /// Why an event does not fit what came before it. The stream is then incomplete or damaged.
@@ -152,16 +152,33 @@ pub struct Mismatch {
     pub problem: String,
 }
 
-/// What it takes to undo one event.
+/// What it takes to undo one event. There may be a million of these, so the rare ones are boxed.
 #[derive(Debug)]
 enum Undo {
     Nothing,
     /// The pages as they were before; `None` for a page that was not there.
-    Pages(Vec<(u64, Option<Page>)>),
-    /// The bytes that stood there before.
-    Bytes(Addr, Vec<u8>),
+    Pages(Box<[(u64, Option<Page>)]>),
+    /// The bytes that stood there before, at most eight: how many, and which.
+    Word(Addr, u8, [u8; 8]),
+    /// The bytes that stood there before, however many.
+    Bytes(Box<(Addr, Vec<u8>)>),
     /// The file that the descriptor stood for before.
-    Descriptor(i32, Option<OpenFile>),
+    Descriptor(Box<(i32, Option<OpenFile>)>),
+}
+
+const _: () = assert!(size_of::<Undo>() <= 24);
+
+impl Undo {
+    fn bytes(address: Addr, before: Vec<u8>) -> Undo {
+        let mut word = [0; 8];
+        match word.get_mut(..before.len()) {
+            Some(part) => {
+                part.copy_from_slice(&before);
+                Undo::Word(address, before.len() as u8, word)
+            }
+            None => Undo::Bytes(Box::new((address, before))),
+        }
+    }
 }
 
 /// Modelled memory, which follows a stream of events forwards and backwards.
@@ -175,9 +192,9 @@ pub struct Replay<F> {
     done: Vec<Undo>,
 }
 
-impl<F: FnMut(&str) -> io::Result<Vec<u8>>> Replay<F> {
-    /// Memory without any object. `files` gives the content of a file by the path in its event; for a library
-    /// that was given as bytes, it gets the library's name.
+impl<F: FnMut(&str) -> io::Result<C>, C: Into<Content>> Replay<F> {
+    /// Memory without any object. `files` gives the content of a file by the path in its event, as bytes or as an open
+    /// file; for a library that was given as bytes, it gets the library's name.
     pub fn new(files: F) -> Replay<F> {
         Replay { files, open: HashMap::new(), read: HashMap::new(), pages: BTreeMap::new(), done: Vec::new() }
     }
@@ -207,13 +224,12 @@ impl<F: FnMut(&str) -> io::Result<Vec<u8>>> Replay<F> {
                     };
                 }
             }
-            Some(Undo::Bytes(address, bytes)) => self.write(address, &bytes),
-            Some(Undo::Descriptor(fd, Some(file))) => {
-                self.open.insert(fd, file);
-            }
-            Some(Undo::Descriptor(fd, None)) => {
-                self.open.remove(&fd);
-            }
+            Some(Undo::Word(address, length, bytes)) => self.write(address, &bytes[..usize::from(length)]),
+            Some(Undo::Bytes(before)) => self.write(before.0, &before.1),
+            Some(Undo::Descriptor(before)) => match *before {
+                (fd, Some(file)) => drop(self.open.insert(fd, file)),
+                (fd, None) => drop(self.open.remove(&fd)),
+            },
         }
         true
     }
@@ -222,7 +238,7 @@ impl<F: FnMut(&str) -> io::Result<Vec<u8>>> Replay<F> {
         match kind {
             Kind::Open { path, fd: Ok(fd) } => return self.open_file(*fd, path),
             Kind::MemoryFile { name, fd, .. } => return self.open_file(*fd, name),
-            Kind::CloseFile { fd } => return Ok(Undo::Descriptor(*fd, self.open.remove(fd))),
+            Kind::CloseFile { fd } => return Ok(Undo::Descriptor(Box::new((*fd, self.open.remove(fd))))),
             _ => {}
         }
         let Some(Effect { address, length, change }) = Effect::of(kind) else { return Ok(Undo::Nothing) };
@@ -246,13 +262,14 @@ impl<F: FnMut(&str) -> io::Result<Vec<u8>>> Replay<F> {
         let file = match self.read.get(path) {
             Some(file) => file.clone(),
             None => {
-                let content = (self.files)(path).map_err(|e| format!("{path}: {e}"))?;
+                let content = (self.files)(path).and_then(|content| Pages::new(content.into()));
+                let content = content.map_err(|e| format!("{path}: {e}"))?;
                 let file = OpenFile { path: path.into(), content: Arc::new(content) };
                 self.read.insert(path.into(), file.clone());
                 file
             }
         };
-        Ok(Undo::Descriptor(fd, self.open.insert(fd, file)))
+        Ok(Undo::Descriptor(Box::new((fd, self.open.insert(fd, file)))))
     }
 }
 
@@ -270,7 +287,7 @@ impl<F> Replay<F> {
             before.push((at, Some(page.clone())));
             page.prot = prot;
         }
-        Ok(Undo::Pages(before))
+        Ok(Undo::Pages(before.into()))
     }
 
     /// Writes bytes into writable pages, where `expected` must stand.
@@ -284,14 +301,14 @@ impl<F> Replay<F> {
             return Err(format!("the page at {address} is not writable"));
         }
         self.write(address, bytes);
-        Ok(Undo::Bytes(address, before))
+        Ok(Undo::bytes(address, before))
     }
 
     fn write(&mut self, address: Addr, bytes: &[u8]) {
         for (n, byte) in bytes.iter().enumerate() {
             let at = address.0 + n as u64;
             if let Some(page) = self.pages.get_mut(&page_down(at)) {
-                Arc::make_mut(&mut page.bytes)[(at % PAGE) as usize] = *byte;
+                page.bytes.own()[(at % PAGE) as usize] = *byte;
             }
         }
     }
@@ -310,9 +327,15 @@ impl<F> Replay<F> {
         Some(bytes)
     }
 
-    /// The content of a file that an event opened, by the path in that event; also after the file was closed.
-    pub fn file(&self, path: &str) -> Option<&[u8]> {
-        self.read.get(path).map(|file| file.content.as_slice())
+    /// The bytes of a range of a file that an event opened, as far as the file has them, by the path in that event; also
+    /// after the file was closed.
+    pub fn file_bytes(&self, path: &str, range: Range<u64>) -> Option<Vec<u8>> {
+        self.read.get(path).map(|file| file.content.bytes(range))
+    }
+
+    /// The length of a file that an event opened.
+    pub fn file_length(&self, path: &str) -> Option<u64> {
+        self.read.get(path).map(|file| file.content.length())
     }
 
     /// The page that holds `address`, if one is mapped.
@@ -338,7 +361,6 @@ impl<F> Replay<F> {
     }
 }
 
-/// The page that lies `at` bytes behind `offset` in the file. Bytes behind the end of the file are zero.
 /// The addresses of the pages that a range touches.
 fn pages_of(address: Addr, length: u64) -> impl Iterator<Item = u64> {
     (page_down(address.0)..address.0 + length).step_by(PAGE as usize)

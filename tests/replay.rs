@@ -19,10 +19,10 @@ use dlscope::event::Kind;
 use dlscope::replay::Replay;
 use dlscope::{Event, Loader, Probe, Recorder};
 
-type Files = fn(&str) -> std::io::Result<Vec<u8>>;
+type Files = fn(&str) -> std::io::Result<File>;
 
 fn replay(events: &[Event]) -> Replay<Files> {
-    let mut replay = Replay::new((|path| fs::read(path)) as Files);
+    let mut replay = Replay::new((|path| File::open(path)) as Files);
     for event in events {
         replay.apply(event).unwrap_or_else(|e| panic!("{e}"));
     }
@@ -140,7 +140,7 @@ fn going_back_through_a_load_is_exact() {
         // SAFETY: zlib's constructors do no harm.
         unsafe { Loader::new().probe(recorder.clone()).open("libz.so.1") }.unwrap().close().unwrap();
         let events = recorder.take();
-        let mut replay = Replay::new((|path| fs::read(path)) as Files);
+        let mut replay = Replay::new((|path| File::open(path)) as Files);
         let mut forward = Vec::new();
         for event in &events {
             forward.push(fingerprint(&replay));
@@ -199,7 +199,7 @@ fn going_back_through_libsqlite3_reproduces_memory_at_every_event() {
         // SAFETY: a library of the system, whose constructors do no harm.
         unsafe { Loader::new().probe(recorder.clone()).open(path) }.unwrap().close().unwrap();
         let events = recorder.take();
-        let mut replay = Replay::new((|path| fs::read(path)) as Files);
+        let mut replay = Replay::new((|path| File::open(path)) as Files);
         let mut running = Running::default();
         // All of memory is looked at now and then: an effect outside of the pages that events name shows there.
         const ALL: usize = 500;

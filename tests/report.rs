@@ -2,6 +2,8 @@
 
 mod browser;
 mod common;
+#[path = "report/documentation.rs"]
+mod documentation;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -206,7 +208,7 @@ fn nothing_is_wider_than_the_screen_and_all_text_has_contrast() {
             browser.prefer(scheme);
             browser.open("about:blank", "true");
             browser.open(&address(&file), READY);
-            for tab in ["relocations", "symbols", "dependencies", "walk"] {
+            for tab in ["relocations", "symbols", "dependencies", "chapters", "walk"] {
                 browser.evaluate(&format!("document.getElementById('tab-{tab}').click()"));
                 let wide = browser.evaluate("document.documentElement.scrollWidth");
                 assert!(wide.as_u64().unwrap() <= width.into(), "{tab} is {wide} wide at {width}, {scheme}");

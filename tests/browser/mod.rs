@@ -132,6 +132,41 @@ impl Browser {
         self.call("Input.insertText", json!({"text": text}));
     }
 
+    /// The middle of the first line of an element.
+    fn middle_of(&mut self, selector: &str) -> (f64, f64) {
+        let rect = format!("document.querySelector({selector:?}).getClientRects()[0]");
+        let middle =
+            self.evaluate(&format!("(({{ x, y, width, height }}) => [x + width / 2, y + height / 2])({rect})"));
+        (middle[0].as_f64().unwrap(), middle[1].as_f64().unwrap())
+    }
+
+    fn mouse(&mut self, kind: &str, (x, y): (f64, f64)) {
+        let button = if kind == "mouseMoved" { "none" } else { "left" };
+        let event = json!({"type": kind, "x": x, "y": y, "button": button, "clickCount": 1});
+        self.call("Input.dispatchMouseEvent", event);
+    }
+
+    /// Moves the mouse onto an element.
+    pub fn hover(&mut self, selector: &str) {
+        let at = self.middle_of(selector);
+        self.mouse("mouseMoved", at);
+    }
+
+    /// Clicks on an element with the mouse.
+    pub fn click(&mut self, selector: &str) {
+        let at = self.middle_of(selector);
+        for kind in ["mouseMoved", "mousePressed", "mouseReleased"] {
+            self.mouse(kind, at);
+        }
+    }
+
+    /// Taps on an element with a finger.
+    pub fn tap(&mut self, selector: &str) {
+        let (x, y) = self.middle_of(selector);
+        self.call("Input.dispatchTouchEvent", json!({"type": "touchStart", "touchPoints": [{"x": x, "y": y}]}));
+        self.call("Input.dispatchTouchEvent", json!({"type": "touchEnd", "touchPoints": []}));
+    }
+
     /// The size of the window, in CSS pixels.
     pub fn resize(&mut self, width: u32, height: u32) {
         let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});

@@ -55,7 +55,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 }
 
 /// The chapters by name, in the order of the stages, and the pages that they lead to.
-fn chapters() -> impl Iterator<Item = (&'static str, &'static str)> {
+pub fn chapters() -> impl Iterator<Item = (&'static str, &'static str)> {
     let mut files: Vec<_> = CHAPTERS.files().collect();
     files.sort_by_key(|file| file.path());
     let named = |file: &'static File<'static>| Some((file.path().file_stem()?.to_str()?, file.contents_utf8()?));

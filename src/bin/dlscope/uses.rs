@@ -11,6 +11,8 @@ use iced_x86::{Decoder, DecoderOptions, Mnemonic};
 use crate::bytes::{path_of, shown};
 use crate::page::{count, short};
 
+mod debug_file;
+
 /// More code than this is not searched.
 const MOST: u64 = 64 << 20;
 /// So many places are named, the others counted.
@@ -51,7 +53,7 @@ impl Uses {
             direct: HashMap::new(),
             plt: HashMap::new(),
             calls: HashMap::new(),
-            names: names_of(&path),
+            names: names_of(&path, &bytes),
             sources: RefCell::default(),
         };
         let mut branches = Vec::new();
@@ -140,6 +142,9 @@ fn source(path: &str) -> Option<String> {
     std::fs::read_to_string(path).ok()
 }
 
-fn names_of(path: &Path) -> Option<addr2line::Loader> {
-    addr2line::Loader::new(path).ok()
+/// Names and lines from the library's debug information, wherever that lies.
+fn names_of(path: &Path, bytes: &[u8]) -> Option<addr2line::Loader> {
+    let separate = debug_file::of(path, bytes, Path::new(debug_file::ROOT));
+    // A damaged debug file is no reason to do without the names that the library has.
+    addr2line::Loader::new(separate).or_else(|_| addr2line::Loader::new(path)).ok()
 }

@@ -8,11 +8,12 @@ use dlscope::event::{Event, Kind, LoadId, Source};
 use dlscope::replay::{Change, Effect};
 
 use super::effects::Effects;
-use super::model::{Excerpt, Model, Request, RowGroup, Rows, StageWords, Structure};
+use super::model::{EventKind, Excerpt, Model, Request, RowGroup, Rows, StageWords, Structure};
 use super::texts::{Text, Texts};
-use super::{fold, objects};
+use super::{chapters, fold, objects};
 use crate::Failure;
 use crate::walk::{self, Formula, Record, Walk};
+use crate::words::glossary::Word;
 use crate::words::{self, EventWords};
 
 /// At most so many bytes of a long range are shown.
@@ -58,11 +59,16 @@ fn checks(walk: &mut Walk, rows: &[Range<usize>], effects: &Effects) -> Vec<(usi
     checked.map(check).collect()
 }
 
+/// What events of one kind have in common: the kind's name, the two lines about it, and [`Word::special`].
+type KindKey = ([&'static str; 3], Option<String>);
+
 #[derive(Default)]
 struct Builder {
     texts: Texts,
     stages: Once<dlscope::event::Stage>,
-    kinds: Once<[&'static str; 3]>,
+    kinds: Once<KindKey>,
+    /// The words of each kind.
+    kind_words: Vec<Vec<usize>>,
     references: Once<[&'static str; 4]>,
     requests: Once<LoadId>,
     sections: Vec<RowGroup>,
@@ -110,10 +116,11 @@ impl Builder {
         let event = &walk.events[at];
         let one = length == 1;
         let EventWords { what, why, reference } = words::of_event(&event.kind, event.stage);
+        let kind = self.kind(&event.kind, what, why);
         let section = self.section(event);
         let rows = &mut self.rows;
         rows.number.push(at + 1);
-        rows.kind.push(self.kinds.add([event.kind.name(), what, why]));
+        rows.kind.push(kind);
         rows.section.push(section);
         let reference = [reference.spec, reference.glibc, reference.musl, reference.chapter];
         rows.reference.push(self.references.add(reference));
@@ -141,6 +148,14 @@ impl Builder {
         self.rows.record.push(record);
         self.rows.formula.push(formula);
         self.rows.trail.push(trail);
+    }
+
+    fn kind(&mut self, kind: &Kind, what: &'static str, why: &'static str) -> usize {
+        let number = self.kinds.add(([kind.name(), what, why], Word::special(kind).map(String::from)));
+        if number == self.kind_words.len() {
+            self.kind_words.push(Word::of_event(kind).into_iter().map(Word::number).collect());
+        }
+        number
     }
 
     fn section(&mut self, event: &Event) -> usize {
@@ -219,13 +234,17 @@ impl Builder {
             number: stage.number(),
             words: words::of_stage(*stage),
         };
+        let kinds = self.kinds.all.into_iter().zip(self.kind_words);
+        let kinds = kinds.map(|(([name, what, why], _), words)| EventKind { name, what, why, words });
         Model {
             title: walk.title.clone(),
             version: env!("CARGO_PKG_VERSION"),
             error: walk.error.as_ref().map(Failure::to_string),
             events: walk.len(),
             stages: self.stages.all.iter().map(stage).collect(),
-            kinds: self.kinds.all,
+            words: chapters::words(),
+            chapters: chapters::all(),
+            kinds: kinds.collect(),
             references: self.references.all,
             requests,
             sections: self.sections,

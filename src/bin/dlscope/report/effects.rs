@@ -42,7 +42,7 @@ pub struct Effects {
 #[derive(Serialize)]
 struct MappedFile {
     path: String,
-    length: usize,
+    length: u64,
     /// The numbers of the pages that are in the report.
     pages: BTreeSet<u64>,
 }
@@ -110,12 +110,10 @@ impl Effects {
     pub fn bytes(&mut self, memory: &Memory) -> Vec<u8> {
         let mut bytes = std::mem::take(&mut self.bytes);
         for file in &mut self.files {
-            let content = memory.file(&file.path).unwrap_or_default();
-            file.length = content.len();
+            file.length = memory.file_length(&file.path).unwrap_or_default();
             for &page in &file.pages {
-                let start = (page * PAGE) as usize;
-                let part = content.get(start..content.len().min(start + PAGE as usize)).unwrap_or_default();
-                bytes.extend_from_slice(part);
+                let part = memory.file_bytes(&file.path, page * PAGE..(page + 1) * PAGE).unwrap_or_default();
+                bytes.extend_from_slice(&part);
                 bytes.resize(bytes.len() + PAGE as usize - part.len(), 0);
             }
         }

@@ -1,7 +1,8 @@
 //! `dlscope report`: the record of a load as one HTML file.
 //!
 //! The file needs no other file and no network: it has the page, its style, its script, and the compressed data of the
-//! [`model`]. All words are made here; the script only shows them and knows nothing about loading.
+//! [`model`], with the glossary and the chapters of the documentation. All words are made here; the script only shows them
+//! and knows nothing about loading.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -14,6 +15,7 @@ use crate::subject::Subject;
 use crate::walk::Walk;
 
 mod builder;
+mod chapters;
 mod document;
 mod effects;
 mod fold;
@@ -31,8 +33,9 @@ Examples:
   dlscope report libsqlite3.so.0 -o walk.html another library, another file
   dlscope report ./libmine.so --no-run -o -   run none of the library's code; write to standard output
 
-The file opens from disk and makes no requests. Before you give it away: it contains the bytes that the events are
-about, the paths that were searched, and addresses. A failed load makes a report, too, with exit status 1.")]
+The file opens from disk and makes no requests. It explains the words of dynamic linking where they stand, and has the
+chapters of the documentation. Before you give it away: it contains the bytes that the events are about, the paths that
+were searched, and addresses. A failed load makes a report, too, with exit status 1.")]
 pub struct Args {
     #[command(flatten)]
     subject: Subject,
@@ -54,12 +57,16 @@ pub fn run(args: &Args) -> Result<(), Failure> {
 
 fn write(args: &Args, mut walk: Walk) -> Result<(), Failure> {
     let most = if args.all { usize::MAX } else { args.most };
+    let events = walk.len();
     let (model, bytes) = builder::model(&mut walk, most);
-    let html = document::html(&walk.title, &model, &bytes)?;
+    // The record of a large load is hundreds of megabytes, which are free for what comes next.
+    let (title, error) = (std::mem::take(&mut walk.title), walk.error.take());
+    drop(walk);
+    let html = document::html(&title, &model, &bytes)?;
     match &args.output {
         Some(path) if path.as_os_str() == "-" => io::stdout().write_all(html.as_bytes())?,
         path => {
-            let path = path.clone().unwrap_or_else(|| format!("{}.html", walk.title).into());
+            let path = path.clone().unwrap_or_else(|| format!("{title}.html").into());
             fs::write(&path, &html).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", shown(&path))))?;
             let address = fs::canonicalize(&path)?;
             let mut out = anstream::stdout();
@@ -67,11 +74,11 @@ fn write(args: &Args, mut walk: Walk) -> Result<(), Failure> {
                 out,
                 "{}: {}, {} bytes. Open it in a browser: file://{}",
                 shown(&path),
-                count(walk.len() as u64, "event"),
+                count(events as u64, "event"),
                 thousands(html.len() as u64),
                 address.display()
             )?;
         }
     }
-    walk.error.map_or(Ok(()), Err)
+    error.map_or(Ok(()), Err)
 }

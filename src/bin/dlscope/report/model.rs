@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::chapters::{Chapter, GlossaryWord};
 use super::effects::Effects;
 use super::objects::{BoundSymbol, Edge, Object, Relocations};
 use super::texts::Text;
@@ -21,7 +22,10 @@ pub struct Model {
     pub(super) events: usize,
     pub(super) texts: Vec<String>,
     pub(super) stages: Vec<StageWords>,
-    pub(super) kinds: Vec<[&'static str; 3]>,
+    /// The glossary.
+    pub(super) words: Vec<GlossaryWord>,
+    pub(super) chapters: Vec<Chapter>,
+    pub(super) kinds: Vec<EventKind>,
     pub(super) references: Vec<[&'static str; 4]>,
     pub(super) requests: Vec<Request>,
     pub(super) sections: Vec<RowGroup>,
@@ -45,6 +49,16 @@ pub struct Model {
     pub(super) relocations: Relocations,
     /// Some rows, and the hash of the memory after each of them.
     pub(super) checks: Vec<(usize, u32)>,
+}
+
+/// A kind of event.
+#[derive(Serialize)]
+pub(super) struct EventKind {
+    pub(super) name: &'static str,
+    pub(super) what: &'static str,
+    pub(super) why: &'static str,
+    /// The words of the glossary that it has to do with, by their index in `words`.
+    pub(super) words: Vec<usize>,
 }
 
 #[derive(Serialize)]

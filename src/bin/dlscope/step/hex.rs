@@ -33,10 +33,7 @@ pub fn lines(walk: &Walk, scene: &Scene, width: u16) -> Vec<Line<'static>> {
 /// The bytes of a structure, each in the colour of its field.
 fn structure(walk: &Walk, record: &Record) -> Vec<Line<'static>> {
     let bytes = match (record.offset, record.address) {
-        (Some(offset), _) => walk
-            .memory()
-            .file(&record.path)
-            .and_then(|file| file.get(offset.0 as usize..)?.get(..record.length).map(<[u8]>::to_vec)),
+        (Some(offset), _) => walk.memory().file_bytes(&record.path, offset.0..offset.0 + record.length as u64),
         (None, Some(address)) => walk.memory().read(address, record.length),
         (None, None) => None,
     };

@@ -15,11 +15,32 @@ pub struct Link {
     pub lookup: Option<usize>,
 }
 
+/// The links of all events. There may be a million of them, so each is two numbers of 32 bits.
+pub struct Links(Vec<[u32; 2]>);
+
+/// The number that stands for no event.
+const NONE: u32 = u32::MAX;
+
+impl Links {
+    fn add(&mut self, link: Link) {
+        let packed = |event: Option<usize>| event.and_then(|at| u32::try_from(at).ok()).unwrap_or(NONE);
+        self.0.push([packed(link.cause), packed(link.lookup)]);
+    }
+
+    /// The link of event `at`.
+    pub fn get(&self, at: usize) -> Link {
+        let [cause, lookup] = self.0[at].map(|event| (event != NONE).then_some(event as usize));
+        Link { cause, lookup }
+    }
+}
+
 /// Finds the link of every event.
-pub fn of(events: &[Event], atlas: &Atlas) -> Vec<Link> {
+pub fn of(events: &[Event], atlas: &Atlas) -> Links {
     let mut finder =
         Finder { atlas, pending: None, cause: Link::default(), found: HashMap::new(), deferred: HashMap::new() };
-    events.iter().enumerate().map(|(at, event)| finder.link(at, event)).collect()
+    let mut links = Links(Vec::with_capacity(events.len()));
+    events.iter().enumerate().for_each(|(at, event)| links.add(finder.link(at, event)));
+    links
 }
 
 /// What the search for links remembers on its way through the events.

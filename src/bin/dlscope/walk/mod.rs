@@ -4,6 +4,7 @@
 //! forwards and backwards, so a step back is exact.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::io;
 use std::ops::Range;
 
@@ -32,13 +33,14 @@ mod title;
 pub use describe::{Scene, Trail, Window};
 pub use fields::{Formula, Record};
 pub use links::Link;
+use links::Links;
 pub use search::Direction;
 pub use sources::excerpt;
 pub use space::Region;
 pub use title::{arrival, protect, same, version};
 
 /// The function by which [`Replay`] reads files.
-type Files = fn(&str) -> io::Result<Vec<u8>>;
+type Files = fn(&str) -> io::Result<File>;
 
 /// The memory of all objects, as [`Replay`] rebuilds it.
 pub type Memory = Replay<Files>;
@@ -108,7 +110,7 @@ pub struct Walk {
     /// All events, in order.
     pub events: Vec<Event>,
     /// For each event the events that it belongs to: the relocation of a store, the lookup of a relocation.
-    links: Vec<Link>,
+    links: Links,
     /// The objects and symbols, as they are known at the end of the load.
     pub atlas: Atlas,
     /// What happened after an event and is no event itself: results of calls, and what the library printed.
@@ -142,10 +144,10 @@ impl Walk {
         atlas.note(&events);
         let links = links::of(&events, &atlas);
         let title = short(&target.title()).to_string();
-        let replay = Replay::new((|path| std::fs::read(path_of(path))) as Files);
+        let replay = Replay::new((|path| File::open(path_of(path))) as Files);
         let ways = ways(&events);
         let mut walk = Walk { title, events, links, atlas, remarks, ways, error, replay, at: 0 };
-        // Read every file now: a fixture's temporary folder will be deleted.
+        // Open every file now, and read what the loader wrote over: a fixture's temporary folder will be deleted.
         walk.run_through().map_err(|problem| io::Error::other(problem.to_string()))?;
         Ok(walk)
     }
@@ -211,7 +213,7 @@ impl Walk {
 
     /// The events that event `at` belongs to.
     pub fn link(&self, at: usize) -> Link {
-        self.links[at]
+        self.links.get(at)
     }
 }
 

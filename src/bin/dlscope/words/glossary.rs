@@ -56,13 +56,23 @@ impl Word {
 
     /// The words that the screen of such an event has to do with. Those of a type of relocation come first.
     pub fn of_event(kind: &Kind) -> Vec<&'static Word> {
-        let special = match kind {
-            Kind::Relocation { table: "DT_RELR", .. } => "relocation:DT_RELR".into(),
-            Kind::Relocation { kind, .. } => format!("relocation:{kind}"),
-            _ => String::new(),
-        };
+        let special = Word::special(kind).map_or(String::new(), |special| format!("relocation:{special}"));
         let of = |name: &str| GLOSSARY.iter().filter(|word| word.on.contains(&name)).collect::<Vec<_>>();
         [of(&special), of(kind.name())].concat()
+    }
+
+    /// What tells relocations apart that have words of their own: the type, or `DT_RELR` for those of that table.
+    pub fn special(kind: &Kind) -> Option<&str> {
+        match kind {
+            Kind::Relocation { table: table @ "DT_RELR", .. } => Some(table),
+            Kind::Relocation { kind, .. } => Some(kind),
+            _ => None,
+        }
+    }
+
+    /// The number of the word in [`GLOSSARY`].
+    pub fn number(&self) -> usize {
+        GLOSSARY.iter().position(|word| std::ptr::eq(word, self)).expect("every word is in the glossary")
     }
 
     /// The entry of a word, whatever its case: `GOT`, `load bias`, `R_X86_64_COPY`.

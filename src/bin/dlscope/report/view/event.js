@@ -12,18 +12,21 @@ function showEvent(row) {
     el("span", { class: "chip " + stageClass(row) }, stageTitle(row)),
     sectionOf(row).name ? el("span", { class: "of" }, sectionOf(row).name) : "",
   );
-  byId("sentence").textContent = text(rows.text[row]);
+  const stops = new Set();
+  byId("sentence").replaceChildren(...withWords(text(rows.text[row]), stops));
   byId("words").replaceChildren(...eventWords(row));
   const [structure, bytes] = [recordPanel(row), memoryPanel(row)];
   // An event that changes memory shows the memory first.
   const changes = rows.effects[row] !== (row > 0 ? rows.effects[row - 1] : 0);
   const parts = [...(changes ? [bytes, structure] : [structure, bytes]), trailPanel(row), sourcePanel(row)];
   byId("details").replaceChildren(...parts.filter((part) => part !== null));
+  markWords(byId("words"), stops);
+  markWords(byId("details"), stops);
 }
 
 function eventWords(row) {
   const { rows } = model;
-  const [kind, what, why] = model.kinds[rows.kind[row]];
+  const { name: kind, what, why, words } = model.kinds[rows.kind[row]];
   const [spec, glibc, musl, chapter] = model.references[rows.reference[row]];
   const reference = el(
     "dl",
@@ -32,7 +35,7 @@ function eventWords(row) {
     pair("Rule", spec),
     glibc ? pair("glibc", code(glibc)) : null,
     musl ? pair("musl", code(musl)) : null,
-    pair("Chapter", code(chapter)),
+    pair("Chapter", chapterLink(chapter)),
     pair("Kind", code(kind)),
   );
   const strace = rows.strace[row];
@@ -42,6 +45,7 @@ function eventWords(row) {
     strace === undefined ? null : el("pre", { class: "strace" }, text(strace)),
     remarks.length ? el("ul", { class: "remarks" }, remarks.map((remark) => el("li", {}, text(remark)))) : null,
     reference,
+    wordButtons(words),
   ].filter((part) => part !== null);
 }
 

@@ -10,14 +10,20 @@ let jumped = false;
 function noteAddress(jump) {
   jumped ||= jump;
   clearTimeout(addressLater);
-  addressLater = setTimeout(() => {
-    if (location.hash !== nameOf(now)) history[jumped ? "pushState" : "replaceState"](null, "", nameOf(now));
-    jumped = false;
-  }, 300);
+  addressLater = setTimeout(writeAddress, 300);
+}
+
+function writeAddress() {
+  clearTimeout(addressLater);
+  // A chapter is shown: the address is that of the chapter.
+  if (!byId("chapters").hidden) return;
+  if (location.hash !== nameOf(now)) history[jumped ? "pushState" : "replaceState"](null, "", nameOf(now));
+  jumped = false;
 }
 
 // Shows a row.
 function go(row, { jump = false } = {}) {
+  closeCard();
   now = Math.max(0, Math.min(rowCount() - 1, row));
   memory.go(model.rows.effects[now]);
   showEvent(now);
@@ -111,6 +117,7 @@ function goThere(direction) {
 
 function onKey(event) {
   if (event.ctrlKey || event.altKey || event.metaKey || byId("help").open) return;
+  if (event.key === "Escape" && closeCard()) return;
   const { target } = event;
   if (target.matches("input")) {
     if (event.key !== "Escape") return;
@@ -128,15 +135,19 @@ function onKey(event) {
   act();
 }
 
-// Links to events are anywhere in the page, so listen to all clicks.
+// Links to events and chapters are anywhere in the page, and the browser goes back and forth between them.
 function onAddress() {
+  closeCard();
+  if (ofChapter(location.hash)) return showChapter(location.hash);
   const number = /^#e(\d+)$/.exec(location.hash);
   if (!number) return;
   selectTab("walk");
-  go(rowOfEvent(Number(number[1])));
+  const row = rowOfEvent(Number(number[1]));
+  if (row !== now) go(row);
+  restorePlace();
 }
 
-const TABS = ["walk", "relocations", "symbols", "dependencies"];
+const TABS = ["walk", "relocations", "symbols", "dependencies", "chapters"];
 const tables = {};
 
 function selectTab(wanted) {
@@ -153,12 +164,29 @@ function selectTab(wanted) {
   if (wanted === "dependencies" && !byId("graph").firstChild) drawGraph();
 }
 
+// The user chose a tab. Chapters have addresses of their own, and the other tabs that of the event.
+function chooseTab(wanted) {
+  const isChapter = wanted === "chapters";
+  if (isChapter === !byId("chapters").hidden) return isChapter ? undefined : selectTab(wanted);
+  if (isChapter) {
+    writeAddress();
+    const { name } = byId("chapter").dataset;
+    history.pushState(null, "", chapterAddress(name ?? "README"));
+    showChapter(location.hash);
+    byId("tab-chapters").focus();
+  } else {
+    selectTab(wanted);
+    noteAddress(true);
+    writeAddress();
+  }
+}
+
 function onTabKey(event) {
   const at = TABS.findIndex((name) => event.target.id === "tab-" + name);
   const steps = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: TABS.length - 1 };
   if (at < 0 || !(event.key in steps)) return;
   const name = TABS[(steps[event.key] + TABS.length) % TABS.length];
-  selectTab(name);
+  chooseTab(name);
   byId("tab-" + name).focus();
   event.preventDefault();
 }

@@ -17,6 +17,7 @@ function showSpace(row) {
   });
   const nothing = el("p", { class: "note" }, "No object of this load is mapped.");
   byId("space-objects").replaceChildren(...(parts.length ? parts : [nothing]));
+  markWords(byId("space"), new Set());
 }
 
 // Scrolls only if the column has a scroll bar of its own: on a phone the whole page would jump.
@@ -40,8 +41,12 @@ function spaceObject(id, regions, touched, open) {
     spaceStrip(regions, touched),
     el("ol", { class: "regions" }, regions.map((region) => spaceRegion(region, touched))),
   ];
+  const show = () => {
+    details.append(...inside());
+    markWords(details, new Set());
+  };
   if (open) details.append(...inside());
-  else details.addEventListener("toggle", () => details.append(...inside()), { once: true });
+  else details.addEventListener("toggle", show, { once: true });
   return details;
 }
 

@@ -96,7 +96,7 @@ function listen() {
     byId("event").focus();
   });
   for (const name of TABS) {
-    byId("tab-" + name).addEventListener("click", () => selectTab(name));
+    byId("tab-" + name).addEventListener("click", () => chooseTab(name));
     byId("tab-" + name).addEventListener("keydown", onTabKey);
   }
 }
@@ -115,11 +115,16 @@ async function start() {
   memory = new Memory(model.effects, blob);
   showFacts();
   drawPipeline();
+  drawChapterList();
+  prepareWords();
   timeline = new Timeline(byId("timeline-list"));
   listen();
+  listenForWords();
+  listenForChapters();
   selectTab("walk");
   const number = /^#e(\d+)$/.exec(location.hash);
   go(number ? rowOfEvent(Number(number[1])) : 0);
+  if (ofChapter(location.hash)) showChapter(location.hash);
   document.documentElement.dataset.ready = Math.round(performance.now());
   // For tests, and for users of the console.
   window.dlscope = { model, memory, verify, go, now: () => now };
