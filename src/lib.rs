@@ -57,7 +57,7 @@
 //! object.rs, object/                  one mapped file with its tables
 //! memory.rs, memory/                  everything that happens to an object's memory
 //! policy.rs                           what the user decided
-//! replay.rs                           memory as it was at any event
+//! replay.rs, replay/                  memory as it was at any event
 //! lock.rs                             one lock for the process, and what it takes to fork
 //! event.rs, event/                    what the loader says while it works
 //! elf/                                what the file says: pure, without `unsafe`
